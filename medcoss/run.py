@@ -1,0 +1,139 @@
+"""What long work needs from whoever runs it: reporting, stopping and checkpoints.
+
+Library functions take a `RunContext`; the worker gives one that talks to the job's
+supervisor and to object storage, a notebook uses `LocalRun`.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+class BadInput(ValueError):
+    """Input that a user has to mend.
+
+    `where` names the file or the field; the message says what was wrong, what was
+    expected and what to do.
+    """
+
+    def __init__(self, message: str, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.message = message
+        self.where = where
+
+
+class Stopped(Exception):
+    """Raised by long work that was asked to stop, after its checkpoint was written."""
+
+
+class CheckpointStore(Protocol):
+    """Where the checkpoints of one run live."""
+
+    def save(self, step: int, directory: Path) -> None:
+        """Store every file of `directory` as the checkpoint of `step`; it counts only when whole."""
+
+    def latest(self, directory: Path) -> int | None:
+        """Fetch the newest whole checkpoint into `directory` and return its step, or None."""
+
+
+class RunContext(Protocol):
+    """The link between long work and its supervisor."""
+
+    @property
+    def checkpoints(self) -> CheckpointStore: ...
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Report that `done` of `total` units of work are finished."""
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Report named numbers that belong to `step`."""
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Report one line for people. Never header values of patients."""
+
+    def artifact(self, path: Path, name: str, content_type: str) -> None:
+        """Keep the file `path` with the run under `name`."""
+
+    def should_stop(self) -> bool:
+        """True once the run was asked to stop: write a checkpoint and raise `Stopped`."""
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@dataclass
+class LocalCheckpoints:
+    """Checkpoints in a local folder, one sub-folder a step, the manifest written last; two are kept."""
+
+    root: Path
+    keep: int = 2
+
+    def save(self, step: int, directory: Path) -> None:
+        """Copy `directory` to `root/<step>` and write its manifest last."""
+        target = self.root / f"{step:09d}"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(directory, target)
+        names = sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file())
+        files = [{"path": n, "size": (target / n).stat().st_size, "sha256": sha256_file(target / n)} for n in names]
+        (target / "manifest.json").write_text(json.dumps({"step": step, "files": files}))
+        for old in sorted(p for p in self.root.iterdir() if p.is_dir())[: -self.keep]:
+            shutil.rmtree(old)
+
+    def latest(self, directory: Path) -> int | None:
+        """Copy the newest whole checkpoint into `directory`; None when there is none."""
+        for candidate in sorted(self.root.glob("*/manifest.json"), reverse=True):
+            manifest = json.loads(candidate.read_text())
+            folder = candidate.parent
+            if all(
+                (folder / f["path"]).is_file() and sha256_file(folder / f["path"]) == f["sha256"]
+                for f in manifest["files"]
+            ):
+                shutil.copytree(folder, directory, dirs_exist_ok=True)
+                return int(manifest["step"])
+        return None
+
+
+@dataclass
+class LocalRun:
+    """A run without a platform: reports are kept in memory, artifacts and checkpoints under `root`."""
+
+    root: Path
+    stop_requested: bool = False
+    history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    done: tuple[int, int] = (0, 0)
+
+    @property
+    def checkpoints(self) -> LocalCheckpoints:
+        """The run's checkpoints, in `root/checkpoints`."""
+        folder = self.root / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        return LocalCheckpoints(folder)
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Remember the progress."""
+        self.done = (done, total)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Remember the numbers."""
+        self.history.append((step, dict(values)))
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Remember the line."""
+        self.lines.append(f"{level}: {message}")
+
+    def artifact(self, path: Path, name: str, content_type: str) -> None:
+        """Copy the file to `root/artifacts/<name>`."""
+        target = self.root / "artifacts" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+    def should_stop(self) -> bool:
+        """True once `stop_requested` was set."""
+        return self.stop_requested

@@ -1,0 +1,55 @@
+"""Typed parameters of every job kind, free of torch so that the control plane can import them."""
+
+from dataclasses import dataclass
+
+from medcoss.specs.base import DatasetRef, ModelRef, Spec
+from medcoss.specs.export import ExportSpec
+from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessSpec, Recipe, Splits, VolumeFolder
+from medcoss.specs.training import BuildBufferSpec, EvaluateSpec, FinetuneSpec, ModelSize, PretrainSpec
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """One kind of job: its name, what it does, its spec, and what it produces."""
+
+    name: str
+    spec: type[Spec]
+    produces: str
+
+    @property
+    def description(self) -> str:
+        """First line of the spec's documentation."""
+        return (self.spec.__doc__ or "").strip().splitlines()[0]
+
+
+JOB_KINDS: dict[str, JobKind] = {
+    kind.name: kind
+    for kind in (
+        JobKind("preprocess", PreprocessSpec, "dataset"),
+        JobKind("pretrain", PretrainSpec, "model"),
+        JobKind("build_buffer", BuildBufferSpec, "dataset"),
+        JobKind("finetune", FinetuneSpec, "model"),
+        JobKind("evaluate", EvaluateSpec, "evaluation"),
+        JobKind("export", ExportSpec, "deployment"),
+    )
+}
+
+__all__ = [
+    "JOB_KINDS",
+    "BuildBufferSpec",
+    "DatasetRef",
+    "EvaluateSpec",
+    "ExportSpec",
+    "FinetuneSpec",
+    "ImageFolder",
+    "JobKind",
+    "ModelRef",
+    "ModelSize",
+    "OpeniReports",
+    "PreprocessSpec",
+    "PretrainSpec",
+    "Recipe",
+    "Spec",
+    "Splits",
+    "VolumeFolder",
+]

@@ -1,0 +1,99 @@
+"""What jobs produce, as it is stored in the registry and handed to the next job."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from medcoss.modalities import Kind
+
+
+class Record(BaseModel):
+    """Base of the produced records."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FileEntry(Record):
+    """One stored file: path relative to its record's prefix, size in bytes, SHA-256 in hexadecimal."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class BadFile(Record):
+    """An input that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+class DatasetInfo(Record):
+    """A prepared dataset or a rehearsal buffer.
+
+    `sample_shape` is `(C, H, W)`, `(C, D, H, W)` or `(tokens,)`; `recipe` holds the
+    resolved parameters that made the samples, so that serving can repeat them.
+    """
+
+    role: Literal["prepared", "buffer"] = "prepared"
+    modality: str
+    kind: Kind
+    samples: int
+    splits: dict[str, int]
+    classes: list[str] | None = None
+    has_masks: bool = False
+    sample_shape: list[int]
+    recipe: dict[str, Any]
+    bad_files: list[BadFile] = []
+
+
+class ModelInfo(Record):
+    """A trained model.
+
+    `config` rebuilds the architecture; `modalities` are in the order in which they were
+    learnt; `recipe` is the preprocessing of the fine-tuning data (None for an encoder),
+    `recipes` that of every modality the encoder knows.
+    """
+
+    task: Literal["encoder", "classification", "segmentation"]
+    size: str
+    config: dict[str, Any]
+    modalities: list[str]
+    stage: int
+    modality: str
+    kind: Kind
+    classes: list[str] | None = None
+    sample_shape: list[int]
+    recipe: dict[str, Any]
+    recipes: dict[str, dict[str, Any]] = {}
+    metrics: dict[str, float] = {}
+
+
+class EvaluationInfo(Record):
+    """The scores of one model on one split. `confusion[i][j]` counts class i predicted as class j."""
+
+    metrics: dict[str, float]
+    classes: list[str]
+    confusion: list[list[int]] | None = None
+    cases: list[dict[str, Any]] = []
+
+
+class DeploymentInfo(Record):
+    """A model as Triton serves it.
+
+    `input_names` and `output_names` are those of the ONNX graph; `sample_shape` is one
+    sample's input without the batch axis.
+    """
+
+    name: str
+    task: Literal["encoder", "classification", "segmentation"]
+    modality: str
+    kind: Kind
+    triton_model: str
+    version: int
+    classes: list[str] | None = None
+    sample_shape: list[int]
+    recipe: dict[str, Any]
+    input_names: list[str]
+    output_names: list[str]
+    max_difference: float

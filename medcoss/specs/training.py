@@ -1,0 +1,95 @@
+"""Parameters of `pretrain`, `build_buffer`, `finetune` and `evaluate` jobs."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documented
+
+ModelSize = Literal["tiny", "small", "base"]
+
+
+class PretrainSpec(Spec):
+    """One stage of continual pre-training: masked modelling on a dataset, with rehearsal of earlier ones.
+
+    Defaults are those of MedCoSS (CVPR 2024) where a single small server can bear them.
+    """
+
+    dataset: DatasetRef = documented("prepared dataset of the new modality")
+    init_model: ModelRef | None = documented(
+        "encoder to go on from; it is also the frozen teacher of the rehearsal. None starts from scratch", default=None
+    )
+    size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
+    rehearsal: tuple[DatasetRef, ...] = documented(
+        "rehearsal buffers of the earlier stages (needs init_model)", default=(), max_length=64
+    )
+    epochs: int = documented("passes over the dataset", "epoch", default=300, ge=1, le=10_000)
+    max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
+    batch_size: int = documented("samples in a batch, of each modality", "sample", default=32, ge=1, le=8192)
+    base_lr: float = documented("learning rate for a batch of 256, scaled linearly", default=1.5e-4, gt=0, le=1)
+    min_lr: float = documented("learning rate at the end of the cosine", default=0.0, ge=0, le=1)
+    warmup_epochs: float = documented("linear warm-up", "epoch", default=40, ge=0, le=10_000)
+    weight_decay: float = documented("AdamW weight decay of matrices and embeddings", default=0.05, ge=0, le=1)
+    mask_ratio: float = documented("share of image patches that are masked", "fraction", default=0.75, gt=0, lt=1)
+    text_mask_ratio: float = documented("share of tokens that are masked", "fraction", default=0.15, gt=0, lt=1)
+    drop_path: float = documented("drop path rate of every encoder block", "fraction", default=0.1, ge=0, le=0.9)
+    mixup: bool = documented("mix rehearsal samples within a batch", default=True)
+    vocabulary_size: int = documented(
+        "word pieces trained on the reports when the encoder has no vocabulary yet", "token", default=30_522, ge=256,
+        le=100_000,
+    )
+    augment: bool = documented("random resized crops and mirroring", default=True)
+    seed: Seed = documented("seed of weights, order, masks and augmentation", default=0)
+    checkpoint_every: int = documented("steps between two checkpoints", "step", default=500, ge=1, le=1_000_000)
+    log_every: int = documented("steps between two metric rows", "step", default=10, ge=1, le=1_000_000)
+    reconstructions: int = documented("samples drawn masked / reconstructed / original", default=4, ge=0, le=64)
+    output_name: Name | None = documented("name of the model", default=None)
+
+    @model_validator(mode="after")
+    def _rehearsal_needs_teacher(self) -> "PretrainSpec":
+        if self.rehearsal and self.init_model is None:
+            raise ValueError("rehearsal needs init_model: the buffers are distilled from the model they were built with")
+        return self
+
+
+class BuildBufferSpec(Spec):
+    """Choose a rehearsal buffer: the samples nearest to the k-means centres of a dataset's features."""
+
+    model: ModelRef = documented("encoder that has just learnt the dataset")
+    dataset: DatasetRef = documented("prepared dataset to choose from")
+    centers_fraction: float = documented("clusters as a share of the samples", "fraction", default=0.01, gt=0, le=1)
+    buffer_fraction: float = documented("buffer size as a share of the samples", "fraction", default=0.05, gt=0, le=1)
+    batch_size: int = documented("samples in a batch", "sample", default=32, ge=1, le=8192)
+    seed: Seed = documented("seed of k-means", default=0)
+    output_name: Name | None = documented("name of the buffer", default=None)
+
+
+class FinetuneSpec(Spec):
+    """Train a classifier or a segmenter on an encoder of the registry."""
+
+    task: Literal["classification", "segmentation"] = documented("what the head predicts")
+    dataset: DatasetRef = documented("prepared dataset with labels or masks")
+    init_model: ModelRef | None = documented("encoder to start from; None starts from scratch", default=None)
+    size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
+    epochs: int = documented("passes over the training split", "epoch", default=100, ge=1, le=10_000)
+    max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
+    batch_size: int = documented("samples in a batch", "sample", default=8, ge=1, le=8192)
+    lr: float = documented("learning rate at the start of the polynomial decay (power 0.9)", default=1e-4, gt=0, le=1)
+    weight_decay: float = documented("AdamW weight decay", default=1e-4, ge=0, le=1)
+    clip_norm: float = documented("largest gradient norm", default=12.0, gt=0, le=1e6)
+    drop_path: float = documented("drop path rate of every encoder block", "fraction", default=0.1, ge=0, le=0.9)
+    freeze_encoder: bool = documented("train the head alone (linear probe)", default=False)
+    augment: bool = documented("augmentation of the training split", default=True)
+    seed: Seed = documented("seed of weights, order and augmentation", default=0)
+    checkpoint_every: int = documented("steps between two checkpoints", "step", default=200, ge=1, le=1_000_000)
+    log_every: int = documented("steps between two metric rows", "step", default=10, ge=1, le=1_000_000)
+    output_name: Name | None = documented("name of the model", default=None)
+
+
+class EvaluateSpec(Spec):
+    """Score a classifier or a segmenter on one split of a prepared dataset."""
+
+    model: ModelRef = documented("fine-tuned model")
+    dataset: DatasetRef = documented("prepared dataset with labels or masks")
+    split: Literal["train", "val", "test"] = documented("split to score", default="test")
+    batch_size: int = documented("samples in a batch", "sample", default=8, ge=1, le=8192)
