@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` and `make test`. PYTHON chooses the interpreter (3.11 to 3.13), VENV the folder.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo up test lint format clean
+
+setup: $(STAMP)
+
+# nvidia-pytriton is installed for the server it carries; its Python requirements (numpy 1) are not wanted
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "medcoss needs Python 3.11 to 3.13, found %d.%d; set PYTHON=python3.12, say" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nvidia-pytriton
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/medcoss demo --out demo-report $(if $(SERVER),--server $(SERVER))
+
+up: setup
+	$(BIN)/medcoss up
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -q
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .medcoss demo-report sample-data build *.egg-info

