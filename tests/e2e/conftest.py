@@ -1,0 +1,50 @@
+"""One embedded platform, started as a user starts it, for all end-to-end tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medcoss.client import Client
+from services.embedded.servers import free_port
+
+START_TIMEOUT_S = 120
+
+
+@pytest.fixture(scope="session")
+def platform_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """`medcoss up` and its data folder; afterwards no process may be left."""
+    data_dir = tmp_path_factory.mktemp("platform") / "data"
+    log = (data_dir.parent / "up.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli.main", "up", "--data-dir", str(data_dir), "--port", str(free_port())],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"MEDCOSS_HEARTBEAT_S": "1", "MEDCOSS_SWEEP_S": "2"},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not (data_dir / "platform.json").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail("the platform did not start:\n" + (data_dir.parent / "up.log").read_text())
+        time.sleep(0.2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    yield process, data_dir
+    family += psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=90) == 0
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive, f"left behind: {alive}"
+
+
+@pytest.fixture(scope="session")
+def client(platform_process: tuple[subprocess.Popen[bytes], Path]) -> Client:
+    """The client a user would make: it finds server and key in the data folder."""
+    return Client(data_dir=platform_process[1])
