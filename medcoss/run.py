@@ -43,7 +43,8 @@ class RunContext(Protocol):
     """The link between long work and its supervisor."""
 
     @property
-    def checkpoints(self) -> CheckpointStore: ...
+    def checkpoints(self) -> CheckpointStore:
+        """Where this run keeps its checkpoints."""
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Report that `done` of `total` units of work are finished."""

@@ -1,0 +1,1 @@
+"""Training shards, deterministic order, augmentation and the tokenizer; free of torch."""

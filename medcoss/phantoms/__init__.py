@@ -1,0 +1,1 @@
+"""Synthetic data that looks anatomical, for demonstrations and tests."""

@@ -22,7 +22,7 @@ class Splits(Spec):
 
     method: Literal["folders", "random"] = documented(
         "folders: a path part named train, val/valid/validation or test decides, everything else is train; "
-        "random: a seeded hash of the sample's group decides",
+        "random: groups (volumes, studies), in the order of a seeded hash, are divided",
         default="folders",
     )
     val_fraction: float = documented("share of groups in val (method random)", "fraction", default=0.1, ge=0, le=0.5)

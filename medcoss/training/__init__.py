@@ -1,0 +1,1 @@
+"""Training: one loop, continual pre-training with rehearsal, fine-tuning."""

@@ -1,0 +1,1 @@
+"""The control plane: datasets, jobs, models over REST."""

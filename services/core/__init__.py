@@ -1,0 +1,1 @@
+"""What the services share: settings, database, object store, job lifecycle."""

@@ -1,0 +1,1 @@
+"""The HTTP gateway in front of Triton: it decodes, tiles, asks Triton, blends and answers."""

@@ -1,0 +1,1 @@
+"""Runs jobs: Celery, a supervisor, a child process for each job."""

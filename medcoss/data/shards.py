@@ -1,0 +1,176 @@
+"""The shard format: fixed-size samples in blosc2, one sample a chunk, and a Parquet table beside them.
+
+A dataset folder holds `meta.json` (DatasetInfo), `samples.parquet` (one row a sample),
+`images.b2nd` (N, C, H, W) uint8 or (N, 1, D, H, W) float32, and `masks.b2nd`
+(N, K, H, W) or (N, K, D, H, W) uint8 where there are masks. Text has only the table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from medcoss.modalities import Kind
+from medcoss.run import BadInput
+from medcoss.specs.records import DatasetInfo
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The table row of one sample.
+
+    `label` is the class index, -1 without one. Tiles of volumes carry their first slice
+    `offset`, the number of `slices` of their volume, and the voxel `spacing` in mm
+    `(z, y, x)` of the stored grid.
+    """
+
+    id: str
+    split: str
+    source: str
+    group: str
+    label: int = -1
+    text: str = ""
+    offset: int = 0
+    slices: int = 0
+    spacing_z: float = 0.0
+    spacing_y: float = 0.0
+    spacing_x: float = 0.0
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm, `(z, y, x)`."""
+        return (self.spacing_z, self.spacing_y, self.spacing_x)
+
+
+class _Growing:
+    """A blosc2 array on disk that grows by one sample, one chunk, at a time."""
+
+    def __init__(self, path: Path, sample_shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._array = blosc2.empty(
+            shape=(0, *sample_shape),
+            dtype=dtype,
+            chunks=(1, *sample_shape),
+            blocks=(1, *sample_shape),
+            urlpath=str(path),
+            mode="w",
+            cparams=blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5, nthreads=1),
+        )
+
+    def append(self, sample: NDArray[Any]) -> None:
+        n = self._array.shape[0]
+        self._array.resize((n + 1, *self._array.shape[1:]))
+        self._array[n] = sample
+
+
+class ShardWriter:
+    """Writes a dataset folder sample by sample; it is complete after `close`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._rows: list[Sample] = []
+        self._images: _Growing | None = None
+        self._masks: _Growing | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, sample: Sample, image: NDArray[Any] | None = None, mask: NDArray[np.uint8] | None = None) -> None:
+        """Append one sample: its row, its image as stored, its mask (K, ...) if it has one."""
+        if image is not None:
+            if self._images is None:
+                self._images = _Growing(self.root / "images.b2nd", image.shape, image.dtype)
+            self._images.append(image)
+        if mask is not None:
+            if self._masks is None:
+                self._masks = _Growing(self.root / "masks.b2nd", mask.shape, mask.dtype)
+            self._masks.append(mask)
+        self._rows.append(sample)
+
+    def split_counts(self) -> dict[str, int]:
+        """Number of samples of each split that has any."""
+        counts = {name: sum(row.split == name for row in self._rows) for name in ("train", "val", "test")}
+        return {name: count for name, count in counts.items() if count}
+
+    def close(self, info: DatasetInfo) -> None:
+        """Write the table and, last, the description."""
+        columns = {name: [getattr(row, name) for row in self._rows] for name in Sample.__dataclass_fields__}
+        pq.write_table(pa.table(columns), self.root / "samples.parquet")
+        (self.root / "meta.json").write_text(info.model_dump_json(indent=1))
+
+
+class ShardReader:
+    """Reads a dataset folder by index, in the units that models take.
+
+    Raises BadInput when the folder holds no dataset.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if not (root / "meta.json").is_file():
+            raise BadInput(
+                "this folder holds no prepared dataset (no meta.json); preprocess it first", root.name
+            )
+        self.info = DatasetInfo.model_validate_json((root / "meta.json").read_text())
+        table = pq.read_table(root / "samples.parquet").to_pylist()
+        self.rows = [Sample(**row) for row in table]
+        self._images = self._open("images.b2nd")
+        self._masks = self._open("masks.b2nd")
+
+    def _open(self, name: str) -> Any:
+        path = self.root / name
+        return blosc2.open(str(path), mode="r") if path.is_file() else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def indices(self, split: str | None = None) -> NDArray[np.int64]:
+        """Positions of the samples of one split, or of all."""
+        return np.array([i for i, row in enumerate(self.rows) if split in (None, row.split)], dtype=np.int64)
+
+    def stored_image(self, index: int) -> NDArray[Any]:
+        """The image as stored: uint8 (C, H, W) or float32 (1, D, H, W)."""
+        return np.asarray(self._images[index])
+
+    def image(self, index: int) -> NDArray[np.float32]:
+        """Model input: float32 (3, H, W) in [0, 1], grey repeated, or (1, D, H, W) normalised."""
+        return to_model_input(self.stored_image(index), self.info.kind)
+
+    def mask(self, index: int) -> NDArray[np.uint8] | None:
+        """Binary channels (K, H, W) or (K, D, H, W), or None."""
+        return None if self._masks is None else np.asarray(self._masks[index])
+
+    def label(self, index: int) -> int:
+        """Class index, -1 without a label."""
+        return self.rows[index].label
+
+    def text(self, index: int) -> str:
+        """The cleaned report."""
+        return self.rows[index].text
+
+    def row(self, index: int) -> dict[str, Any]:
+        """The table row as a dictionary."""
+        return asdict(self.rows[index])
+
+
+def to_model_input(stored: NDArray[Any], kind: Kind) -> NDArray[np.float32]:
+    """What the encoder takes for a stored image: three channels in [0, 1] for 2-D, unchanged for volumes."""
+    if kind is Kind.VOLUME3D:
+        return stored.astype(np.float32, copy=False)
+    image = stored.astype(np.float32) / np.float32(255)
+    return np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
+
+
+def copy_subset(reader: ShardReader, indices: Sequence[int], output: Path, info: DatasetInfo) -> None:
+    """Write the samples at `indices`, in that order, as a dataset folder described by `info`."""
+    writer = ShardWriter(output)
+    for index in indices:
+        image = None if info.kind is Kind.TEXT else reader.stored_image(index)
+        writer.add(reader.rows[index], image, reader.mask(index))
+    writer.close(info)

@@ -1,0 +1,79 @@
+"""WordPiece over reports, with a vocabulary in BERT's format, through the `tokenizers` library."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as HfTokenizer
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+from medcoss.run import BadInput
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+REPORT_LENGTH = 112
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One report as numbers, each array of shape (length,), int64.
+
+    `words` is the index of the word a token belongs to, -1 for special tokens and padding.
+    """
+
+    ids: NDArray[np.int64]
+    attention: NDArray[np.int64]
+    words: NDArray[np.int64]
+
+
+def _pipeline(model: models.WordPiece) -> HfTokenizer:
+    tokenizer = HfTokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
+    """A WordPiece vocabulary of at most `size` tokens, learnt from `texts`, special tokens first."""
+    tokenizer = _pipeline(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - a token of text, not a secret
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary, key=lambda token: vocabulary[token])
+
+
+class Tokenizer:
+    """Reports to token ids. `vocabulary` is a `vocab.txt`: one token a line, line number = id.
+
+    Raises BadInput naming the special tokens that are missing.
+    """
+
+    def __init__(self, vocabulary: Path) -> None:
+        tokens = vocabulary.read_text(encoding="utf-8").splitlines()
+        ids = {token: i for i, token in enumerate(tokens)}
+        missing = [token for token in SPECIAL if token not in ids]
+        if missing:
+            raise BadInput(f"the vocabulary lacks {', '.join(missing)}; expected a BERT vocab.txt", vocabulary.name)
+        self.size = len(tokens)
+        self.tokens = tokens
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (ids[token] for token in SPECIAL)
+        self._tokenizer = _pipeline(models.WordPiece(ids, unk_token="[UNK]"))  # noqa: S106
+        self._tokenizer.post_processor = processors.BertProcessing(("[SEP]", self.sep_id), ("[CLS]", self.cls_id))
+
+    def encode(self, text: str, length: int = REPORT_LENGTH) -> Encoded:
+        """Token ids of `text` between [CLS] and [SEP], cut and padded to `length`."""
+        self._tokenizer.enable_truncation(length)
+        found = self._tokenizer.encode(text)
+        ids = np.full(length, self.pad_id, dtype=np.int64)
+        attention = np.zeros(length, dtype=np.int64)
+        words = np.full(length, -1, dtype=np.int64)
+        n = len(found.ids)
+        ids[:n], attention[:n] = found.ids, 1
+        words[:n] = [-1 if word is None else word for word in found.word_ids]
+        return Encoded(ids, attention, words)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The tokens of `ids` as text, word pieces joined, padding left out."""
+        pieces = [self.tokens[i] for i in ids if i != self.pad_id]
+        return " ".join(pieces).replace(" ##", "")

@@ -1,0 +1,81 @@
+"""Predictions of a model over samples of a dataset folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medcoss.data.shards import ShardReader
+from medcoss.data.tokenizer import Tokenizer
+from medcoss.models.heads import Classifier, Segmenter
+from medcoss.preprocess.volumes import blend, to_label_map
+from medcoss.training.loop import pick_device, precision
+from medcoss.training.rehearsal import model_inputs
+
+
+@dataclass(frozen=True)
+class Case:
+    """One whole image or volume: label maps (H, W) or (D, H, W) on the stored grid, and its voxel size in mm."""
+
+    name: str
+    image: NDArray[np.float32]
+    predicted: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    spacing: tuple[float, ...]
+
+
+def class_probabilities(
+    model: Classifier, reader: ShardReader, indices: NDArray[np.int64], batch_size: int, tokenizer: Tokenizer | None
+) -> NDArray[np.float32]:
+    """Class probabilities (N, K)."""
+    device = pick_device()
+    model.to(device).eval()
+    rows = []
+    for start in range(0, len(indices), batch_size):
+        inputs = model_inputs(reader, indices[start : start + batch_size], tokenizer)
+        with torch.inference_mode(), precision(device):
+            logits, _ = model(*(x.to(device) for x in inputs))
+        rows.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def mask_probabilities(
+    model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], batch_size: int
+) -> NDArray[np.float32]:
+    """Probabilities (N, K, ...) of the independent channels."""
+    device = pick_device()
+    model.to(device).eval()
+    rows = []
+    for start in range(0, len(indices), batch_size):
+        (images,) = model_inputs(reader, indices[start : start + batch_size], None)
+        with torch.inference_mode(), precision(device):
+            rows.append(torch.sigmoid(model(images.to(device)).float()).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def segmented_cases(
+    model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], batch_size: int
+) -> Iterator[Case]:
+    """Every image or volume that has samples in `indices`, its tiles put back together."""
+    groups: dict[str, list[int]] = {}
+    for index in indices:
+        groups.setdefault(reader.rows[int(index)].group, []).append(int(index))
+    for name, members in groups.items():
+        members.sort(key=lambda i: reader.rows[i].offset)
+        probabilities = mask_probabilities(model, reader, np.array(members), batch_size)
+        masks = np.stack([np.asarray(reader.mask(i), dtype=np.float32) for i in members])
+        images = np.stack([reader.image(i) for i in members])
+        first = reader.rows[members[0]]
+        if probabilities.ndim == 4:
+            yield Case(name, images[0][0], to_label_map(probabilities[0]), to_label_map(masks[0]), (1.0, 1.0))
+            continue
+        starts, slices = [reader.rows[i].offset for i in members], first.slices
+        yield Case(
+            name,
+            blend(images, starts, slices)[0],
+            to_label_map(blend(probabilities, starts, slices)),
+            to_label_map(blend(masks, starts, slices)),
+            first.spacing,
+        )

@@ -1,0 +1,58 @@
+"""Sizes of the encoder and of what is built on it."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Positions = Literal["grid", "flat"]
+TextAttention = Literal["bidirectional", "published"]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Everything that rebuilds an encoder.
+
+    `vocabulary` is the number of word pieces, 0 for an encoder that has learnt no reports.
+    `positions` reads the position tables by row and column, interpolated when the input
+    size changes ("grid"), or by flat token index ("flat", published). `attention` of text
+    is bidirectional over the real tokens, or causal as published.
+    """
+
+    dim: int
+    depth: int
+    heads: int
+    layer_scale: float
+    decoder_dim: int
+    decoder_depth: int
+    decoder_heads: int
+    feature_size: int
+    vocabulary: int = 0
+    positions: Positions = "grid"
+    attention: TextAttention = "bidirectional"
+
+    @property
+    def taps(self) -> tuple[int, int, int, int]:
+        """Zero-based blocks whose outputs the segmenter reads; 3, 6, 9, 11 for twelve blocks."""
+        first, second, third = (round(self.depth * k / 4) for k in (1, 2, 3))
+        return first, second, third, self.depth - 1
+
+    def with_vocabulary(self, size: int) -> "EncoderConfig":
+        """The same encoder with a text embedding of `size` word pieces."""
+        return replace(self, vocabulary=size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for the model's record."""
+        return asdict(self)
+
+
+SIZES: dict[str, EncoderConfig] = {
+    "tiny": EncoderConfig(
+        dim=192, depth=8, heads=3, layer_scale=0.1, decoder_dim=96, decoder_depth=2, decoder_heads=3, feature_size=8
+    ),
+    "small": EncoderConfig(
+        dim=384, depth=12, heads=6, layer_scale=1e-2, decoder_dim=256, decoder_depth=4, decoder_heads=8, feature_size=16
+    ),
+    "base": EncoderConfig(
+        dim=768, depth=12, heads=12, layer_scale=1e-3, decoder_dim=512, decoder_depth=8, decoder_heads=16,
+        feature_size=16,
+    ),
+}  # fmt: skip

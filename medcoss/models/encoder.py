@@ -1,0 +1,119 @@
+"""The encoder that all modalities share (MedCoSS, Ye et al., CVPR 2024)."""
+
+from functools import partial
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from medcoss.modalities import Kind
+from medcoss.models.config import EncoderConfig
+from medcoss.models.embeddings import PatchEmbedding, TextEmbedding, keep_tokens
+
+_BLOCKED = -10000.0
+
+
+class Encoder(nn.Module):
+    """Pre-norm transformer with LayerScale and DropPath over text, image and volume tokens.
+
+    There is no normalisation after the last block.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.image_embedding = PatchEmbedding(2, 3, dim, config.positions)
+        self.volume_embedding = PatchEmbedding(3, 1, dim, config.positions)
+        self.image_norm = nn.LayerNorm(dim, eps=1e-5)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.text_embedding = TextEmbedding(config.vocabulary, dim) if config.vocabulary else None
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                config.heads,
+                qkv_bias=True,
+                init_values=config.layer_scale,
+                # made with a rate, so that set_drop_path finds the modules
+                drop_path=0.1,
+                norm_layer=partial(nn.LayerNorm, eps=1e-5),
+            )
+            for _ in range(config.depth)
+        )
+        self.set_drop_path(0.0)
+        self.apply(_initialise)
+        nn.init.normal_(self.class_token, std=0.02)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Use the same drop path rate in every block."""
+        for block in self.blocks:
+            block.drop_path1.drop_prob = rate
+            block.drop_path2.drop_prob = rate
+
+    def embed_image(self, x: Tensor) -> Tensor:
+        """Normalised tokens (B, L, d) of images (B, 3, H, W) or volumes (B, 1, D, H, W), without the class token."""
+        embedding = self.image_embedding if x.ndim == 4 else self.volume_embedding
+        return self.image_norm(embedding(x))
+
+    def run_blocks(self, tokens: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Outputs (B, L, d) of every block."""
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens, attn_mask=mask)
+            outputs.append(tokens)
+        return outputs
+
+    def encode_image(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Class token and (kept) patch tokens, (B, 1 + L, d); `kept` (B, k) chooses and orders the patches."""
+        tokens = self.embed_image(x)
+        if kept is not None:
+            tokens = keep_tokens(tokens, kept)
+        return self.run_blocks(torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1))[-1]
+
+    def encode_text(self, ids: Tensor, attention: Tensor) -> Tensor:
+        """Tokens (B, L, d) of reports; `attention` (B, L) is 1 at real tokens."""
+        if self.text_embedding is None:
+            raise ValueError("this encoder has learnt no reports; pre-train a stage on reports first")
+        mask = (1.0 - attention[:, None, None, :].to(self.class_token.dtype)) * _BLOCKED
+        if self.config.attention == "published":
+            length = ids.shape[1]
+            causal = torch.full((length, length), _BLOCKED, device=ids.device).triu(1)
+            mask = torch.minimum(mask, causal)
+        return self.run_blocks(self.text_embedding(ids), mask.expand(-1, 1, ids.shape[1], -1))[-1]
+
+
+def pooled_image(encoder: Encoder, x: Tensor) -> Tensor:
+    """Feature of an image or volume, (B, d): the mean over all tokens, class token included."""
+    return encoder.encode_image(x).mean(dim=1)
+
+
+def pooled_text(encoder: Encoder, ids: Tensor, attention: Tensor) -> Tensor:
+    """Feature of a report, (B, d): the mean over its real tokens."""
+    weights = attention.unsqueeze(-1).to(torch.float32)
+    return (encoder.encode_text(ids, attention) * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+class Embedder(nn.Module):
+    """The encoder as one function from an input to its feature (B, d), for export and buffers."""
+
+    def __init__(self, encoder: Encoder, kind: Kind) -> None:
+        super().__init__()
+        self.encoder, self.kind = encoder, kind
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """`(images,)` or `(ids, attention)` to features (B, d)."""
+        return pooled_text(self.encoder, *inputs) if self.kind is Kind.TEXT else pooled_image(self.encoder, *inputs)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Xavier for linear layers, normal(0, 0.02) for tables.
+
+    The published tables start at normal(0, 1) and are overwritten by a foreign
+    checkpoint; from scratch such positions would drown the content.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,70 @@
+"""What is fine-tuned on an encoder: a classifier and a UNETR segmenter (Hatamizadeh et al., WACV 2022)."""
+
+from monai.networks.blocks import UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
+from torch import Tensor, nn
+
+from medcoss.modalities import Kind
+from medcoss.models.embeddings import PATCH
+from medcoss.models.encoder import Encoder, pooled_text
+
+
+class Classifier(nn.Module):
+    """Logits from the mean over the patch tokens (images) or the real tokens (reports)."""
+
+    def __init__(self, encoder: Encoder, kind: Kind, classes: int) -> None:
+        super().__init__()
+        self.encoder, self.kind = encoder, kind
+        dim = encoder.config.dim
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.head = nn.Linear(dim, classes)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """`(images,)` or `(ids, attention)` to logits (B, K) and the feature (B, d) they are read from."""
+        if self.kind is Kind.TEXT:
+            feature = pooled_text(self.encoder, *inputs)
+        else:
+            feature = self.encoder.encode_image(*inputs)[:, 1:].mean(dim=1)
+        feature = self.norm(feature)
+        return self.head(feature), feature
+
+
+class Segmenter(nn.Module):
+    """Logits of K independent channels on the input's grid, from four depths of the encoder.
+
+    The patch tokens run without the class token, as in the published downstream models.
+    """
+
+    def __init__(self, encoder: Encoder, kind: Kind, channels: int) -> None:
+        super().__init__()
+        if kind is Kind.TEXT:
+            raise ValueError("reports cannot be segmented; expected images or volumes")
+        self.encoder, self.kind = encoder, kind
+        config, axes = encoder.config, 2 if kind is Kind.IMAGE2D else 3
+        dim, width = config.dim, config.feature_size
+        inputs = 3 if axes == 2 else 1
+        up = {"kernel_size": 3, "upsample_kernel_size": 2, "norm_name": "instance", "res_block": True}
+        skip = {**up, "stride": 1, "conv_block": True}
+        self.encoder1 = UnetrBasicBlock(axes, inputs, width, 3, 1, "instance", res_block=True)
+        self.encoder2 = UnetrPrUpBlock(axes, dim, width * 2, num_layer=2, **skip)
+        self.encoder3 = UnetrPrUpBlock(axes, dim, width * 4, num_layer=1, **skip)
+        self.encoder4 = UnetrPrUpBlock(axes, dim, width * 8, num_layer=0, **skip)
+        self.decoder5 = UnetrUpBlock(axes, dim, width * 8, **up)
+        self.decoder4 = UnetrUpBlock(axes, width * 8, width * 4, **up)
+        self.decoder3 = UnetrUpBlock(axes, width * 4, width * 2, **up)
+        self.decoder2 = UnetrUpBlock(axes, width * 2, width, **up)
+        convolution = nn.Conv2d if axes == 2 else nn.Conv3d
+        self.out = convolution(width, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K, ...) of images (B, 3, H, W) or volumes (B, 1, D, H, W)."""
+        grid = [n // PATCH for n in x.shape[2:]]
+        outputs = self.encoder.run_blocks(self.encoder.embed_image(x))
+        first, second, third, last = (
+            outputs[tap].transpose(1, 2).reshape(len(x), -1, *grid) for tap in self.encoder.config.taps
+        )
+        up = self.decoder5(last, self.encoder4(third))
+        up = self.decoder4(up, self.encoder3(second))
+        up = self.decoder3(up, self.encoder2(first))
+        return self.out(self.decoder2(up, self.encoder1(x)))

@@ -1,0 +1,97 @@
+"""Model folders: `model.safetensors`, `config.json` (ModelInfo) and, where reports were learnt, `vocab.txt`."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from medcoss.modalities import get_modality
+from medcoss.models.config import EncoderConfig
+from medcoss.models.encoder import Embedder, Encoder
+from medcoss.models.heads import Classifier, Segmenter
+from medcoss.run import BadInput
+from medcoss.specs.records import ModelInfo
+
+PRETEXT = "pretext."
+
+
+def save_model(module: nn.Module, info: ModelInfo, folder: Path, vocabulary: Path | None = None,
+               pretext: nn.Module | None = None) -> None:  # fmt: skip
+    """Write a model folder; the pretext head of an encoder goes along under `pretext.`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    if pretext is not None:
+        tensors |= {PRETEXT + name: t.detach().cpu().contiguous() for name, t in pretext.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    if vocabulary is not None:
+        shutil.copyfile(vocabulary, folder / "vocab.txt")
+    (folder / "config.json").write_text(info.model_dump_json(indent=1))
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """The description of a model folder. Raises BadInput when there is none."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise BadInput("this folder holds no model (config.json is missing)", folder.name)
+    return ModelInfo.model_validate_json(path.read_text())
+
+
+def build(info: ModelInfo) -> Encoder | Classifier | Segmenter:
+    """The untrained architecture that a ModelInfo describes."""
+    encoder = Encoder(EncoderConfig(**info.config))
+    if info.task == "encoder":
+        return encoder
+    outputs = len(info.classes or [])
+    head = Classifier if info.task == "classification" else Segmenter
+    return head(encoder, info.kind, outputs)
+
+
+def load_model(folder: Path) -> tuple[Encoder | Classifier | Segmenter, ModelInfo]:
+    """The model of a folder, in evaluation mode, and its description.
+
+    Raises BadInput naming missing and surplus tensors when the weights do not fit.
+    """
+    info = read_info(folder)
+    module = build(info)
+    try:
+        tensors = load_file(folder / "model.safetensors")
+    except (FileNotFoundError, SafetensorError) as error:
+        raise BadInput(f"the weights cannot be read ({type(error).__name__})", "model.safetensors") from error
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PRETEXT)}
+    expected = module.state_dict()
+    missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    wrong = [f"{n} {tuple(t.shape)} for {tuple(expected[n].shape)}" for n, t in tensors.items()
+             if n in expected and t.shape != expected[n].shape]  # fmt: skip
+    if missing or surplus or wrong:
+        raise BadInput(f"missing {missing[:3]}, surplus {surplus[:3]}, wrong shape {wrong[:3]}", "model.safetensors")
+    module.load_state_dict(tensors)
+    return module.eval(), info
+
+
+def load_encoder(folder: Path) -> tuple[Encoder, ModelInfo]:
+    """The encoder of an encoder model. Raises BadInput for a fine-tuned model."""
+    module, info = load_model(folder)
+    if not isinstance(module, Encoder):
+        raise BadInput(f"this model is a {info.task} model; expected an encoder from a pretrain job", "init_model")
+    return module, info
+
+
+def encoder_for(module: Encoder, info: ModelInfo, modality: str) -> Embedder:
+    """The function from one modality's input to features (B, d). Raises BadInput when it was not learnt."""
+    if modality not in info.modalities:
+        raise BadInput(f"the encoder has not learnt '{modality}'; it knows {', '.join(info.modalities)}", "modality")
+    return Embedder(module, get_modality(modality).kind).eval()
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def threads(count: int | None) -> None:
+    """Use `count` CPU threads in torch; None leaves torch's choice."""
+    if count:
+        torch.set_num_threads(count)

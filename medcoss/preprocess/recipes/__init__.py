@@ -1,0 +1,1 @@
+"""One recipe a file, named after its dataset or layout."""

@@ -1,0 +1,114 @@
+"""Any folder of NIfTI (MHA, NRRD) volumes; label maps beside them are marked by a file-name suffix.
+
+Expected layout: `[train|validation|test]/case.nii.gz` and, with `label_suffix`,
+`case<suffix>.nii.gz` on the same grid. Volumes are turned to LPS, their slices resized,
+and cut into tiles (1, D, H, W), float32 after the intensity rule; masks are uint8
+(K, D, H, W), one channel for each label value.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from medcoss.data.shards import Sample, ShardWriter
+from medcoss.modalities import Kind
+from medcoss.preprocess.inputs import Report, assign_splits, raw_files, step
+from medcoss.preprocess.io import VOLUME_SUFFIXES, has_suffix, read_volume
+from medcoss.preprocess.volumes import mask_tiles_of, tiles_of, to_lps
+from medcoss.run import BadInput, RunContext
+from medcoss.specs.preprocess import PreprocessSpec, VolumeFolder
+from medcoss.specs.records import DatasetInfo
+
+
+def _stem(path: str) -> str:
+    lowered = path.lower()
+    ending = max((s for s in VOLUME_SUFFIXES if lowered.endswith(s)), key=len)
+    return path[: -len(ending)]
+
+
+def _label_map(raw: Path, path: str, image: sitk.Image, recipe: VolumeFolder) -> NDArray[np.uint8]:
+    label = read_volume((raw / path).read_bytes(), path)
+    if label.GetSize() != image.GetSize():
+        raise BadInput(
+            f"the label map has {label.GetSize()} voxels, its volume {image.GetSize()}; expected the same grid", path
+        )
+    label.CopyInformation(image)
+    values = sitk.GetArrayFromImage(to_lps(label))
+    known = len(recipe.label_names)
+    found = np.unique(values)
+    if found.min() < 0 or found.max() > known or not np.array_equal(found, np.round(found)):
+        raise BadInput(
+            f"the label map holds the values {', '.join(f'{v:g}' for v in found[:8])}; expected whole numbers "
+            f"0 to {known} (label_names has {known} entries)",
+            path,
+        )
+    return values.astype(np.uint8)
+
+
+def _without_outer(volume: NDArray[np.float32], share: float) -> tuple[int, NDArray[np.float32]]:
+    slices = len(volume)
+    first, last = int(share * slices), max(int((1 - share) * slices), int(share * slices) + 1)
+    return first, volume[first:last]
+
+
+def _add_volume(raw: Path, path: str, label_path: str | None, split: str, recipe: VolumeFolder,
+                writer: ShardWriter) -> None:  # fmt: skip
+    image = read_volume((raw / path).read_bytes(), path)
+    oriented = to_lps(image)
+    volume = sitk.GetArrayFromImage(oriented).astype(np.float32)
+    spacing_x, spacing_y, spacing_z = oriented.GetSpacing()
+    masks: list[NDArray[np.uint8]] | None = None
+    if label_path:
+        masks = mask_tiles_of(_label_map(raw, label_path, image, recipe), len(recipe.label_names), recipe)
+        first = 0
+    else:
+        first, volume = _without_outer(volume, recipe.drop_outer)
+    starts, tiles = tiles_of(volume, recipe)
+    for number, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
+        sample = Sample(
+            id=f"{len(writer):07d}",
+            split=split,
+            source=path,
+            group=_stem(path),
+            offset=start + first,
+            slices=len(volume) + first,
+            spacing_z=spacing_z,
+            spacing_y=spacing_y * volume.shape[1] / recipe.size[1],
+            spacing_x=spacing_x * volume.shape[2] / recipe.size[2],
+        )
+        writer.add(sample, tile, None if masks is None else masks[number])
+
+
+def build(spec: PreprocessSpec, recipe: VolumeFolder, raw: Path, writer: ShardWriter, report: Report,
+          context: RunContext) -> DatasetInfo:  # fmt: skip
+    """Write the tiles of each volume below `raw` and describe the dataset."""
+    files = raw_files(raw)
+    volumes = {_stem(path): path for path in files if has_suffix(path, VOLUME_SUFFIXES)}
+    labels: dict[str, str] = {}
+    if recipe.label_suffix:
+        ending = recipe.label_suffix
+        labels = {stem.removesuffix(ending): path for stem, path in volumes.items() if stem.endswith(ending)}
+        volumes = {stem: path for stem, path in volumes.items() if not stem.endswith(ending)}
+    report.inputs = len(volumes)
+    report.ignored = [path for path in files if not has_suffix(path, VOLUME_SUFFIXES)]
+    splits = assign_splits({path: stem for stem, path in volumes.items()}, recipe.splits, spec.seed)
+    for done, (stem, path) in enumerate(volumes.items()):
+        step(context, done, len(volumes), path)
+        try:
+            if recipe.label_suffix and stem not in labels:
+                raise BadInput(f"there is no label map with the suffix '{recipe.label_suffix}' beside it", path)
+            _add_volume(raw, path, labels.get(stem), splits[path], recipe, writer)
+        except BadInput as error:
+            report.reject(error.where or path, error)
+    return DatasetInfo(
+        modality=recipe.modality,
+        kind=Kind.VOLUME3D,
+        samples=len(writer),
+        splits=writer.split_counts(),
+        classes=list(recipe.label_names) or None,
+        has_masks=bool(recipe.label_suffix),
+        sample_shape=[1, *recipe.size],
+        recipe=recipe.model_dump(mode="json"),
+    )

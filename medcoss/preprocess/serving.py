@@ -1,0 +1,111 @@
+"""The preprocessing that is recorded with a model, for single inputs: training and serving cannot differ."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import TypeAdapter
+
+from medcoss.data.shards import to_model_input
+from medcoss.data.tokenizer import Encoded, Tokenizer
+from medcoss.modalities import Kind
+from medcoss.preprocess.captions import clean_caption
+from medcoss.preprocess.io import read_image, read_volume
+from medcoss.preprocess.recipes.image_folder import fitted
+from medcoss.preprocess.volumes import (
+    Geometry,
+    blend,
+    from_lps,
+    geometry,
+    resize_in_plane,
+    tiles_of,
+    to_label_map,
+    to_lps,
+)
+from medcoss.run import BadInput
+from medcoss.specs.preprocess import ImageFolder, OpeniReports, Recipe, VolumeFolder
+
+Array = NDArray[np.float32]
+_RECIPE: TypeAdapter[ImageFolder | VolumeFolder | OpeniReports] = TypeAdapter(Recipe)
+
+
+@dataclass(frozen=True)
+class VolumeRequest:
+    """A volume ready for the model: `windows` (N, 1, D, H, W), and the way back to its own grid."""
+
+    windows: Array
+    starts: list[int]
+    shape: tuple[int, int, int]
+    original: Geometry
+
+    def restore(self, probabilities: Array) -> NDArray[np.uint8]:
+        """Label map (z, y, x) on the volume's LPS grid from the windows' probabilities (N, K, D, H, W)."""
+        slices, height, width = self.shape
+        blended = blend(probabilities, self.starts, slices)
+        return to_label_map(np.stack([resize_in_plane(channel, height, width) for channel in blended]))
+
+    def to_nifti(self, label_map: NDArray[np.uint8]) -> bytes:
+        """The label map as `.nii.gz` in the input's own geometry."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "mask.nii.gz"
+            sitk.WriteImage(from_lps(label_map, self.original), str(path))
+            return path.read_bytes()
+
+    def volume_ml(self, label_map: NDArray[np.uint8], labels: int) -> list[float]:
+        """Volume of the labels 1 .. `labels` in ml."""
+        voxel_ml = float(np.prod(self.original.spacing)) / 1000
+        counts = np.bincount(label_map.ravel(), minlength=labels + 1)[1 : labels + 1]
+        return [float(count * voxel_ml) for count in counts]
+
+
+class ServingPipeline:
+    """Decoding and preprocessing of one input by a recorded `recipe`.
+
+    Raises BadInput naming the file when it cannot be used.
+    """
+
+    def __init__(self, recipe: dict[str, Any], kind: Kind) -> None:
+        self.recipe = _RECIPE.validate_python(recipe)
+        self.kind = kind
+
+    def image(self, data: bytes, filename: str) -> Array:
+        """Model input (1, 3, H, W) of an image file."""
+        return self.image_and_size(data, filename)[0]
+
+    def image_and_size(self, data: bytes, filename: str) -> tuple[Array, tuple[int, int]]:
+        """Model input (1, 3, H, W) and the image's own (height, width)."""
+        assert isinstance(self.recipe, ImageFolder)
+        decoded = read_image(data, filename)
+        stored = fitted(decoded, self.recipe)
+        return to_model_input(stored, Kind.IMAGE2D)[None], (decoded.shape[0], decoded.shape[1])
+
+    @staticmethod
+    def image_mask(probabilities: Array, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Label map (height, width) of the image's own size from probabilities (K, H, W)."""
+        height, width = size
+        resized = [
+            np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR))
+            for channel in probabilities
+        ]
+        return to_label_map(np.stack(resized))
+
+    def volume(self, data: bytes, filename: str) -> VolumeRequest:
+        """Tiles of a volume file."""
+        assert isinstance(self.recipe, VolumeFolder)
+        image = read_volume(data, filename)
+        array = sitk.GetArrayFromImage(to_lps(image)).astype(np.float32)
+        starts, tiles = tiles_of(array, self.recipe)
+        return VolumeRequest(np.stack(tiles), starts, array.shape, geometry(image))
+
+    def text(self, text: str, tokenizer: Tokenizer) -> Encoded:
+        """Token ids of a report, cleaned as in training."""
+        assert isinstance(self.recipe, OpeniReports)
+        caption = clean_caption(text, "", self.recipe.min_tokens)
+        if caption is None:
+            raise BadInput(f"the report has fewer than {self.recipe.min_tokens} words; expected a report", "text")
+        return tokenizer.encode(caption)

@@ -1,0 +1,191 @@
+"""Fine-tuning of a classifier or a segmenter on an encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from medcoss.data.augment import augment_image, augment_volume
+from medcoss.data.sampler import epoch_batches, sample_rng
+from medcoss.data.shards import ShardReader
+from medcoss.data.tokenizer import Tokenizer
+from medcoss.evaluation.metrics import classification_scores, dice
+from medcoss.evaluation.predict import class_probabilities, mask_probabilities
+from medcoss.modalities import Kind
+from medcoss.models.config import SIZES
+from medcoss.models.encoder import Encoder
+from medcoss.models.heads import Classifier, Segmenter
+from medcoss.models.registry import load_encoder, save_model
+from medcoss.run import BadInput, RunContext
+from medcoss.specs.records import ModelInfo
+from medcoss.specs.training import FinetuneSpec
+from medcoss.training.loop import Loop, adamw
+from medcoss.training.rehearsal import model_inputs
+
+SCORED_AT_MOST = 512
+Pair = tuple[tuple[Tensor, ...], Tensor]
+
+
+class FinetuneSteps(Dataset[Pair]):
+    """Inputs and targets by step number."""
+
+    def __init__(self, reader: ShardReader, indices: NDArray[np.int64], spec: FinetuneSpec,
+                 tokenizer: Tokenizer | None) -> None:  # fmt: skip
+        self.reader, self.indices, self.spec, self.tokenizer = reader, indices, spec, tokenizer
+        self.per_epoch = len(epoch_batches(len(indices), spec.batch_size, spec.seed, 0))
+
+    def __getitem__(self, step: int) -> Pair:
+        epoch, place = divmod(step, self.per_epoch)
+        positions = epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch)[place]
+        chosen = self.indices[positions]
+        if self.reader.info.kind is Kind.TEXT:
+            return model_inputs(self.reader, chosen, self.tokenizer), self._labels(chosen)
+        pairs = [self._sample(int(i), epoch) for i in chosen]
+        images = torch.from_numpy(np.stack([image for image, _ in pairs]))
+        if self.spec.task == "classification":
+            return (images,), self._labels(chosen)
+        return (images,), torch.from_numpy(np.stack([np.asarray(m) for _, m in pairs])).float()
+
+    def _labels(self, indices: NDArray[np.int64]) -> Tensor:
+        return torch.tensor([self.reader.label(int(i)) for i in indices])
+
+    def _sample(self, index: int, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+        image = self.reader.image(index)
+        mask = self.reader.mask(index) if self.spec.task == "segmentation" else None
+        if not self.spec.augment:
+            return image, mask
+        rng = sample_rng(self.spec.seed, epoch, index)
+        if image.ndim == 3:
+            return augment_image(image, rng, mask, scale=(0.6, 1.0))
+        return augment_volume(image, rng, mask, intensity=0.1)
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft Dice of sigmoid probabilities, the mean over samples and channels; (B, K, ...)."""
+    axes = tuple(range(2, logits.ndim))
+    p = torch.sigmoid(logits)
+    overlap = 2 * (p * target).sum(axes)
+    return 1 - (overlap / (p.sum(axes) + target.sum(axes) + 1)).mean()
+
+
+class FinetuneTask:
+    """Cross-entropy for a classifier; soft Dice plus binary cross-entropy for a segmenter."""
+
+    def __init__(self, model: Classifier | Segmenter) -> None:
+        self.modules: nn.Module = model
+
+    def loss(self, batch: Pair, device: torch.device) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch and its value as `loss`."""
+        inputs, target = batch
+        output = self.modules(*(x.to(device) for x in inputs))
+        target = target.to(device)
+        if isinstance(self.modules, Classifier):
+            logits = output[0].float()
+            value = F.cross_entropy(logits, target)
+            accuracy = float((logits.argmax(dim=1) == target).float().mean())
+            return value, {"loss": float(value.detach()), "batch_accuracy": accuracy}
+        value = dice_loss(output.float(), target) + F.binary_cross_entropy_with_logits(output.float(), target)
+        return value, {"loss": float(value.detach())}
+
+
+def _encoder(spec: FinetuneSpec, init_model_dir: Path | None, reader: ShardReader) -> tuple[Encoder, ModelInfo | None]:
+    torch.manual_seed(spec.seed)
+    if init_model_dir is not None:
+        return load_encoder(init_model_dir)
+    if reader.info.kind is Kind.TEXT:
+        raise BadInput("a report classifier needs an encoder that has learnt reports; give init_model", "init_model")
+    return Encoder(SIZES[spec.size]), None
+
+
+def _training_indices(spec: FinetuneSpec, reader: ShardReader) -> NDArray[np.int64]:
+    indices = reader.indices("train")
+    if spec.task == "classification":
+        if not reader.info.classes or reader.info.has_masks:
+            raise BadInput("the dataset has no class labels; preprocess it with labels 'folders'", "dataset")
+        indices = indices[[reader.label(int(i)) >= 0 for i in indices]]
+    elif not reader.info.has_masks:
+        raise BadInput("the dataset has no masks; preprocess it with a mask or label suffix", "dataset")
+    if len(indices) == 0:
+        raise BadInput("the dataset has no labelled training samples", "dataset")
+    return indices
+
+
+def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None, output_dir: Path,
+             context: RunContext) -> ModelInfo:  # fmt: skip
+    """Train a head on the encoder of `init_model_dir` and write the model folder.
+
+    Raises BadInput when the dataset does not fit the task, Stopped when asked to stop.
+    """
+    reader = ShardReader(dataset_dir)
+    indices = _training_indices(spec, reader)
+    encoder, previous = _encoder(spec, init_model_dir, reader)
+    vocabulary = init_model_dir / "vocab.txt" if init_model_dir else None
+    uses_text = reader.info.kind is Kind.TEXT
+    tokenizer = Tokenizer(vocabulary) if uses_text and vocabulary and vocabulary.is_file() else None
+    encoder.set_drop_path(spec.drop_path)
+    encoder.requires_grad_(not spec.freeze_encoder)
+    head = Classifier if spec.task == "classification" else Segmenter
+    model = head(encoder, reader.info.kind, len(reader.info.classes or []))
+    steps = FinetuneSteps(reader, indices, spec, tokenizer)
+    total = min(steps.per_epoch * spec.epochs, spec.max_steps or steps.per_epoch * spec.epochs)
+    loop = Loop(
+        FinetuneTask(model), adamw(model, spec.lr, spec.weight_decay, (0.9, 0.999)), steps, total,
+        lambda step: spec.lr * (1 - step / total) ** 0.9, context, seed=spec.seed,
+        checkpoint_every=spec.checkpoint_every, log_every=spec.log_every, clip_norm=spec.clip_norm,
+    )  # fmt: skip
+    context.log(f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {loop.device.type}")
+    loop.run()
+    encoder.set_drop_path(0.0)
+    model.requires_grad_(True)
+    metrics: dict[str, float] = {}
+    for split in ("train", "val"):
+        metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
+    context.metrics(total, metrics)
+    info = _describe(spec, encoder, previous, reader, metrics)
+    save_model(model, info, output_dir, vocabulary if tokenizer else None)
+    return info
+
+
+def _scores(spec: FinetuneSpec, model: Classifier | Segmenter, reader: ShardReader, split: str,
+            tokenizer: Tokenizer | None) -> dict[str, float]:  # fmt: skip
+    """Scores on at most 512 samples of a split, drawn with the seed, without augmentation."""
+    indices = reader.indices(split)
+    if isinstance(model, Classifier):
+        indices = indices[[reader.label(int(i)) >= 0 for i in indices]]
+    if len(indices) > SCORED_AT_MOST:
+        indices = np.sort(np.random.default_rng(spec.seed).choice(indices, SCORED_AT_MOST, replace=False))
+    if len(indices) == 0:
+        return {}
+    if isinstance(model, Classifier):
+        probabilities = class_probabilities(model, reader, indices, spec.batch_size, tokenizer)
+        return classification_scores(probabilities, np.array([reader.label(int(i)) for i in indices]))
+    overlaps = []
+    for start in range(0, len(indices), spec.batch_size):
+        chosen = indices[start : start + spec.batch_size]
+        predicted = mask_probabilities(model, reader, chosen, spec.batch_size) > 0.5
+        reference = np.stack([np.asarray(reader.mask(int(i))) > 0 for i in chosen])
+        # tiles without the structure would count as perfect; they say nothing here
+        overlaps += [dice(p, r) for p, r in zip(predicted, reference, strict=True) if r.any()]
+    return {"dice": float(np.mean(overlaps))} if overlaps else {}
+
+
+def _describe(spec: FinetuneSpec, encoder: Encoder, previous: ModelInfo | None, reader: ShardReader,
+              metrics: dict[str, float]) -> ModelInfo:  # fmt: skip
+    return ModelInfo(
+        task=spec.task,
+        size=previous.size if previous else spec.size,
+        config=encoder.config.to_dict(),
+        modalities=previous.modalities if previous else [],
+        stage=previous.stage if previous else 0,
+        modality=reader.info.modality,
+        kind=reader.info.kind,
+        classes=reader.info.classes,
+        sample_shape=reader.info.sample_shape,
+        recipe=reader.info.recipe,
+        recipes=previous.recipes if previous else {},
+        metrics=metrics,
+    )

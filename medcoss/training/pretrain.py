@@ -1,0 +1,195 @@
+"""One stage of continual pre-training (MedCoSS, Ye et al., CVPR 2024).
+
+Each step handles one batch of one modality: of the new one, masked modelling; of an earlier
+one, feature distillation from the frozen previous encoder on mixed samples of its buffer.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medcoss.data.shards import ShardReader
+from medcoss.data.tokenizer import Tokenizer, train_vocabulary
+from medcoss.modalities import Kind
+from medcoss.models.config import SIZES
+from medcoss.models.embeddings import PATCH, TextEmbedding
+from medcoss.models.encoder import Encoder
+from medcoss.models.pretext import LanguageHead, MaskedImageDecoder, patchify, random_mask, reconstruction_loss
+from medcoss.models.registry import load_encoder, save_model
+from medcoss.run import BadInput, RunContext
+from medcoss.specs.records import ModelInfo
+from medcoss.specs.training import PretrainSpec
+from medcoss.training.loop import Loop, adamw, warmup_cosine
+from medcoss.training.masking import IGNORED
+from medcoss.training.reconstruct import write_reconstructions
+from medcoss.training.steps import Batch, PretrainSteps, Source
+
+
+class PretrainTask:
+    """Losses of a stage: `modules` holds the student encoder and the head of the new modality."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module, teacher: Encoder | None, sources: list[Source],
+                 mask_ratio: float) -> None:  # fmt: skip
+        self.modules = nn.ModuleDict({"encoder": encoder, "head": head})
+        self.teacher, self.sources, self.mask_ratio = teacher, sources, mask_ratio
+
+    def loss(self, batch: Batch, device: torch.device) -> tuple[Tensor, dict[str, float]]:
+        """Masked modelling or distillation, by the batch's source."""
+        source = self.sources[batch.source]
+        if source.kind is Kind.TEXT:
+            value = self._reports(batch, source, device)
+        else:
+            value = self._images(batch, source, device)
+        name = "distill" if source.rehearsal else "loss"
+        return value, {f"{name}/{source.modality}": float(value.detach())}
+
+    def _images(self, batch: Batch, source: Source, device: torch.device) -> Tensor:
+        images = torch.as_tensor(batch.images, device=device)
+        kept, removed = random_mask(torch.as_tensor(batch.noise, device=device), self.mask_ratio)
+        encoded = self.modules["encoder"].encode_image(images, kept)
+        if source.rehearsal:
+            assert self.teacher is not None
+            with torch.no_grad():
+                target = self.teacher.encode_image(images, kept)
+            return F.mse_loss(encoded, target)
+        return reconstruction_loss(self.modules["head"](encoded, kept, removed), patchify(images), removed)
+
+    def _reports(self, batch: Batch, source: Source, device: torch.device) -> Tensor:
+        ids, attention, labels = (torch.as_tensor(x, device=device) for x in (batch.ids, batch.attention, batch.labels))
+        encoded = self.modules["encoder"].encode_text(ids, attention)
+        if source.rehearsal:
+            assert self.teacher is not None
+            with torch.no_grad():
+                target = self.teacher.encode_text(ids, attention)
+            real = attention.bool()
+            return F.mse_loss(encoded[real], target[real])
+        masked = labels != IGNORED
+        return F.cross_entropy(self.modules["head"](encoded[masked]).float(), labels[masked])
+
+
+@dataclass
+class _Start:
+    """Where a stage begins: the student, the frozen teacher, what the model knows, its vocabulary."""
+
+    encoder: Encoder
+    teacher: Encoder | None
+    previous: ModelInfo | None
+    size: str
+    vocabulary: Path | None
+
+
+def _start(spec: PretrainSpec, reader: ShardReader, init_model_dir: Path | None, work: Path) -> _Start:
+    torch.manual_seed(spec.seed)
+    encoder, previous, vocabulary = None, None, None
+    if init_model_dir is not None:
+        encoder, previous = load_encoder(init_model_dir)
+        if (init_model_dir / "vocab.txt").is_file():
+            vocabulary = init_model_dir / "vocab.txt"
+    if reader.info.kind is Kind.TEXT and vocabulary is None:
+        vocabulary = work / "vocab.txt"
+        tokens = train_vocabulary((reader.text(int(i)) for i in reader.indices("train")), spec.vocabulary_size)
+        vocabulary.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    teacher = copy.deepcopy(encoder).eval().requires_grad_(False) if encoder is not None and spec.rehearsal else None
+    words = Tokenizer(vocabulary).size if vocabulary else 0
+    if encoder is None:
+        encoder = Encoder(SIZES[spec.size].with_vocabulary(words))
+    elif words and encoder.text_embedding is None:
+        encoder.config = encoder.config.with_vocabulary(words)
+        encoder.text_embedding = TextEmbedding(words, encoder.config.dim)
+        for table in (encoder.text_embedding.words, encoder.text_embedding.positions, encoder.text_embedding.types):
+            nn.init.normal_(table.weight, std=0.02)
+    encoder.set_drop_path(spec.drop_path)
+    return _Start(encoder, teacher, previous, previous.size if previous else spec.size, vocabulary)
+
+
+def _sources(spec: PretrainSpec, reader: ShardReader, buffer_dirs: list[Path], start: _Start) -> list[Source]:
+    tokenizer = Tokenizer(start.vocabulary) if start.vocabulary else None
+    indices = reader.indices("train")
+    if len(indices) == 0:
+        raise BadInput("the dataset has no training samples; change the split of its recipe", "dataset")
+    sources = [Source(reader, False, indices, tokenizer)]
+    for folder in buffer_dirs:
+        buffer = ShardReader(folder)
+        if start.previous and buffer.info.modality not in start.previous.modalities:
+            raise BadInput(
+                f"the buffer holds '{buffer.info.modality}', which init_model has not learnt "
+                f"(it knows {', '.join(start.previous.modalities)})",
+                "rehearsal",
+            )
+        sources.append(Source(buffer, True, buffer.indices(), tokenizer))
+    return sources
+
+
+def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
+    if reader.info.kind is Kind.TEXT:
+        return LanguageHead(encoder.config)
+    sizes = reader.info.sample_shape[1:]
+    if any(n % PATCH for n in sizes):
+        raise BadInput(f"samples are {sizes}; expected multiples of {PATCH} on every axis", "dataset")
+    tokens, pixels = 1, 3 if reader.info.kind is Kind.IMAGE2D else 1
+    for n in sizes:
+        tokens, pixels = tokens * (n // PATCH), pixels * PATCH
+    return MaskedImageDecoder(encoder.config, tokens, pixels)
+
+
+def pretrain(spec: PretrainSpec, dataset_dir: Path, init_model_dir: Path | None, buffer_dirs: list[Path],
+             output_dir: Path, context: RunContext) -> ModelInfo:  # fmt: skip
+    """Train one stage and write the encoder, with the new modality's head, as a model folder.
+
+    Raises BadInput for data that does not fit, Stopped when asked to stop.
+    """
+    reader = ShardReader(dataset_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    start = _start(spec, reader, init_model_dir, output_dir)
+    sources = _sources(spec, reader, buffer_dirs, start)
+    head = _head(start.encoder, reader)
+    task = PretrainTask(start.encoder, head, start.teacher, sources, spec.mask_ratio)
+    steps = PretrainSteps(
+        sources, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed, text_mask_ratio=spec.text_mask_ratio,
+        mixup=spec.mixup, augment=spec.augment,
+    )  # fmt: skip
+    total = min(len(steps), spec.max_steps or len(steps))
+    epochs = total / steps.per_epoch
+    warmup = min(spec.warmup_epochs, epochs / 4)
+    peak = spec.base_lr * spec.batch_size / 256
+    loop = Loop(
+        task, adamw(task.modules, peak, spec.weight_decay, (0.9, 0.95)), steps, total,
+        lambda step: warmup_cosine(step / steps.per_epoch, warmup, epochs, peak, spec.min_lr), context,
+        seed=spec.seed, checkpoint_every=spec.checkpoint_every, log_every=spec.log_every,
+    )  # fmt: skip
+    if start.teacher is not None:
+        start.teacher.to(loop.device)
+    context.log(f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {loop.device.type}")
+    loop.run()
+    start.encoder.set_drop_path(0.0)
+    metrics = write_reconstructions(task, sources[0], spec, output_dir.parent, context, loop.device)
+    info = _describe(start, reader, metrics)
+    save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), head)
+    return info
+
+
+def _outside(vocabulary: Path | None, output_dir: Path) -> Path | None:
+    """The vocabulary if it has still to be copied into the model folder."""
+    return vocabulary if vocabulary and vocabulary.parent != output_dir else None
+
+
+def _describe(start: _Start, reader: ShardReader, metrics: dict[str, float]) -> ModelInfo:
+    new, previous = reader.info, start.previous
+    earlier = previous.modalities if previous else []
+    return ModelInfo(
+        task="encoder",
+        size=start.size,
+        config=start.encoder.config.to_dict(),
+        modalities=[*earlier, *([] if new.modality in earlier else [new.modality])],
+        stage=previous.stage + 1 if previous else 1,
+        modality=new.modality,
+        kind=new.kind,
+        sample_shape=new.sample_shape,
+        recipe=new.recipe,
+        recipes=(previous.recipes if previous else {}) | {new.modality: new.recipe},
+        metrics=metrics,
+    )

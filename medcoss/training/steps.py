@@ -1,0 +1,133 @@
+"""What each pre-training step sees: one batch of one modality, as a pure function of seed and step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from medcoss.data.augment import augment_image, augment_volume
+from medcoss.data.sampler import epoch_batches, sample_rng
+from medcoss.data.shards import ShardReader
+from medcoss.data.tokenizer import Tokenizer
+from medcoss.modalities import Kind
+from medcoss.models.embeddings import PATCH
+from medcoss.training.masking import mask_words
+
+_MASK, _MIX, _ORDER = 3, 4, 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset that takes part in a stage: the new modality, or a rehearsal buffer of an earlier one."""
+
+    reader: ShardReader
+    rehearsal: bool
+    indices: NDArray[np.int64]
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def modality(self) -> str:
+        """Name of the modality."""
+        return self.reader.info.modality
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the samples."""
+        return self.reader.info.kind
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of `source`.
+
+    Images: `images` (B, C, ...) and masking `noise` (B, L). Reports: `ids`, `attention`,
+    `labels` (B, 112), the ids already masked.
+    """
+
+    source: int
+    images: NDArray[np.float32] | None = None
+    noise: NDArray[np.float32] | None = None
+    ids: NDArray[np.int64] | None = None
+    attention: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64] | None = None
+
+
+class PretrainSteps(Dataset[Batch]):
+    """The batches of a stage by step number.
+
+    An epoch holds every whole batch of every source, in an order drawn anew each epoch.
+    """
+
+    def __init__(self, sources: list[Source], *, batch_size: int, epochs: int, seed: int, text_mask_ratio: float,
+                 mixup: bool, augment: bool) -> None:  # fmt: skip
+        self.sources, self.batch_size, self.seed = sources, batch_size, seed
+        self.text_mask_ratio, self.mixup, self.augment = text_mask_ratio, mixup, augment
+        self.per_epoch = sum(len(epoch_batches(len(s.indices), batch_size, seed, 0)) for s in sources)
+        self.total = self.per_epoch * epochs
+        self._plan: tuple[int, list[tuple[int, NDArray[np.int64]]]] | None = None
+
+    def __len__(self) -> int:
+        return self.total
+
+    def plan(self, epoch: int) -> list[tuple[int, NDArray[np.int64]]]:
+        """The epoch's batches in order: source and positions within its indices."""
+        if self._plan is None or self._plan[0] != epoch:
+            batches = [
+                (number, positions)
+                for number, source in enumerate(self.sources)
+                for positions in epoch_batches(len(source.indices), self.batch_size, self.seed + number, epoch)
+            ]
+            order = np.random.default_rng([self.seed, epoch, _ORDER]).permutation(len(batches))
+            self._plan = (epoch, [batches[i] for i in order])
+        return self._plan[1]
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, place = divmod(step, self.per_epoch)
+        number, positions = self.plan(epoch)[place]
+        source = self.sources[number]
+        indices = source.indices[positions]
+        rngs = [sample_rng(self.seed + number, epoch, int(i)) for i in indices]
+        mix = np.random.default_rng([self.seed, step, _MIX])
+        if source.kind is Kind.TEXT:
+            return self._reports(number, source, indices, rngs, mix)
+        images = np.stack([self._image(source, int(i), rng) for i, rng in zip(indices, rngs, strict=True)])
+        if source.rehearsal and self.mixup:
+            images = mix_images(images, mix)
+        tokens = int(np.prod([n // PATCH for n in images.shape[2:]]))
+        noise = np.random.default_rng([self.seed, step, _MASK]).random((len(images), tokens), dtype=np.float32)
+        return Batch(number, images=images, noise=noise)
+
+    def _image(self, source: Source, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        image = source.reader.image(index)
+        if not self.augment:
+            return image
+        return (augment_image if source.kind is Kind.IMAGE2D else augment_volume)(image, rng)[0]
+
+    def _reports(self, number: int, source: Source, indices: NDArray[np.int64], rngs: list[np.random.Generator],
+                 mix: np.random.Generator) -> Batch:  # fmt: skip
+        assert source.tokenizer is not None
+        encoded = [source.tokenizer.encode(source.reader.text(int(i))) for i in indices]
+        masked = [
+            mask_words(e, source.tokenizer, self.text_mask_ratio, rng) for e, rng in zip(encoded, rngs, strict=True)
+        ]
+        ids, labels = (np.stack(arrays) for arrays in zip(*masked, strict=True))
+        attention = np.stack([e.attention for e in encoded])
+        if source.rehearsal and self.mixup:
+            ids, attention = mix_reports(ids, attention, mix)
+        return Batch(number, ids=ids, attention=attention, labels=labels)
+
+
+def mix_images(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Mixup within a batch (B, ...): `l x + (1 - l) x[permuted]`, one `l` uniform in [0, 1] a sample."""
+    share = rng.random(len(images), dtype=np.float32).reshape(-1, *[1] * (images.ndim - 1))
+    return share * images + (1 - share) * images[rng.permutation(len(images))]
+
+
+def mix_reports(
+    ids: NDArray[np.int64], attention: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Mixup of reports (B, L): with one share a batch, each token is the sample's own or the permuted sample's."""
+    own = rng.random(ids.shape) < rng.random()
+    other = rng.permutation(len(ids))
+    return np.where(own, ids, ids[other]), np.where(own, attention, attention[other])

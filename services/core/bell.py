@@ -1,0 +1,41 @@
+"""Ringing the workers. The database holds the truth: a ring that is lost or doubled does no harm."""
+
+import structlog
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from services.core.settings import Settings
+
+RUN_JOB = "medcoss.run_job"
+SWEEP = "medcoss.sweep"
+JOBS_QUEUE = "jobs"
+CONTROL_QUEUE = "control"
+
+_log = structlog.get_logger()
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery application: acknowledges early, prefetches one, keeps no results."""
+    app = Celery("medcoss", broker=settings.redis_url)
+    app.conf.update(
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        task_default_queue=JOBS_QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 5},
+        worker_hijack_root_logger=False,
+        timezone="UTC",
+    )
+    return app
+
+
+def ring(app: Celery, job_id: str) -> None:
+    """Tell the workers that `job_id` is queued. A broker that does not answer is logged; the sweeper rings again."""
+    try:
+        app.send_task(RUN_JOB, args=[job_id], queue=JOBS_QUEUE, retry=False)
+    except (OperationalError, KombuError, RedisError, OSError) as error:
+        _log.warning("ring_failed", job_id=job_id, error=type(error).__name__)

@@ -1,0 +1,91 @@
+"""The one hierarchy of errors that reach a client, each a problem document (RFC 9457)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong with one field; `pointer` is a JSON pointer into the request (RFC 6901)."""
+
+    pointer: str
+    detail: str
+
+
+class MedcossError(Exception):
+    """Base of all errors that a client is told of."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    kind: ClassVar[str] = "internal"
+
+    def __init__(self, detail: str, errors: list[FieldError] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors or []
+
+    def problem(self) -> dict[str, Any]:
+        """The problem document, without the request id."""
+        document: dict[str, Any] = {
+            "type": f"urn:medcoss:problem:{self.kind}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = [asdict(error) for error in self.errors]
+        return document
+
+
+class BadRequest(MedcossError):
+    """The request cannot be read."""
+
+    status, title, kind = 400, "Bad request", "bad-request"
+
+
+class Unauthorized(MedcossError):
+    """No key, or one that is not known."""
+
+    status, title, kind = 401, "Key needed", "unauthorized"
+
+
+class Forbidden(MedcossError):
+    """The key's role does not allow it."""
+
+    status, title, kind = 403, "Not allowed", "forbidden"
+
+
+class NotFound(MedcossError):
+    """There is no such thing."""
+
+    status, title, kind = 404, "Not found", "not-found"
+
+
+class Conflict(MedcossError):
+    """The thing is in a state that does not allow it."""
+
+    status, title, kind = 409, "Conflict", "conflict"
+
+
+class TooLarge(MedcossError):
+    """Larger than the limit."""
+
+    status, title, kind = 413, "Too large", "too-large"
+
+
+class UnsupportedMedia(MedcossError):
+    """Not a format this call takes."""
+
+    status, title, kind = 415, "Unsupported format", "unsupported-media"
+
+
+class ValidationFailed(MedcossError):
+    """Fields are wrong; each is named in `errors`."""
+
+    status, title, kind = 422, "Invalid input", "validation-failed"
+
+
+class Unavailable(MedcossError):
+    """A part that is needed does not answer."""
+
+    status, title, kind = 503, "Not available", "unavailable"

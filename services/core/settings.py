@@ -1,0 +1,52 @@
+"""Settings of every service, from environment variables that start with MEDCOSS_."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the parts are and how they behave. Sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="MEDCOSS_", extra="ignore")
+
+    database_url: str = Field("sqlite:///medcoss.db", description="SQLAlchemy URL: SQLite or postgresql+psycopg")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker of Celery")
+
+    s3_endpoint: str = Field("127.0.0.1:9000", description="host:port of the object store")
+    s3_public_endpoint: str | None = Field(None, description="host:port that clients reach, in presigned URLs")
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_bucket: str = "medcoss"
+    s3_secure: bool = False
+    s3_region: str = "us-east-1"
+
+    triton_url: str = Field("127.0.0.1:8002", description="host:port of Triton's HTTP endpoint")
+    triton_model_dir: Path | None = Field(None, description="model repository on disk; None: Triton reads the bucket")
+    triton_backend: Literal["python", "onnxruntime"] = "python"
+    gateway_url: str = Field("http://127.0.0.1:8001", description="inference gateway, as told to clients")
+
+    cache_dir: Path = Field(Path(".medcoss/cache"), description="local copies of datasets and models")
+    cache_max_bytes: int = 50 * 2**30
+    max_file_bytes: int = Field(4 * 2**30, description="largest uploaded file")
+    max_dataset_bytes: int = Field(500 * 2**30, description="largest uploaded dataset")
+    max_inference_bytes: int = Field(512 * 2**20, description="largest inference request")
+    upload_expiry_s: int = Field(86_400, description="time to finish an upload")
+
+    lease_s: float = Field(30, description="a worker that is silent so long has lost its job")
+    heartbeat_s: float = Field(2, description="time between two renewals of a lease")
+    sweep_s: float = Field(5, description="time between two sweeps")
+    max_attempts: int = Field(3, description="attempts of a job unless it says otherwise")
+    stop_grace_s: float = Field(60, description="time a job has to write its checkpoint when it is stopped")
+    threads: int | None = Field(None, description="CPU threads of a training process; None: torch's choice")
+    log_level: str = "INFO"
+    bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

@@ -1,0 +1,89 @@
+"""Datasets, models and deployments."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from services.core.tables.base import Base, Counter, Id, now
+
+
+class Dataset(Base):
+    """An uploaded (raw), prepared or buffer dataset; `info` holds its DatasetInfo once it is prepared."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), index=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    role: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    modality: Mapped[str | None] = mapped_column(String(32))
+    prefix: Mapped[str] = mapped_column(String(256))
+    info: Mapped[dict[str, Any] | None]
+    file_count: Mapped[int] = mapped_column(Integer, default=0)
+    total_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    parents: Mapped[list[Any]] = mapped_column(default=list)
+    job_id: Mapped[str | None] = mapped_column(Id)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    files: Mapped[list["DatasetFile"]] = relationship(cascade="all, delete-orphan", order_by="DatasetFile.seq")
+
+
+class DatasetFile(Base):
+    """One object of a dataset."""
+
+    __tablename__ = "dataset_files"
+    __table_args__ = (UniqueConstraint("dataset_id", "path"),)
+
+    seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    path: Mapped[str] = mapped_column(String(1024))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class Model(Base):
+    """A trained model; `info` holds its ModelInfo."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), index=True)
+    prefix: Mapped[str] = mapped_column(String(256))
+    info: Mapped[dict[str, Any]]
+    parents: Mapped[list[Any]] = mapped_column(default=list)
+    dataset_id: Mapped[str | None] = mapped_column(Id)
+    job_id: Mapped[str | None] = mapped_column(Id)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    files: Mapped[list["ModelFile"]] = relationship(cascade="all, delete-orphan", order_by="ModelFile.seq")
+
+
+class ModelFile(Base):
+    """One object of a model."""
+
+    __tablename__ = "model_files"
+    __table_args__ = (UniqueConstraint("model_id", "path"),)
+
+    seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    path: Mapped[str] = mapped_column(String(1024))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class Deployment(Base):
+    """A version of a served model; the newest ready version of a name answers."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), index=True)
+    version: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))
+    info: Mapped[dict[str, Any]]
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    job_id: Mapped[str | None] = mapped_column(Id)
+    created_at: Mapped[datetime] = mapped_column(default=now)
