@@ -114,9 +114,7 @@ class ShardReader:
     def __init__(self, root: Path) -> None:
         self.root = root
         if not (root / "meta.json").is_file():
-            raise BadInput(
-                "this folder holds no prepared dataset (no meta.json); preprocess it first", root.name
-            )
+            raise BadInput("this folder holds no prepared dataset (no meta.json); preprocess it first", root.name)
         self.info = DatasetInfo.model_validate_json((root / "meta.json").read_text())
         table = pq.read_table(root / "samples.parquet").to_pylist()
         self.rows = [Sample(**row) for row in table]

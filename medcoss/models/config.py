@@ -46,7 +46,7 @@ class EncoderConfig:
 
 SIZES: dict[str, EncoderConfig] = {
     "tiny": EncoderConfig(
-        dim=192, depth=8, heads=3, layer_scale=0.1, decoder_dim=96, decoder_depth=2, decoder_heads=3, feature_size=8
+        dim=192, depth=8, heads=3, layer_scale=1.0, decoder_dim=96, decoder_depth=2, decoder_heads=3, feature_size=8
     ),
     "small": EncoderConfig(
         dim=384, depth=12, heads=6, layer_scale=1e-2, decoder_dim=256, decoder_depth=4, decoder_heads=8, feature_size=16

@@ -1,5 +1,6 @@
 """What is fine-tuned on an encoder: a classifier and a UNETR segmenter (Hatamizadeh et al., WACV 2022)."""
 
+import torch
 from monai.networks.blocks import UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
 from torch import Tensor, nn
 
@@ -29,6 +30,19 @@ class Classifier(nn.Module):
         feature = self.norm(feature)
         return self.head(feature), feature
 
+    def standardise(self, *inputs: Tensor) -> None:
+        """Start the normalisation so that the features of these samples have mean 0 and deviation 1.
+
+        What all samples share would otherwise drown what tells them apart (data-dependent
+        initialisation, Kraehenbuehl et al., ICLR 2016).
+        """
+        self.norm.reset_parameters()
+        with torch.no_grad():
+            _, features = self(*inputs)
+            deviation = features.std(dim=0).clamp_min(1e-3)
+            self.norm.weight.copy_(1 / deviation)
+            self.norm.bias.copy_(-features.mean(dim=0) / deviation)
+
 
 class Segmenter(nn.Module):
     """Logits of K independent channels on the input's grid, from four depths of the encoder.
@@ -56,6 +70,11 @@ class Segmenter(nn.Module):
         self.decoder2 = UnetrUpBlock(axes, width * 2, width, **up)
         convolution = nn.Conv2d if axes == 2 else nn.Conv3d
         self.out = convolution(width, channels, kernel_size=1)
+
+    def set_prior(self, fractions: Tensor) -> None:
+        """Start every channel at the share (K,) of voxels that it covers (Lin et al., ICCV 2017)."""
+        with torch.no_grad():
+            self.out.bias.copy_(torch.logit(fractions.clamp(1e-3, 0.5)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K, ...) of images (B, 3, H, W) or volumes (B, 1, D, H, W)."""

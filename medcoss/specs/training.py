@@ -28,7 +28,9 @@ class PretrainSpec(Spec):
     batch_size: int = documented("samples in a batch, of each modality", "sample", default=32, ge=1, le=8192)
     base_lr: float = documented("learning rate for a batch of 256, scaled linearly", default=1.5e-4, gt=0, le=1)
     min_lr: float = documented("learning rate at the end of the cosine", default=0.0, ge=0, le=1)
-    warmup_epochs: float = documented("linear warm-up; at most a quarter of the run", "epoch", default=40, ge=0, le=10_000)
+    warmup_epochs: float = documented(
+        "linear warm-up; at most a quarter of the run", "epoch", default=40, ge=0, le=10_000
+    )
     weight_decay: float = documented("AdamW weight decay of matrices and embeddings", default=0.05, ge=0, le=1)
     mask_ratio: float = documented("share of image patches that are masked", "fraction", default=0.75, gt=0, lt=1)
     text_mask_ratio: float = documented("share of tokens that are masked", "fraction", default=0.15, gt=0, lt=1)
@@ -51,9 +53,7 @@ class PretrainSpec(Spec):
     @model_validator(mode="after")
     def _rehearsal_needs_teacher(self) -> "PretrainSpec":
         if self.rehearsal and self.init_model is None:
-            raise ValueError(
-                "rehearsal needs init_model: the buffers are distilled from the encoder that knows them"
-            )
+            raise ValueError("rehearsal needs init_model: the buffers are distilled from the encoder that knows them")
         return self
 
 

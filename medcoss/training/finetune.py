@@ -27,6 +27,7 @@ from medcoss.training.loop import Loop, adamw
 from medcoss.training.rehearsal import model_inputs
 
 SCORED_AT_MOST = 512
+STARTED_FROM = 128
 Pair = tuple[tuple[Tensor, ...], Tensor]
 
 
@@ -130,6 +131,7 @@ def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None,
     encoder.requires_grad_(not spec.freeze_encoder)
     head = Classifier if spec.task == "classification" else Segmenter
     model = head(encoder, reader.info.kind, len(reader.info.classes or []))
+    _start_head(model, reader, indices, spec.seed, tokenizer)
     steps = FinetuneSteps(reader, indices, spec, tokenizer)
     total = min(steps.per_epoch * spec.epochs, spec.max_steps or steps.per_epoch * spec.epochs)
     loop = Loop(
@@ -148,6 +150,17 @@ def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None,
     info = _describe(spec, encoder, previous, reader, metrics)
     save_model(model, info, output_dir, vocabulary if tokenizer else None)
     return info
+
+
+def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDArray[np.int64], seed: int,
+                tokenizer: Tokenizer | None) -> None:  # fmt: skip
+    """Fit the head's starting point to at most 128 samples, so that short runs do not begin on a plateau."""
+    chosen = np.random.default_rng(seed).permutation(indices)[:STARTED_FROM]
+    if isinstance(model, Classifier):
+        model.eval().standardise(*model_inputs(reader, chosen, tokenizer))
+    else:
+        masks = np.stack([np.asarray(reader.mask(int(i))) for i in chosen])
+        model.set_prior(torch.from_numpy(masks).float().flatten(2).mean(dim=(0, 2)))
 
 
 def _scores(spec: FinetuneSpec, model: Classifier | Segmenter, reader: ShardReader, split: str,

@@ -1,0 +1,45 @@
+"""The control plane as an ASGI application: `uvicorn --factory services.api.app:create_app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from medcoss import __version__
+from services.api import problems
+from services.api.dependencies import Parts
+from services.api.routes import datasets, health, jobs, registry
+from services.core.bell import make_celery
+from services.core.db import Database
+from services.core.keys import Role, store_key
+from services.core.logging import configure_logging
+from services.core.settings import Settings, get_settings
+from services.core.storage import ObjectStore
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application on a migrated database; it makes the bucket and the first admin key if they are missing."""
+    chosen = settings or get_settings()
+    configure_logging(chosen.log_level)
+    parts = Parts(chosen, Database(chosen.database_url), ObjectStore(chosen), make_celery(chosen))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        parts.store.ensure_bucket()
+        if chosen.bootstrap_admin_key is not None:
+            with parts.database.session() as session:
+                store_key(session, chosen.bootstrap_admin_key.get_secret_value(), "admin", Role.ADMIN)
+        yield
+        parts.database.engine.dispose()
+
+    app = FastAPI(
+        title="medcoss control plane",
+        version=__version__,
+        description="Datasets, jobs and models of continual pre-training. Every call but health needs a key.",
+        lifespan=lifespan,
+    )
+    app.state.parts = parts
+    problems.install(app)
+    for router in (health.router, datasets.router, jobs.router, registry.router):
+        app.include_router(router)
+    return app

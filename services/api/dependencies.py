@@ -1,0 +1,67 @@
+"""What the routes need: the application's parts and the caller."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from celery import Celery
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from services.core.db import Database
+from services.core.errors import Forbidden
+from services.core.keys import Identity, Role, authenticate
+from services.core.settings import Settings
+from services.core.storage import ObjectStore
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts that live as long as the application."""
+
+    settings: Settings
+    database: Database
+    store: ObjectStore
+    celery: Celery
+
+
+def parts(request: Request) -> Parts:
+    """The application's parts."""
+    found = request.app.state.parts
+    assert isinstance(found, Parts)
+    return found
+
+
+PartsOf = Annotated[Parts, Depends(parts)]
+
+
+def session(found: PartsOf) -> Iterator[Session]:
+    """A session that is committed before the answer is sent."""
+    with found.database.session() as opened:
+        yield opened
+
+
+SessionOf = Annotated[Session, Depends(session, scope="function")]
+
+
+def caller(request: Request, opened: SessionOf) -> Identity:
+    """Who calls; Unauthorized without a known key."""
+    return authenticate(opened, request.headers.get("Authorization"))
+
+
+def needs(role: Role) -> Callable[[Identity], Identity]:
+    """A dependency that lets only callers of `role` or above through."""
+
+    def check(identity: Annotated[Identity, Depends(caller)]) -> Identity:
+        if identity.role < role:
+            raise Forbidden(
+                f"the key '{identity.name}' has the role {identity.role.name.lower()}; this call needs "
+                f"{role.name.lower()}"
+            )
+        return identity
+
+    return check
+
+
+Viewer = Annotated[Identity, Depends(needs(Role.VIEWER))]
+Operator = Annotated[Identity, Depends(needs(Role.OPERATOR))]

@@ -1,0 +1,188 @@
+"""Jobs: submit, watch, cancel."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Header, Query
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from medcoss.specs import JOB_KINDS
+from services.api.dependencies import Operator, Parts, PartsOf, SessionOf, Viewer
+from services.api.pages import Cursor, Limit, page
+from services.api.problems import pointer
+from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
+from services.api.views import job_view
+from services.core import jobs
+from services.core.bell import ring
+from services.core.errors import FieldError, NotFound, ValidationFailed
+from services.core.keys import Identity
+from services.core.lifecycle import State
+from services.core.specs import references
+from services.core.tables import Dataset, Job, JobArtifact, JobEvent, JobLog, JobMetric, Model
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+After = Annotated[int, Query(ge=0, description="`next` of the rows before")]
+RowLimit = Annotated[int, Query(ge=1, le=5000)]
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def _resolved_spec(request: JobRequest) -> dict[str, Any]:
+    """The spec with its defaults; ValidationFailed names every wrong field."""
+    kind = JOB_KINDS.get(request.kind)
+    if kind is None:
+        known = ", ".join(JOB_KINDS)
+        detail = f"there is no job kind '{request.kind}'; expected one of {known}"
+        raise ValidationFailed(detail, [FieldError("/kind", f"expected one of {known}")])
+    try:
+        spec = kind.spec.model_validate(request.spec)
+    except ValidationError as error:
+        fields = [
+            FieldError(pointer(("spec", *_place(entry["loc"]))), str(entry["msg"]).removeprefix("Value error, "))
+            for entry in error.errors()
+        ]
+        raise ValidationFailed("; ".join(f"{f.pointer}: {f.detail}" for f in fields), fields) from None
+    return spec.model_dump(mode="json")
+
+
+def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
+    """Where a field is in the request: pydantic puts the tag of a chosen recipe in between."""
+    for number, part in enumerate(location):
+        if number == 0 or location[number - 1] != "recipe":
+            yield part
+
+
+def _check_references(session: Session, request: JobRequest, spec: dict[str, Any]) -> None:
+    errors = []
+    for reference in references(JOB_KINDS[request.kind].spec, spec):
+        table = Dataset if reference.resource == "dataset" else Model
+        row = session.get(table, reference.id)
+        where = f"/spec/{reference.field}"
+        if row is None:
+            errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist"))
+        elif isinstance(row, Dataset) and row.state != "ready":
+            errors.append(FieldError(where, f"dataset {reference.id} is still {row.state}; complete its upload first"))
+        elif isinstance(row, Dataset) and (row.role == "raw") != (request.kind == "preprocess"):
+            wanted = "a raw dataset" if request.kind == "preprocess" else "a prepared dataset: preprocess it first"
+            errors.append(FieldError(where, f"dataset {reference.id} is {row.role}; expected {wanted}"))
+    errors += [
+        FieldError(f"/depends_on/{i}", f"job {job_id} does not exist")
+        for i, job_id in enumerate(request.depends_on)
+        if session.get(Job, job_id) is None
+    ]
+    if errors:
+        raise ValidationFailed("; ".join(e.detail for e in errors), errors)
+
+
+def _submit(parts: Parts, request: JobRequest, spec: dict[str, Any], caller: Identity, key: str | None) -> JobOut:
+    with parts.database.session() as session:
+        _check_references(session, request, spec)
+        row, _ = jobs.submit(
+            session, request.kind, spec, name=request.name or request.kind, created_by=caller.name,
+            max_attempts=request.max_attempts or parts.settings.max_attempts, priority=request.priority,
+            depends_on=request.depends_on, idempotency_key=key,
+        )  # fmt: skip
+        return job_view(session, row)
+
+
+@router.post("", status_code=201)
+def submit_job(
+    request: JobRequest,
+    parts: PartsOf,
+    caller: Operator,
+    background: BackgroundTasks,
+    idempotency_key: Annotated[str | None, Header(description="repeat it to get the same job")] = None,
+) -> JobOut:
+    """Record a job. The spec is checked as a whole, and every dataset and model it names must be there."""
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise ValidationFailed(
+            "the Idempotency-Key is empty, too long or holds spaces; expected up to 255 visible characters",
+            [FieldError("header:Idempotency-Key", "expected up to 255 visible characters")],
+        )
+    spec = _resolved_spec(request)
+    try:
+        job = _submit(parts, request, spec, caller, idempotency_key)
+    except IntegrityError:
+        # the same key came in twice at the same moment: the other one has won
+        job = _submit(parts, request, spec, caller, idempotency_key)
+    if job.state == State.QUEUED:
+        background.add_task(ring, parts.celery, job.id)
+    return job
+
+
+@router.get("")
+def list_jobs(
+    session: SessionOf,
+    _: Viewer,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: Annotated[State | None, Query()] = None,
+    kind: Annotated[str | None, Query(max_length=32)] = None,
+) -> Page[JobOut]:
+    """Jobs, newest first."""
+    filters = [column == value for column, value in ((Job.state, state), (Job.kind, kind)) if value]
+    rows, following = page(session, Job, limit, cursor, *filters)
+    return Page(items=[job_view(session, row) for row in rows], next=following)
+
+
+@router.get("/{job_id}")
+def show_job(job_id: str, session: SessionOf, _: Viewer) -> JobOut:
+    """State, progress, ETA and result of one job."""
+    return job_view(session, jobs.get(session, job_id))
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(job_id: str, session: SessionOf, _: Operator) -> JobOut:
+    """Cancel a job; a running one writes a checkpoint and ends within moments."""
+    return job_view(session, jobs.request_cancel(session, job_id))
+
+
+def _rows(session: Session, table: Any, job_id: str, after: int, limit: int) -> tuple[list[Any], int]:
+    if session.get(Job, job_id) is None:
+        raise NotFound(f"there is no job {job_id}")
+    found = list(
+        session.scalars(select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit))
+    )
+    return found, found[-1].seq if found else after
+
+
+@router.get("/{job_id}/metrics")
+def list_metrics(
+    job_id: str, session: SessionOf, _: Viewer, after: After = 0, limit: RowLimit = 1000
+) -> Rows[MetricOut]:
+    """Metric rows in order."""
+    found, following = _rows(session, JobMetric, job_id, after, limit)
+    return Rows(items=[MetricOut.model_validate(row) for row in found], next=following)
+
+
+@router.get("/{job_id}/logs")
+def list_logs(job_id: str, session: SessionOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[LogOut]:
+    """Log lines in order."""
+    found, following = _rows(session, JobLog, job_id, after, limit)
+    return Rows(items=[LogOut.model_validate(row) for row in found], next=following)
+
+
+@router.get("/{job_id}/events")
+def list_events(job_id: str, session: SessionOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[EventOut]:
+    """State changes in order."""
+    found, following = _rows(session, JobEvent, job_id, after, limit)
+    return Rows(items=[EventOut.model_validate(row) for row in found], next=following)
+
+
+@router.get("/{job_id}/artifacts")
+def list_artifacts(job_id: str, parts: PartsOf, session: SessionOf, _: Viewer) -> Page[ArtifactOut]:
+    """Files that the job kept, each with a URL to fetch it from."""
+    jobs.get(session, job_id)
+    found = session.scalars(select(JobArtifact).where(JobArtifact.job_id == job_id).order_by(JobArtifact.name))
+    items = [
+        ArtifactOut(
+            name=a.name, content_type=a.content_type, size=a.size,
+            url=parts.store.presign_get(a.key, parts.settings.upload_expiry_s),
+        )
+        for a in found
+    ]  # fmt: skip
+    return Page(items=items)

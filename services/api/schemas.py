@@ -1,0 +1,273 @@
+"""What the API takes and gives."""
+
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from medcoss.modalities import Kind, get_modality
+from medcoss.specs.base import Name
+from medcoss.specs.records import BadFile
+
+T = TypeVar("T")
+
+
+class Body(BaseModel):
+    """A request: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class UploadFile(Body):
+    """One file that is going to be uploaded."""
+
+    path: str = Field(min_length=1, max_length=1024, description="path inside the dataset, with forward slashes")
+    size: int = Field(ge=0, description="bytes")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the content, hexadecimal")
+
+    @field_validator("path")
+    @classmethod
+    def _is_safe(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        unsafe = path.is_absolute() or ".." in path.parts or "\\" in value or "//" in value
+        if unsafe or value != path.as_posix() or any(ord(c) < 32 or ord(c) == 127 for c in value):
+            raise ValueError("expected a relative path with forward slashes, without '..' or control characters")
+        return value
+
+
+class DatasetRequest(Body):
+    """Announces a dataset and its files; the answer says where to PUT each."""
+
+    name: Name = Field(description="name of the dataset")
+    modality: str | None = Field(None, description="what the files show: report, xray, ct, mr or pathology")
+    description: str = Field("", max_length=4000)
+    files: list[UploadFile] = Field(max_length=200_000)
+
+    @field_validator("modality")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            get_modality(value)
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _are_distinct(cls, value: list[UploadFile]) -> list[UploadFile]:
+        if not value:
+            raise ValueError("the dataset is empty; expected at least one file")
+        seen: set[str] = set()
+        for file in value:
+            if file.path in seen:
+                raise ValueError(f"{file.path} is listed twice; expected every path once")
+            seen.add(file.path)
+        return value
+
+
+class DatasetOut(BaseModel):
+    """A dataset: raw (uploaded), prepared (shards) or buffer (rehearsal)."""
+
+    id: str
+    name: str
+    description: str
+    role: str
+    state: str
+    modality: str | None
+    kind: Kind | None
+    samples: int | None
+    splits: dict[str, int] | None
+    classes: list[str] | None
+    has_masks: bool
+    sample_shape: list[int] | None
+    recipe: dict[str, Any] | None
+    bad_files: list[BadFile]
+    file_count: int
+    total_bytes: int
+    parents: list[str]
+    job_id: str | None
+    created_at: datetime
+
+
+class Upload(BaseModel):
+    """Where to PUT one file."""
+
+    path: str
+    method: str = "PUT"
+    url: str
+    headers: dict[str, str] = {}
+
+
+class DatasetCreated(BaseModel):
+    """A dataset that waits for its files until `expires_at`; then POST to its `complete`."""
+
+    dataset: DatasetOut
+    uploads: list[Upload]
+    expires_at: datetime
+
+
+class FileOut(BaseModel):
+    """A stored file and a URL to fetch it from."""
+
+    path: str
+    size: int
+    sha256: str
+    url: str
+
+
+class JobRequest(Body):
+    """Asks for a job."""
+
+    kind: str = Field(description="one of /v1/job-kinds")
+    spec: dict[str, Any] = Field(description="parameters, see /v1/job-kinds/{kind}/schema")
+    name: Annotated[str | None, Field(max_length=128)] = None
+    priority: int = Field(0, ge=-100, le=100, description="higher runs first")
+    max_attempts: int | None = Field(None, ge=1, le=20)
+    depends_on: list[str] = Field(default=[], max_length=100, description="jobs that must have succeeded first")
+
+
+class Progress(BaseModel):
+    """How far the present attempt is; `eta_s` in seconds."""
+
+    done: int
+    total: int
+    fraction: float
+    message: str | None
+    eta_s: float | None
+
+
+class JobOut(BaseModel):
+    """A job."""
+
+    id: str
+    kind: str
+    name: str
+    state: str
+    spec: dict[str, Any]
+    priority: int
+    attempt: int
+    max_attempts: int
+    depends_on: list[str]
+    progress: Progress | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    reason: str | None
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_s: float | None
+
+
+class EventOut(BaseModel):
+    """A change of a job's state."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    attempt: int
+    type: str
+    data: dict[str, Any]
+    at: datetime
+
+
+class MetricOut(BaseModel):
+    """Named numbers of one step."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    attempt: int
+    step: int
+    values: dict[str, float]
+    at: datetime
+
+
+class LogOut(BaseModel):
+    """A log line."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    attempt: int
+    level: str
+    message: str
+    at: datetime
+
+
+class ArtifactOut(BaseModel):
+    """A file that a job kept, and a URL to fetch it from."""
+
+    name: str
+    content_type: str
+    size: int
+    url: str
+
+
+class ModelOut(BaseModel):
+    """A trained model."""
+
+    id: str
+    name: str
+    task: str
+    size: str
+    modalities: list[str]
+    stage: int
+    modality: str
+    kind: Kind
+    classes: list[str] | None
+    sample_shape: list[int]
+    recipe: dict[str, Any]
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    parents: list[str]
+    dataset_id: str | None
+    job_id: str | None
+    total_bytes: int
+    created_at: datetime
+
+
+class DeploymentOut(BaseModel):
+    """A served version of a model."""
+
+    id: str
+    name: str
+    version: int
+    state: str
+    task: str
+    modality: str
+    kind: Kind
+    classes: list[str] | None
+    model_id: str
+    max_difference: float
+    job_id: str | None
+    created_at: datetime
+
+
+class JobKindOut(BaseModel):
+    """A kind of job."""
+
+    name: str
+    description: str
+    produces: str
+
+
+class Platform(BaseModel):
+    """What a client has to know of this platform. Limits in bytes."""
+
+    version: str
+    gateway_url: str
+    limits: dict[str, int]
+
+
+class Page(BaseModel, Generic[T]):
+    """A page of a list; `next` is the cursor of the following page."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class Rows(BaseModel, Generic[T]):
+    """Ordered rows; give `next` as `after` to go on."""
+
+    items: list[T]
+    next: int

@@ -1,0 +1,85 @@
+"""Rows of the database as the API shows them."""
+
+from sqlalchemy.orm import Session
+
+from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
+from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress
+from services.core import jobs
+from services.core.settings import Settings
+from services.core.storage import ObjectStore
+from services.core.tables import Dataset, DatasetFile, Deployment, Job, Model, ModelFile
+
+
+def dataset_view(row: Dataset) -> DatasetOut:
+    """A dataset."""
+    info = DatasetInfo.model_validate(row.info) if row.info else None
+    return DatasetOut(
+        id=row.id, name=row.name, description=row.description, role=row.role, state=row.state, modality=row.modality,
+        kind=info.kind if info else None, samples=info.samples if info else None,
+        splits=info.splits if info else None, classes=info.classes if info else None,
+        has_masks=bool(info and info.has_masks), sample_shape=info.sample_shape if info else None,
+        recipe=info.recipe if info else None, bad_files=info.bad_files if info else [], file_count=row.file_count,
+        total_bytes=row.total_bytes, parents=row.parents, job_id=row.job_id, created_at=row.created_at,
+    )  # fmt: skip
+
+
+def model_view(row: Model) -> ModelOut:
+    """A model."""
+    info = ModelInfo.model_validate(row.info)
+    return ModelOut(
+        id=row.id, name=row.name, parents=row.parents, dataset_id=row.dataset_id, job_id=row.job_id,
+        total_bytes=sum(f.size for f in row.files), created_at=row.created_at,
+        **info.model_dump(include=set(ModelInfo.model_fields) - {"recipes"}),
+    )  # fmt: skip
+
+
+def deployment_view(row: Deployment) -> DeploymentOut:
+    """A deployment."""
+    info = DeploymentInfo.model_validate(row.info)
+    return DeploymentOut(
+        id=row.id, name=row.name, version=row.version, state=row.state, task=info.task, modality=info.modality,
+        kind=info.kind, classes=info.classes, model_id=row.model_id, max_difference=info.max_difference,
+        job_id=row.job_id, created_at=row.created_at,
+    )  # fmt: skip
+
+
+def job_view(session: Session, row: Job) -> JobOut:
+    """A job."""
+    progress = None
+    if row.total:
+        done = min(row.done or 0, row.total)
+        progress = Progress(
+            done=done, total=row.total, fraction=done / row.total, message=row.message, eta_s=row.eta_s
+        )  # fmt: skip
+    needed = jobs.needs(session, row.id)
+    finished = row.finished_at
+    duration = (finished - row.started_at).total_seconds() if finished and row.started_at else None
+    return JobOut(
+        id=row.id, kind=row.kind, name=row.name, state=row.state, spec=row.spec, priority=row.priority,
+        attempt=row.attempt, max_attempts=row.max_attempts, depends_on=needed, progress=progress, result=row.result,
+        error=row.error, reason=_why_waiting(session, row, needed), created_by=row.created_by,
+        created_at=row.created_at, started_at=row.started_at, finished_at=finished, duration_s=duration,
+    )  # fmt: skip
+
+
+def _why_waiting(session: Session, row: Job, needed: list[str]) -> str | None:
+    if row.state == "queued":
+        return "waits for a free worker" if row.attempt == 0 else "waits for a free worker to go on"
+    if row.state == "waiting":
+        open_ones = [job_id for job_id in needed if not jobs.has_ended(jobs.get(session, job_id))]
+        return f"waits for {', '.join(open_ones)}" if open_ones else "is about to be queued"
+    if row.state == "running" and row.stop_order:
+        return "is being cancelled" if row.stop_order == "cancel" else "is being paused"
+    return None
+
+
+def file_views(store: ObjectStore, settings: Settings, prefix: str,
+               files: list[DatasetFile] | list[ModelFile]) -> list[FileOut]:  # fmt: skip
+    """Files with presigned URLs."""
+    return [
+        FileOut(
+            path=f.path, size=f.size, sha256=f.sha256,
+            url=store.presign_get(f"{prefix}/{f.path}", settings.upload_expiry_s),
+        )
+        for f in files
+    ]  # fmt: skip

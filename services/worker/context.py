@@ -1,0 +1,61 @@
+"""The run context of a child: reports go to the supervisor, files to the object store."""
+
+import math
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from services.core.cache import LocalCache
+from services.core.settings import Settings
+from services.core.storage import ObjectStore
+from services.worker.checkpoints import S3Checkpoints
+from services.worker.protocol import (
+    ArtifactReport,
+    ChildJob,
+    LogReport,
+    MetricsReport,
+    ProgressReport,
+    ReportWriter,
+)
+
+
+class WorkerRun:
+    """Implements medcoss.run.RunContext for one attempt, and gives runners the stores."""
+
+    def __init__(self, job: ChildJob, settings: Settings, writer: ReportWriter, stop: threading.Event) -> None:
+        self.job, self.settings = job, settings
+        self.store = ObjectStore(settings)
+        self._writer, self._stop = writer, stop
+        self._cache = LocalCache(settings.cache_dir, settings.cache_max_bytes, self.store)
+        self.checkpoints = S3Checkpoints(self.store, job.job_id, job.fence)
+
+    def input(self, record_id: str) -> AbstractContextManager[Path]:
+        """The verified local folder of a dataset or model that the spec names."""
+        record = self.job.inputs[record_id]
+        return self._cache.fetch(record_id, record.prefix, record.files)
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Report how far the work is."""
+        self._writer.send(ProgressReport(done=done, total=total, message=message))
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Report numbers; what is not finite has no place in JSON and is logged instead."""
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        self._writer.send(MetricsReport(step=step, values=finite))
+        for name in values.keys() - finite.keys():
+            self.log(f"{name} is not finite at step {step}", "warning")
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Report a line."""
+        self._writer.send(LogReport(level=level, message=message))
+
+    def artifact(self, path: Path, name: str, content_type: str) -> None:
+        """Store a file with the job."""
+        key = f"jobs/{self.job.job_id}/artifacts/{name}"
+        self.store.put_file(key, path, content_type)
+        size = path.stat().st_size
+        self._writer.send(ArtifactReport(name=name, key=key, content_type=content_type, size=size))
+
+    def should_stop(self) -> bool:
+        """True once SIGTERM has come."""
+        return self._stop.is_set()

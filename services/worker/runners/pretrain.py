@@ -1,0 +1,26 @@
+"""`pretrain`: one stage of continual pre-training."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from medcoss.specs import PretrainSpec
+from medcoss.training.pretrain import pretrain
+from services.worker.context import WorkerRun
+from services.worker.protocol import ChildJob, ResultReport
+from services.worker.runners.outputs import store_model
+from services.worker.runners.threads import limit_threads
+
+
+def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
+    """Train the stage and store the encoder."""
+    spec = PretrainSpec.model_validate(job.spec)
+    limit_threads(context)
+    with ExitStack() as inputs:
+        dataset = inputs.enter_context(context.input(spec.dataset))
+        model = inputs.enter_context(context.input(spec.init_model)) if spec.init_model else None
+        buffers = [inputs.enter_context(context.input(buffer)) for buffer in spec.rehearsal]
+        info = pretrain(spec, dataset, model, buffers, work / "model", context)
+    name = spec.output_name or f"encoder-stage{info.stage}-{info.modality}"
+    parents = [spec.init_model] if spec.init_model else []
+    output = store_model(work / "model", info, name, parents, spec.dataset, context)
+    return ResultReport(outputs=[output], metrics=info.metrics)

@@ -1,0 +1,83 @@
+"""Triton's model repository: adding a model, checking its answers, taking it out again."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from medcoss.run import BadInput
+from medcoss.specs.records import DeploymentInfo
+from services.core.settings import Settings
+from services.core.storage import ObjectStore
+
+TIMEOUT_S = 300
+
+
+class TritonRefused(Exception):
+    """Triton cannot load or run a model; the message is Triton's reason."""
+
+
+class TritonRepository:
+    """The repository in the object store and, where Triton reads a folder, on disk."""
+
+    def __init__(self, settings: Settings, store: ObjectStore) -> None:
+        self.store, self.folder = store, settings.triton_model_dir
+        self.client = InferenceServerClient(settings.triton_url, network_timeout=TIMEOUT_S, connection_timeout=30)
+
+    def add(self, model: Path) -> None:
+        """Store the model folder and load it. Raises TritonRefused, with the model taken out again."""
+        self.store.upload_dir(f"triton/{model.name}", model)
+        if self.folder is not None:
+            # copied beside and moved, so that Triton never sees half a model
+            partial = self.folder.parent / f".{model.name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(model, partial)
+            shutil.rmtree(self.folder / model.name, ignore_errors=True)
+            partial.rename(self.folder / model.name)
+        try:
+            self.client.load_model(model.name)
+        except InferenceServerException as error:
+            self.remove(model.name)
+            raise TritonRefused(f"Triton cannot load the model: {error.message()}") from error
+
+    def remove(self, name: str) -> None:
+        """Take a model out of Triton and of the repository."""
+        try:
+            self.client.unload_model(name)
+        except InferenceServerException as error:
+            # a model that never loaded cannot be unloaded
+            if "not loaded" not in str(error.message()) and "unknown model" not in str(error.message()):
+                raise
+        if self.folder is not None:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.store.remove_prefix(f"triton/{name}/")
+
+    def compare(self, info: DeploymentInfo, golden: Path, tolerance: float) -> float:
+        """Largest difference between Triton's and PyTorch's answers to the stored inputs.
+
+        Raises BadInput when it is above `tolerance`.
+        """
+        arrays = dict(np.load(golden))
+        inputs = []
+        for name in info.input_names:
+            tensor = InferInput(name, list(arrays[name].shape), np_to_triton_dtype(arrays[name].dtype))
+            tensor.set_data_from_numpy(arrays[name])
+            inputs.append(tensor)
+        outputs = [InferRequestedOutput(name) for name in info.output_names]
+        try:
+            answer = self.client.infer(info.triton_model, inputs, outputs=outputs)
+        except InferenceServerException as error:
+            raise TritonRefused(f"Triton cannot run the model: {error.message()}") from error
+        difference = 0.0
+        for name in info.output_names:
+            found = answer.as_numpy(name)
+            if found is None or not np.isfinite(found).all():
+                raise TritonRefused(f"Triton's output '{name}' is missing or not finite")
+            difference = max(difference, float(np.abs(found - arrays[f"expected_{name}"]).max()))
+        if difference > tolerance:
+            raise BadInput(
+                f"Triton's answers differ from PyTorch's by {difference:.2e}, allowed is {tolerance:.0e}", "tolerance"
+            )
+        return difference
