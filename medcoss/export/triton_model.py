@@ -31,9 +31,12 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer all waiting requests with one run of the graph."""
+        """Answer all waiting requests with one run of the graph.
+
+        Tensors pass as DLPack: a backend that was built before NumPy 2 misreads NumPy's own arrays.
+        """
         batches = [
-            {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
+            {name: np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)) for name in self.inputs}
             for request in requests
         ]
         sizes = [len(batch[self.inputs[0]]) for batch in batches]
@@ -47,7 +50,7 @@ class TritonPythonModel:
         parts = [np.split(values, ends) for values in found]
         return [
             pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, part[i]) for name, part in zip(self.outputs, parts, strict=True)]
+                [pb_utils.Tensor.from_dlpack(name, part[i]) for name, part in zip(self.outputs, parts, strict=True)]
             )
             for i in range(len(requests))
         ]

@@ -33,6 +33,7 @@ output [{ name: "y", data_type: TYPE_FP32, dims: [ 3 ] }]
 
 MODEL = """
 import pathlib
+import numpy
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
@@ -44,9 +45,9 @@ class TritonPythonModel:
     def execute(self, requests):
         answers = []
         for request in requests:
-            x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+            x = numpy.from_dlpack(pb_utils.get_input_tensor_by_name(request, "x"))
             (y,) = self.session.run(None, {"x": x})
-            answers.append(pb_utils.InferenceResponse([pb_utils.Tensor("y", y)]))
+            answers.append(pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("y", y)]))
         return answers
 """
 
