@@ -145,7 +145,10 @@ def read_volume(data: bytes, filename: str) -> sitk.Image:
             size = size[:-1]
         if len(size) != 3:
             shape = " x ".join(map(str, size))
-            raise BadInput(f"the volume has {len(size)} dimensions ({shape}); expected 3 (x, y, z)", filename)
+            raise BadInput(
+                f"this has {len(size)} dimensions ({shape}); expected a NIfTI, MHA or NRRD volume with 3 (x, y, z)",
+                filename,
+            )
         if reader.GetNumberOfComponents() != 1:
             raise BadInput("the voxels are vectors; expected one number a voxel", filename)
         reader.SetExtractSize([*size, *[0] * (len(reader.GetSize()) - 3)])

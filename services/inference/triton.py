@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,17 +55,16 @@ class Triton:
         size = self._batch_size(model, version)
         count = len(next(iter(inputs.values())))
         parts = [{name: array[i : i + size] for name, array in inputs.items()} for i in range(0, count, size)]
-        answers = list(self._pool.map(lambda part: self._infer(model, version, part, outputs), parts))
+        # each part in a copy of the caller's context: log lines keep the request id
+        waiting = [self._pool.submit(copy_context().run, self._infer, model, version, part, outputs) for part in parts]
+        answers = [future.result() for future in waiting]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
 
     def _batch_size(self, model: str, version: int) -> int:
         """The largest batch that Triton takes; a version never changes it."""
         key = (model, version)
         if key not in self._batch_sizes:
-            ask: Callable[[triton.InferenceServerClient], Any] = lambda client: client.get_model_config(  # noqa: E731
-                model, str(version)
-            )
-            config = self._pool.submit(self._ask, ask).result()
+            config = self._ask(lambda client: client.get_model_config(model, str(version)))
             self._batch_sizes[key] = max(1, int(config["max_batch_size"]))
         return self._batch_sizes[key]
 

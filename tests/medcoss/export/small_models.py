@@ -6,12 +6,13 @@ import torch
 
 from medcoss.modalities import get_modality
 from medcoss.models.config import EncoderConfig
+from medcoss.models.heads import Segmenter
 from medcoss.models.registry import build, save_model
 from medcoss.specs.records import ModelInfo
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{i}" for i in range(95))]
 CONFIG = EncoderConfig(
-    dim=48, depth=4, heads=3, layer_scale=0.1, decoder_dim=48, decoder_depth=1, decoder_heads=3, feature_size=4
+    dim=48, depth=3, heads=3, layer_scale=0.1, decoder_dim=48, decoder_depth=1, decoder_heads=3, feature_size=4
 )  # fmt: skip
 RECIPES = {
     "xray": {"name": "image_folder", "modality": "xray", "size": [64, 64]},
@@ -46,6 +47,11 @@ def write_model(
         for parameter in module.parameters():
             # away from the start, where heads answer almost nothing
             parameter.add_(0.05 * torch.randn_like(parameter))
+        if isinstance(module, Segmenter):
+            # half of the voxels of noise in every channel
+            logits = module(torch.randn(1, *info.sample_shape)).transpose(0, 1).flatten(1)
+            module.out.bias -= logits.median(dim=1).values
+    folder.mkdir(parents=True)
     vocabulary = None
     if "report" in modalities:
         vocabulary = folder.parent / "vocab.txt"

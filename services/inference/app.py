@@ -1,0 +1,34 @@
+"""The gateway as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from medcoss import __version__
+from services.core.logging import configure_logging
+from services.core.settings import Settings, get_settings
+from services.inference import problems
+from services.inference.gateway import Gateway
+from services.inference.requests import RequestShell
+from services.inference.routes import router, status_router
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The gateway for `settings`, by default those of the environment."""
+    settings = settings or get_settings()
+    configure_logging(settings.log_level)
+    gateway = Gateway(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        gateway.close()
+
+    app = FastAPI(title="medcoss inference", version=__version__, lifespan=lifespan)
+    app.state.gateway = gateway
+    problems.install(app)
+    app.include_router(router)
+    app.include_router(status_router)
+    app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes, metrics=gateway.metrics)
+    return app

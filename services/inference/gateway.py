@@ -1,0 +1,29 @@
+"""What the gateway holds while it runs."""
+
+from services.core.db import Database
+from services.core.settings import Settings
+from services.core.storage import ObjectStore
+from services.inference.deployments import Deployments
+from services.inference.metrics import Metrics
+from services.inference.predict import Predictor
+from services.inference.triton import Triton
+
+
+class Gateway:
+    """The connections of one gateway process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.database = Database(settings.database_url)
+        self.deployments = Deployments(self.database, ObjectStore(settings))
+        self.triton = Triton(settings.triton_url)
+        self.metrics = Metrics()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.triton.close()
+        self.database.engine.dispose()
+
+    def predictor(self, name: str, call: str) -> Predictor:
+        """The newest version of a served model, ready for `call`."""
+        served = self.deployments.find(name, call)
+        return Predictor(served, self.deployments.preprocessing(served), self.triton)

@@ -1,0 +1,82 @@
+"""Every error of the gateway as a problem document (RFC 9457)."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from medcoss.run import BadInput
+from services.core.errors import FieldError, MedcossError, Unauthorized, Unavailable, ValidationFailed
+
+RETRY_AFTER_S = 5
+
+log = structlog.get_logger(__name__)
+
+
+def problem_response(error: MedcossError, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The answer to a request that ended in `error`."""
+    return _response(error.problem(), {**_headers(error), **(headers or {})})
+
+
+def _response(document: dict[str, Any], headers: dict[str, str]) -> JSONResponse:
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    if request_id:
+        document["request_id"] = request_id
+    return JSONResponse(document, document["status"], headers, media_type="application/problem+json")
+
+
+def _headers(error: MedcossError) -> dict[str, str]:
+    if isinstance(error, Unavailable):
+        return {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    return {}
+
+
+async def _known(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, MedcossError)
+    return problem_response(error)
+
+
+async def _database_away(_request: Request, error: Exception) -> JSONResponse:
+    log.error("the database does not answer", error=repr(error))
+    return problem_response(Unavailable("the database does not answer; try again in a few seconds"))
+
+
+async def _bad_input(_request: Request, error: Exception) -> JSONResponse:
+    """Files and texts that cannot be used."""
+    pointer = "/text" if isinstance(error, BadInput) and error.where == "text" else "/file"
+    return problem_response(ValidationFailed(str(error), [FieldError(pointer, str(error))]))
+
+
+async def _bad_parameter(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        FieldError("/" + "/".join(str(part) for part in entry["loc"]), str(entry["msg"])) for entry in error.errors()
+    ]
+    detail = "; ".join(f"{entry.pointer}: {entry.detail}" for entry in errors)
+    return problem_response(ValidationFailed(detail, errors))
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    document = {
+        "type": "about:blank",
+        "title": str(error.detail),
+        "status": error.status_code,
+        "detail": str(error.detail),
+    }
+    return _response(document, dict(error.headers or {}))
+
+
+def install(app: FastAPI) -> None:
+    """Answer all errors of `app` with problem documents."""
+    app.add_exception_handler(MedcossError, _known)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(BadInput, _bad_input)
+    app.add_exception_handler(RequestValidationError, _bad_parameter)
+    app.add_exception_handler(HTTPException, _http)

@@ -1,0 +1,166 @@
+"""The calls of the gateway."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.core.errors import Unavailable
+from services.core.keys import authenticate
+from services.inference.gateway import Gateway
+from services.inference.inputs import Input, read_input
+from services.inference.predict import Predictor, Timing
+from services.inference.schemas import (
+    Classification,
+    Embedding,
+    Health,
+    SegmentedVolumes,
+    ServedModel,
+    ServedModels,
+    TimingMs,
+)
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayDep = Annotated[Gateway, Depends(_gateway)]
+
+
+def require_key(request: Request, gateway: GatewayDep) -> None:
+    """Let in any known key: to infer, the lowest role is enough."""
+    with gateway.database.session() as session:
+        authenticate(session, request.headers.get("authorization"))
+
+
+InputDep = Annotated[Input, Depends(read_input)]
+
+_RAW = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _object(field: str, schema: dict[str, str]) -> dict[str, Any]:
+    return {"schema": {"type": "object", "required": [field], "properties": {field: schema}}}
+
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _object("file", {"type": "string", "format": "binary"}),
+            "application/octet-stream": _RAW,
+            "application/json": _object("text", {"type": "string"}),
+        },
+    }
+}
+MASKS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": _RAW, "image/png": _RAW}}}
+
+router = APIRouter(prefix="/v1/models", dependencies=[Depends(require_key)])
+status_router = APIRouter()
+
+
+@router.get("")
+def models(gateway: GatewayDep) -> ServedModels:
+    """The served models, the newest version of each."""
+    return ServedModels(
+        items=[
+            ServedModel(
+                **served.info.model_dump(
+                    include={"name", "version", "task", "modality", "kind", "classes", "sample_shape"}
+                ),
+                calls=served.calls,
+                model_id=served.model_id,
+            )
+            for served in gateway.deployments.all()
+        ]
+    )
+
+
+@router.post("/{name}/embed", openapi_extra=BODY)
+def embed(name: str, given: InputDep, gateway: GatewayDep) -> Embedding:
+    """The embedding of an image, a volume (mean over its windows) or a report."""
+    timing = Timing()
+    predictor = gateway.predictor(name, "embed")
+    values = predictor.embed(given, timing)
+    info = predictor.served.info
+    return Embedding(
+        model=info.name, version=info.version, embedding=values.tolist(), timing_ms=_done(gateway, predictor, timing)
+    )
+
+
+@router.post("/{name}/classify", openapi_extra=BODY)
+def classify(name: str, given: InputDep, gateway: GatewayDep) -> Classification:
+    """The probability of every class."""
+    timing = Timing()
+    predictor = gateway.predictor(name, "classify")
+    probabilities = predictor.classify(given, timing)
+    info = predictor.served.info
+    return Classification(
+        model=info.name,
+        version=info.version,
+        prediction=max(probabilities, key=lambda class_name: probabilities[class_name]),
+        probabilities=probabilities,
+        timing_ms=_done(gateway, predictor, timing),
+    )
+
+
+@router.post("/{name}/segment", openapi_extra=BODY, response_model=SegmentedVolumes, responses=MASKS)
+def segment(
+    name: str, given: InputDep, gateway: GatewayDep, format: Literal["file", "json"] = "file"
+) -> Response | SegmentedVolumes:
+    """The label map on the input's own grid: NIfTI for a volume, PNG for an image; format=json counts only."""
+    timing = Timing()
+    predictor = gateway.predictor(name, "segment")
+    mask = predictor.segment(given, timing)
+    info, spent = predictor.served.info, _done(gateway, predictor, timing)
+    is_volume = mask.media_type == "application/gzip"
+    if format == "json":
+        return SegmentedVolumes(
+            model=info.name,
+            version=info.version,
+            volume_ml=mask.amounts if is_volume else None,
+            pixels=None if is_volume else {class_name: int(n) for class_name, n in mask.amounts.items()},
+            timing_ms=spent,
+        )
+    # header values are ASCII: json escapes everything else
+    headers = {
+        "X-Model-Version": str(info.version),
+        "X-Class-Names": json.dumps(predictor.classes),
+        "X-Volume-Ml" if is_volume else "X-Pixels": json.dumps(mask.amounts),
+        "Server-Timing": ", ".join(f"{stage};dur={value}" for stage, value in spent.model_dump().items()),
+    }
+    return Response(mask.content, media_type=mask.media_type, headers=headers)
+
+
+def _done(gateway: Gateway, predictor: Predictor, timing: Timing) -> TimingMs:
+    name = predictor.served.info.name
+    gateway.metrics.stage(name, "decode", timing.decode / 1000)
+    gateway.metrics.stage(name, "infer", timing.infer / 1000)
+    return TimingMs(decode=round(timing.decode, 2), infer=round(timing.infer, 2), total=round(timing.total, 2))
+
+
+@status_router.get("/healthz")
+def healthz() -> Health:
+    """The gateway runs."""
+    return Health(status="ok")
+
+
+@status_router.get("/readyz")
+def readyz(gateway: GatewayDep) -> Health:
+    """The gateway and what it needs run. 503 names what does not."""
+    try:
+        database = gateway.deployments.healthy()
+    except SQLAlchemyError:
+        database = False
+    checks = {"database": database, "triton": gateway.triton.ready()}
+    if not all(checks.values()):
+        raise Unavailable("not ready: " + ", ".join(name for name, fine in checks.items() if not fine))
+    return Health(status="ok", checks=checks)
+
+
+@status_router.get("/metrics")
+def metrics(gateway: GatewayDep) -> Response:
+    """Numbers for Prometheus."""
+    return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,148 @@
+"""What cannot be answered gets a problem document that says what to do."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from services.core.settings import Settings
+from services.embedded.servers import free_port
+from services.inference.app import create_app
+from tests.inference.conftest import MAX_BYTES, serving
+from tests.inference.test_inference_answers import png
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["request_id"] == answer.headers["x-request-id"]
+    return document
+
+
+def test_unknown_model_lists_the_known_ones(gateway: httpx.Client) -> None:
+    document = problem(gateway.post("/v1/models/liver/segment", content=b"x"), 404)
+    assert "'liver'" in document["detail"]
+    assert "atrium, chest, lungs, reports, volumes" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("model", "call", "right"),
+    [("chest", "segment", "classify"), ("atrium", "classify", "segment"), ("reports", "classify", "embed")],
+)
+def test_wrong_call_names_the_right_one(gateway: httpx.Client, model: str, call: str, right: str) -> None:
+    document = problem(gateway.post(f"/v1/models/{model}/{call}", content=png(0)), 409)
+    assert f"POST /v1/models/{model}/{right}" in document["detail"]
+
+
+def test_text_named_png(gateway: httpx.Client) -> None:
+    answer = gateway.post("/v1/models/chest/classify", files={"file": ("notes.png", b"this is no picture\n")})
+    document = problem(answer, 422)
+    assert document["errors"][0]["pointer"] == "/file"
+    assert document["errors"][0]["detail"].startswith("notes.png: this is text; expected a PNG")
+
+
+def test_image_for_a_volume_model(gateway: httpx.Client) -> None:
+    document = problem(gateway.post("/v1/models/atrium/segment", files={"file": ("a.png", png(0))}), 422)
+    assert "a.png" in document["detail"]
+    assert "NIfTI" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("call", "request_", "status", "pointer", "words"),
+    [
+        ("chest/classify", {"files": {"file": ("a.png", b"")}}, 422, "/file", "a.png: the file is empty"),
+        ("chest/classify", {"content": b""}, 422, "/file", "empty"),
+        ("chest/classify", {"files": {"image": ("a.png", b"x")}}, 422, "/file", "in the field 'file'"),
+        ("chest/classify", {"data": {"file": "a.png"}, "files": {"x": b"y"}}, 422, "/file", "in the field 'file'"),
+        ("chest/classify", {"json": {"text": "no acute disease"}}, 422, "/file", "an image in the form field 'file'"),
+        ("reports/embed", {"content": b"some report"}, 422, "/text", "send JSON"),
+        ("reports/embed", {"json": {"text": " "}}, 422, "/text", "not empty"),
+        ("reports/embed", {"json": ["text"]}, 422, "/text", "JSON object"),
+        ("reports/embed", {"json": {"text": "short"}}, 422, "/text", "fewer than"),
+        ("atrium/segment?format=pdf", {"content": b"x"}, 422, "/query/format", "file"),
+    ],
+)
+def test_bad_input_is_named(
+    gateway: httpx.Client, call: str, request_: dict[str, Any], status: int, pointer: str, words: str
+) -> None:
+    document = problem(gateway.post(f"/v1/models/{call}", **request_), status)
+    assert [error["pointer"] for error in document["errors"]] == [pointer]
+    assert words in document["errors"][0]["detail"]
+
+
+def test_broken_bodies(gateway: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert "not JSON" in problem(gateway.post("/v1/models/reports/embed", content=b"{", headers=headers), 400)["detail"]
+    headers = {"Content-Type": "multipart/form-data"}
+    problem(gateway.post("/v1/models/chest/classify", content=b"x", headers=headers), 400)
+    problem(gateway.post("/v1/nothing"), 404)
+    problem(gateway.get("/v1/models/chest/classify"), 405)
+
+
+def test_key_is_needed(gateway: httpx.Client) -> None:
+    for headers in ({"Authorization": ""}, {"Authorization": "Bearer mk_wrong"}):
+        for answer in (
+            gateway.post("/v1/models/chest/classify", content=png(0), headers=headers),
+            gateway.get("/v1/models", headers=headers),
+        ):
+            problem(answer, 401)
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 65536 + 1):
+        yield bytes(65536)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_too_large(gateway: httpx.Client, declared: bool) -> None:
+    content = bytes(MAX_BYTES + 1) if declared else chunks(MAX_BYTES)
+    document = problem(gateway.post("/v1/models/chest/classify", content=content), 413)
+    assert "4 MiB" in document["detail"]
+    fits = problem(gateway.post("/v1/models/chest/classify", content=bytes(MAX_BYTES)), 422)
+    assert "expected a PNG" in fits["detail"]
+
+
+def test_triton_away(gateway_settings: Callable[..., Settings]) -> None:
+    settings = gateway_settings(triton_url=f"127.0.0.1:{free_port()}")
+    with serving(create_app(settings)) as client:
+        answer = client.post("/v1/models/chest/classify", content=png(0))
+        assert "try again" in problem(answer, 503)["detail"]
+        assert int(answer.headers["retry-after"]) > 0
+        assert "triton" in problem(client.get("/readyz"), 503)["detail"]
+        assert client.get("/healthz").json()["status"] == "ok"
+
+
+def test_model_that_triton_does_not_have(gateway: httpx.Client, gateway_settings: Callable[..., Settings]) -> None:
+    from services.core.db import Database
+    from services.core.registry import ready_deployment, register_deployment
+
+    with Database(gateway_settings().database_url).session() as session:
+        row = ready_deployment(session, "chest")
+        from medcoss.specs.records import DeploymentInfo
+
+        info = DeploymentInfo.model_validate(row.info).model_copy(
+            update={"name": "zz-not-loaded", "triton_model": "zz-not-loaded"}
+        )
+        register_deployment(session, "dep_notloaded", info=info, model_id=row.model_id, job_id="job_x")
+    document = problem(gateway.post("/v1/models/zz-not-loaded/classify", content=png(0)), 503)
+    assert "not loaded" in document["detail"]
+    with Database(gateway_settings().database_url).session() as session:
+        session.delete(ready_deployment(session, "zz-not-loaded"))
+
+
+def test_health_and_numbers(gateway: httpx.Client) -> None:
+    gateway.post("/v1/models/chest/classify", content=png(0))
+    ready = gateway.get("/readyz", headers={"Authorization": ""})
+    assert ready.json() == {"status": "ok", "checks": {"database": True, "triton": True}}
+    numbers = gateway.get("/metrics", headers={"Authorization": ""}).text
+    assert 'medcoss_gateway_requests_total{route="/v1/models/{name}/classify",status="200"}' in numbers
+    assert 'medcoss_inference_stage_seconds_count{model="chest",stage="infer"}' in numbers
+
+
+def test_request_id_of_the_caller_is_kept(gateway: httpx.Client) -> None:
+    assert gateway.get("/v1/models", headers={"X-Request-Id": "ward-7"}).headers["x-request-id"] == "ward-7"
+    assert gateway.get("/v1/models", headers={"X-Request-Id": "a b\x07"}).headers["x-request-id"].startswith("req_")
