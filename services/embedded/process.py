@@ -67,13 +67,18 @@ class Process:
         """Process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def wait_healthy(self, give_up: Callable[[], bool] = lambda: False) -> None:
-        """Return once the server answers. Raises PlatformError when it ends or is silent too long."""
+    def wait_healthy(self, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """True once the server answers, False when `give_up` says so.
+
+        Raises PlatformError when it ends or is silent too long.
+        """
         deadline = time.monotonic() + self.server.start_timeout_s
-        while not self.server.healthy():
-            if give_up():
-                raise PlatformError(f"{self.server.name} was stopped before it had started")
-            if self.pid is None:
+        while not give_up():
+            # looked at first: another program may answer on its port
+            ended = self.pid is None
+            if not ended and self.server.healthy():
+                return True
+            if ended:
                 raise PlatformError(f"{self.server.name} ended while it started; its last words: {self.last_words()}")
             if time.monotonic() > deadline:
                 raise PlatformError(
@@ -81,19 +86,24 @@ class Process:
                     f"see {self.server.log}"
                 )
             time.sleep(POLL_S)
+        return False
 
     def last_words(self) -> str:
         """The last line of its log."""
         lines = [line.strip() for line in self.server.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1][:300] if lines else "none"
 
+    def terminate(self) -> None:
+        """Ask it to end, and come back at once."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for whatever of its family is left after `stop_timeout_s`."""
         if self._process is None:
             return
         family = self._family()
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self.terminate()
         try:
             self._process.wait(self.server.stop_timeout_s)
             _, alive = psutil.wait_procs(family, timeout=2)
@@ -104,6 +114,9 @@ class Process:
                 process.kill()
         psutil.wait_procs(alive, timeout=5)
         self._process.wait()
+        # children of one that had died before
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process = None
         for path in self.server.litter:
             path.unlink(missing_ok=True)

