@@ -44,9 +44,10 @@ def session(found: PartsOf) -> Iterator[Session]:
 SessionOf = Annotated[Session, Depends(session, scope="function")]
 
 
-def caller(request: Request, opened: SessionOf) -> Identity:
+def caller(request: Request, found: PartsOf) -> Identity:
     """Who calls; Unauthorized without a known key."""
-    return authenticate(opened, request.headers.get("Authorization"))
+    with found.database.session() as opened:
+        return authenticate(opened, request.headers.get("Authorization"))
 
 
 def needs(role: Role) -> Callable[[Identity], Identity]:
