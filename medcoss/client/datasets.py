@@ -1,0 +1,113 @@
+"""Datasets: upload, look, fetch, delete."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medcoss.client.download import Wanted, download
+from medcoss.client.errors import ApiError, ClientError
+from medcoss.client.paging import pages
+from medcoss.client.records import Dataset, PlatformInfo, Registered, StoredFile
+from medcoss.client.transfer import THREADS, Notify
+from medcoss.client.transport import Connections, Transport
+from medcoss.client.upload import check_limits, hash_files, local_files, send_files
+
+REGISTER_TIMEOUT_S = 600.0
+
+
+class Datasets:
+    """`client.datasets`."""
+
+    def __init__(self, transport: Transport, connections: Connections) -> None:
+        self._transport, self._connections = transport, connections
+
+    def upload(
+        self,
+        path: Path | str,
+        *,
+        name: str,
+        modality: str | None = None,
+        description: str = "",
+        progress: Notify | None = None,
+        threads: int = THREADS,
+    ) -> Dataset:
+        """Upload a folder or a file as a raw dataset; `progress` is told of bytes hashed and sent.
+
+        Hidden files are left out. What cannot be taken - limits, name, modality, role of the key - is refused
+        before anything is read. Whatever goes wrong later, Ctrl-C included, leaves no half dataset behind.
+        Raises ValueError for an empty folder, ApiError, or TransferFailed naming the file.
+        """
+        files = local_files(Path(path))
+        self._refuse_early(name, modality, description)
+        check_limits(files, self._transport.parse(PlatformInfo, self._transport.get("/v1/platform")).limits)
+        hashes = hash_files(files, progress, threads)
+        listed = [{"path": f.path, "size": f.size, "sha256": h} for f, h in zip(files, hashes, strict=True)]
+        registered = self.register(name, modality=modality, description=description, files=listed)
+        with self._deleted_on_failure(registered.dataset.id):
+            send_files(self._connections, files, registered.uploads, progress, threads)
+            return self.complete(registered.dataset.id)
+
+    def register(
+        self, name: str, *, modality: str | None = None, description: str = "", files: "list[dict[str, Any]]"
+    ) -> Registered:
+        """Announce a dataset and its files (`path`, `size`, `sha256`); the answer says where to PUT each."""
+        body = {"name": name, "modality": modality, "description": description, "files": files}
+        response = self._transport.call("POST", "/v1/datasets", json=body, timeout_s=REGISTER_TIMEOUT_S)
+        return self._transport.read(Registered, response)
+
+    def complete(self, dataset_id: str) -> Dataset:
+        """Make a dataset ready whose files have all arrived."""
+        path = f"/v1/datasets/{dataset_id}/complete"
+        response = self._transport.call("POST", path, idempotent=True, timeout_s=REGISTER_TIMEOUT_S)
+        return self._transport.read(Dataset, response)
+
+    def _refuse_early(self, name: str, modality: str | None, description: str) -> None:
+        """Let the server judge everything but the files, whose hashes take a while.
+
+        A dataset without files is refused either way; only what else is wrong is raised.
+        """
+        try:
+            unwanted = self.register(name, modality=modality, description=description, files=[])
+        except ApiError as error:
+            others = [e for e in error.errors if not e.pointer.startswith("/files")]
+            if error.status != 422:
+                raise
+            if others:
+                detail = "; ".join(f"{e.pointer}: {e.detail}" for e in others)
+                raise ApiError(error.status, error.title, detail, others, error.request_id) from None
+        else:
+            self.delete(unwanted.dataset.id)
+
+    @contextmanager
+    def _deleted_on_failure(self, dataset_id: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.delete(dataset_id)
+            except ClientError as second:
+                error.add_note(f"the unfinished dataset {dataset_id} could not be deleted ({second}); it will expire")
+            raise
+
+    def get(self, dataset_id: str) -> Dataset:
+        """One dataset."""
+        return self._transport.parse(Dataset, self._transport.get(f"/v1/datasets/{dataset_id}"))
+
+    def files(self, dataset_id: str) -> Iterator[StoredFile]:
+        """The files of a dataset, each with a URL to fetch it from."""
+        return pages(self._transport, f"/v1/datasets/{dataset_id}/files", StoredFile)
+
+    def download(self, dataset_id: str, folder: Path | str, *, progress: Notify | None = None) -> Path:
+        """Fetch the files of a dataset into `folder`, each verified; returns the folder."""
+        wanted = [Wanted(f.path, f.size, f.sha256, f.url) for f in self.files(dataset_id)]
+        download(self._connections, wanted, Path(folder), progress)
+        return Path(folder)
+
+    def delete(self, dataset_id: str) -> None:
+        """Remove a dataset that nothing uses."""
+        self._transport.call("DELETE", f"/v1/datasets/{dataset_id}")
+
+    def list(self, *, role: str | None = None, modality: str | None = None) -> Iterator[Dataset]:
+        """Datasets, newest first."""
+        return pages(self._transport, "/v1/datasets", Dataset, {"role": role, "modality": modality})

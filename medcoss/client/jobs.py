@@ -1,0 +1,154 @@
+"""Jobs: submit, wait, read what they report."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from medcoss.client.download import Wanted, download
+from medcoss.client.errors import ApiError, JobCancelled, JobFailed, ServerUnreachable
+from medcoss.client.paging import pages, rows
+from medcoss.client.records import Artifact, Event, Job, JobKind, LogLine, Metric
+from medcoss.client.transfer import Notify
+from medcoss.client.transport import Connections, Transport
+from medcoss.specs import Spec
+
+POLL_S = 0.5
+LONGEST_POLL_S = 2.0
+PATIENCE_S = 120.0
+# inside the class, `list` is a method
+Artifacts = list[Artifact]
+Paths = list[Path]
+
+
+class Jobs:
+    """`client.jobs`."""
+
+    def __init__(self, transport: Transport, connections: Connections) -> None:
+        self._transport, self._connections = transport, connections
+
+    def submit(
+        self,
+        kind: str,
+        spec: Spec | dict[str, Any],
+        *,
+        name: str | None = None,
+        priority: int = 0,
+        max_attempts: int | None = None,
+        depends_on: Iterable[str] = (),
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a job. `depends_on` are ids of jobs that must have succeeded first.
+
+        A lost connection is safe: the request carries a key, by default a new one for every call, under which
+        the server makes one job only. Raises ApiError naming each wrong field.
+        """
+        body = {
+            "kind": kind,
+            "spec": spec.model_dump(mode="json") if isinstance(spec, Spec) else spec,
+            "name": name,
+            "priority": priority,
+            "max_attempts": max_attempts,
+            "depends_on": [*depends_on],
+        }
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
+        response = self._transport.call("POST", "/v1/jobs", json=body, headers=headers, idempotent=True)
+        return self._transport.read(Job, response)
+
+    def get(self, job_id: str) -> Job:
+        """One job."""
+        return self._transport.parse(Job, self._transport.get(f"/v1/jobs/{job_id}"))
+
+    def list(self, *, state: str | None = None, kind: str | None = None) -> Iterator[Job]:
+        """Jobs, newest first."""
+        return pages(self._transport, "/v1/jobs", Job, {"state": state, "kind": kind})
+
+    def wait(self, job_id: str, timeout: float | None = None, on_update: Callable[[Job], None] | None = None) -> Job:
+        """The job once it has succeeded; `on_update` gets it whenever it has changed. `timeout` in seconds.
+
+        A server that is away for a while is waited for. Raises JobFailed with the reason, JobCancelled, or
+        TimeoutError; the job itself goes on in that case.
+        """
+        start = last_seen = time.monotonic()
+        known: Job | None = None
+        pause = POLL_S
+        while True:
+            try:
+                job = self.get(job_id)
+                last_seen = time.monotonic()
+            except (ServerUnreachable, ApiError) as error:
+                lasting = isinstance(error, ApiError) and error.status not in {502, 503, 504}
+                if lasting or known is None or time.monotonic() - last_seen > PATIENCE_S:
+                    raise
+                job = known
+            if job != known and on_update is not None:
+                on_update(job)
+            known = job
+            if job.ended:
+                return _succeeded(job)
+            remaining = None if timeout is None else start + timeout - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                raise TimeoutError(f"job {job_id} is still {job.state} after {timeout:g} s; it goes on")
+            time.sleep(pause if remaining is None else min(pause, remaining))
+            pause = min(pause * 1.2, LONGEST_POLL_S)
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; a running one writes a checkpoint and ends within moments."""
+        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    def metrics(self, job_id: str, after: int = 0) -> Iterator[Metric]:
+        """Metric rows in order, those behind the row number `after` (its `seq`)."""
+        return rows(self._transport, f"/v1/jobs/{job_id}/metrics", Metric, after)
+
+    def logs(self, job_id: str, after: int = 0, *, follow: bool = False) -> Iterator[LogLine]:
+        """Log lines in order; with `follow` also those to come, until the job ends."""
+        if follow:
+            return self._growing_log(job_id, after)
+        return rows(self._transport, f"/v1/jobs/{job_id}/logs", LogLine, after)
+
+    def _growing_log(self, job_id: str, after: int) -> Iterator[LogLine]:
+        while True:
+            # asked before the lines: what was written up to its end is in them
+            ended = self.get(job_id).ended
+            for line in self.logs(job_id, after):
+                after = line.seq
+                yield line
+            if ended:
+                return
+            time.sleep(LONGEST_POLL_S / 2)
+
+    def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
+        """State changes in order."""
+        return rows(self._transport, f"/v1/jobs/{job_id}/events", Event, after)
+
+    def artifacts(self, job_id: str) -> Artifacts:
+        """Files that the job kept."""
+        return [*pages(self._transport, f"/v1/jobs/{job_id}/artifacts", Artifact)]
+
+    def download_artifacts(self, job_id: str, folder: Path | str, *, progress: Notify | None = None) -> Paths:
+        """Fetch the files that the job kept into `folder`; returns their paths."""
+        wanted = [Wanted(a.name, a.size, None, a.url) for a in self.artifacts(job_id)]
+        return download(self._connections, wanted, Path(folder), progress)
+
+    def kinds(self) -> Iterator[JobKind]:
+        """The kinds of jobs."""
+        return pages(self._transport, "/v1/job-kinds", JobKind)
+
+    def schema(self, kind: str) -> dict[str, Any]:
+        """JSON schema of a kind's spec, with descriptions, units and bounds."""
+        return dict(self._transport.get(f"/v1/job-kinds/{kind}/schema"))
+
+    def defaults(self, kind: str) -> dict[str, Any]:
+        """Values of the fields that may be left out."""
+        return dict(self._transport.get(f"/v1/job-kinds/{kind}/defaults"))
+
+
+def _succeeded(job: Job) -> Job:
+    if job.state == "failed":
+        error = job.error or {}
+        detail = error.get("detail") or "no reason is recorded"
+        raise JobFailed(f"job {job.id} ({job.kind}) failed: {error.get('title', 'Error')}: {detail}", job)
+    if job.state == "cancelled":
+        raise JobCancelled(f"job {job.id} ({job.kind}) was cancelled", job)
+    return job

@@ -1,0 +1,274 @@
+"""What the server tells, typed. Fields that a newer server adds are kept, not refused."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Record(BaseModel):
+    """Base of all records."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class BadFile(Record):
+    """An input that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+class Dataset(Record):
+    """A dataset: raw (uploaded), prepared (shards) or buffer (rehearsal).
+
+    `sample_shape` is `(C, H, W)`, `(C, D, H, W)` or `(tokens,)`; `splits` counts samples.
+    """
+
+    id: str
+    name: str
+    description: str = ""
+    role: str
+    state: str
+    modality: str | None = None
+    kind: str | None = None
+    samples: int | None = None
+    splits: dict[str, int] | None = None
+    classes: list[str] | None = None
+    has_masks: bool = False
+    sample_shape: list[int] | None = None
+    recipe: dict[str, Any] | None = None
+    bad_files: list[BadFile] = []
+    file_count: int = 0
+    total_bytes: int = 0
+    parents: list[str] = []
+    job_id: str | None = None
+    created_at: datetime
+
+
+class Upload(Record):
+    """Where to PUT one file."""
+
+    path: str
+    method: str = "PUT"
+    url: str
+    headers: dict[str, str] = {}
+
+
+class Registered(Record):
+    """A dataset that waits for its files until `expires_at`."""
+
+    dataset: Dataset
+    uploads: list[Upload]
+    expires_at: datetime
+
+
+class StoredFile(Record):
+    """A stored file and a URL to fetch it from; size in bytes."""
+
+    path: str
+    size: int
+    sha256: str | None = None
+    url: str
+
+
+class Artifact(Record):
+    """A file that a job kept, and a URL to fetch it from; size in bytes."""
+
+    name: str
+    content_type: str
+    size: int
+    url: str
+
+
+class Progress(Record):
+    """How far the present attempt is; `eta_s` in seconds."""
+
+    done: int
+    total: int
+    fraction: float
+    message: str | None = None
+    eta_s: float | None = None
+
+
+class Job(Record):
+    """A job. `error` is a problem document, `result` holds `outputs` and `metrics`."""
+
+    id: str
+    kind: str
+    name: str
+    state: str
+    spec: dict[str, Any]
+    priority: int = 0
+    attempt: int = 0
+    max_attempts: int = 1
+    depends_on: list[str] = []
+    progress: Progress | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    reason: str | None = None
+    created_by: str = ""
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_s: float | None = None
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Ids of what the job made, by resource: `dataset`, `model` or `deployment`."""
+        return dict((self.result or {}).get("outputs", {}))
+
+    @property
+    def ended(self) -> bool:
+        """True for succeeded, failed and cancelled jobs."""
+        return self.state in FINAL_STATES
+
+
+class Event(Record):
+    """A change of a job's state."""
+
+    seq: int
+    attempt: int
+    type: str
+    data: dict[str, Any] = {}
+    at: datetime
+
+
+class Metric(Record):
+    """Named numbers of one step."""
+
+    seq: int
+    attempt: int
+    step: int
+    values: dict[str, float]
+    at: datetime
+
+
+class LogLine(Record):
+    """A line of a job's log."""
+
+    seq: int
+    attempt: int
+    level: str
+    message: str
+    at: datetime
+
+
+class JobKind(Record):
+    """A kind of job and what it produces."""
+
+    name: str
+    description: str
+    produces: str
+
+
+class Model(Record):
+    """A trained model; `modalities` in the order in which they were learnt."""
+
+    id: str
+    name: str
+    task: str
+    size: str
+    modalities: list[str]
+    stage: int
+    modality: str
+    kind: str
+    classes: list[str] | None = None
+    sample_shape: list[int] = []
+    recipe: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    parents: list[str] = []
+    dataset_id: str | None = None
+    job_id: str | None = None
+    total_bytes: int = 0
+    created_at: datetime
+
+
+class Deployment(Record):
+    """A served version of a model; `max_difference` to PyTorch's outputs."""
+
+    id: str
+    name: str
+    version: int
+    state: str
+    task: str
+    modality: str
+    kind: str
+    classes: list[str] | None = None
+    model_id: str
+    max_difference: float
+    job_id: str | None = None
+    created_at: datetime
+
+
+class PlatformInfo(Record):
+    """What a client has to know of a platform. Limits in bytes."""
+
+    version: str
+    gateway_url: str
+    limits: dict[str, int] = {}
+
+
+class TimingMs(Record):
+    """Milliseconds spent decoding, waiting for the model server, and in all."""
+
+    decode: float
+    infer: float
+    total: float
+
+
+class Embedding(Record):
+    """The feature of one input."""
+
+    model: str
+    version: int
+    embedding: list[float]
+    timing_ms: TimingMs
+
+
+class Classification(Record):
+    """The likeliest class and the probability of each."""
+
+    model: str
+    version: int
+    prediction: str
+    probabilities: dict[str, float]
+    timing_ms: TimingMs
+
+
+class SegmentedAmounts(Record):
+    """What each class covers: `volume_ml` of a volume, `pixels` of an image."""
+
+    model: str
+    version: int
+    volume_ml: dict[str, float] | None = None
+    pixels: dict[str, int] | None = None
+    timing_ms: TimingMs
+
+
+class Segmentation(SegmentedAmounts):
+    """A label map as a file, and what it covers.
+
+    `mask` is NIfTI (`suffix` .nii.gz) for a volume and PNG for an image; label `i + 1` is `classes[i]`.
+    """
+
+    mask: bytes
+    suffix: str
+    classes: list[str]
+
+
+class ServedModel(Record):
+    """One served model and the calls that it answers."""
+
+    name: str
+    version: int
+    task: str
+    modality: str
+    kind: str
+    classes: list[str] | None = None
+    sample_shape: list[int] = []
+    calls: list[str] = []
+    model_id: str
