@@ -24,8 +24,7 @@ MAX_FILE_BYTES = 64 * 2**20
 class Relay:
     """Passes bytes between callers and `target` (host:port).
 
-    While `drops` is positive, an answer is thrown away and its connection closed; `hold` delays nothing but
-    lets a test see that a connection was made.
+    While `drops` is positive, an answer is thrown away and its connection closed.
     """
 
     def __init__(self, target: str) -> None:

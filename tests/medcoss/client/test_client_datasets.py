@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from medcoss.client import ApiError, Client, DamagedFile, FileChanged, TransferFailed, TransferProgress
+from services.core.ids import new_id
 from services.core.storage import ObjectStore
+from services.core.tables import Dataset
+from services.core.tables.base import now
 from tests.medcoss.client.control_plane import MAX_FILE_BYTES, VIEWER_KEY, ControlPlane
 
 
@@ -175,12 +178,17 @@ def test_a_second_download_fetches_only_what_is_missing(client: Client, folder: 
     assert visible(copy) == visible(folder)
 
 
-def test_lists_go_over_all_pages_and_filter(client: Client) -> None:
-    made = [
-        client.datasets.register(f"page-{i}", modality="ct", files=[{"path": "a", "size": 0, "sha256": "0" * 64}])
-        for i in range(103)
-    ]
-    found = [dataset.id for dataset in client.datasets.list(modality="ct")]
-    assert found == [registered.dataset.id for registered in reversed(made)]
-    assert next(client.datasets.list(modality="ct")).id == found[0]
+def test_lists_go_over_all_pages_and_filter(client: Client, plane: ControlPlane) -> None:
+    made = [new_id("ds") for _ in range(203)]
+    with plane.database.session() as session:
+        for name in made:
+            session.add(
+                Dataset(
+                    id=name, name="page", description="", role="raw", state="ready", modality="ct", prefix=name,
+                    file_count=0, total_bytes=0, parents=[], created_at=now(),
+                )
+            )  # fmt: skip
+    newest_first = sorted(made, reverse=True)
+    assert [dataset.id for dataset in client.datasets.list(modality="ct")] == newest_first
+    assert next(client.datasets.list(modality="ct")).id == newest_first[0]
     assert not list(client.datasets.list(role="buffer"))
