@@ -15,7 +15,7 @@ from medcoss.client.errors import (
     TransferFailed,
     UnexpectedAnswer,
 )
-from medcoss.client.finding import LocalPart, LocalPlatform, data_folder, local_platform
+from medcoss.client.finding import Found, LocalPart, LocalPlatform, data_folder, find_server, local_platform
 from medcoss.client.records import (
     Artifact,
     BadFile,
@@ -38,7 +38,7 @@ from medcoss.client.records import (
     StoredFile,
     TimingMs,
 )
-from medcoss.client.transfer import TransferProgress
+from medcoss.client.transfer import Notify, TransferProgress
 
 __all__ = [
     "ApiError",
@@ -54,6 +54,7 @@ __all__ = [
     "Event",
     "FieldProblem",
     "FileChanged",
+    "Found",
     "Job",
     "JobCancelled",
     "JobEnded",
@@ -65,6 +66,7 @@ __all__ = [
     "Metric",
     "Model",
     "NotConfigured",
+    "Notify",
     "PlatformInfo",
     "Progress",
     "Registered",
@@ -78,5 +80,6 @@ __all__ = [
     "TransferProgress",
     "UnexpectedAnswer",
     "data_folder",
+    "find_server",
     "local_platform",
 ]
