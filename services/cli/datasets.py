@@ -1,0 +1,122 @@
+"""`medcoss datasets`."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medcoss.client import Client, Dataset
+from services.cli.connection import Json, Limit, connected
+from services.cli.output import (
+    CliError,
+    Columns,
+    details,
+    identifier,
+    number,
+    say,
+    short_moment,
+    show,
+    size,
+    state,
+    table,
+    wrapped,
+)
+from services.cli.transfers import transfer_bar
+
+app = typer.Typer(name="datasets", help="Upload, look at, fetch and delete datasets.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Dataset, e.g. ds_01abc...")]
+
+
+def show_dataset(dataset: Dataset, as_json: bool) -> None:
+    """One dataset in full."""
+    entries = dataset.model_dump(exclude={"bad_files", "state"})
+    entries["total_bytes"] = size(dataset.total_bytes)
+    entries["created_at"] = dataset.created_at
+    lines = {"id": entries.pop("id"), "name": entries.pop("name"), "state": state(dataset.state)} | entries
+    lines["bad_files"] = "\n".join(f"{bad.path}: {bad.reason}" for bad in dataset.bad_files)
+    show(dataset, as_json, details(lines))
+
+
+@app.command("upload")
+@connected
+def upload(
+    client: Client,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder or file; hidden files are left out.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the dataset.")],
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="What it shows: report, xray, ct, mr or pathology.")
+    ] = None,
+    description: Annotated[str, typer.Option("--description", help="A few words about it.")] = "",
+    threads: Annotated[int, typer.Option("--threads", min=1, max=32, help="Files sent at once.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Upload a folder as a raw dataset. Ctrl-C or a failure leaves no half dataset behind."""
+    try:
+        with transfer_bar() as notify:
+            dataset = client.datasets.upload(
+                path, name=name, modality=modality, description=description, progress=notify, threads=threads
+            )
+    except ValueError as error:
+        raise CliError(str(error)) from error
+    say(f"uploaded {dataset.file_count} files, {size(dataset.total_bytes)}")
+    show(dataset, as_json, dataset.id)
+
+
+@app.command("list")
+@connected
+def list_datasets(
+    client: Client,
+    role: Annotated[str | None, typer.Option("--role", help="Only raw, prepared or buffer.")] = None,
+    modality: Annotated[str | None, typer.Option("--modality", help="Only this modality.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Datasets, newest first."""
+    found = list(islice(client.datasets.list(role=role, modality=modality), limit or None))
+    columns: Columns = [identifier(), "name", "role", "modality", number("samples"), number("size"), "created"]
+    rows = [
+        (d.id, d.name, d.role if d.state == "ready" else d.state, d.modality,
+         None if d.samples is None else str(d.samples), size(d.total_bytes), short_moment(d.created_at))
+        for d in found
+    ]  # fmt: skip
+    show(found, as_json, table(columns, rows))
+
+
+@app.command("show")
+@connected
+def show_one(client: Client, dataset_id: Id, as_json: Json = False) -> None:
+    """One dataset in full."""
+    show_dataset(client.datasets.get(dataset_id), as_json)
+
+
+@app.command("files")
+@connected
+def files(client: Client, dataset_id: Id, as_json: Json = False) -> None:
+    """The files of a dataset."""
+    found = list(client.datasets.files(dataset_id))
+    rows = [(f.path, size(f.size), (f.sha256 or "")[:12]) for f in found]
+    show(found, as_json, table([wrapped("path"), number("size"), "sha256"], rows))
+
+
+@app.command("delete")
+@connected
+def delete(client: Client, dataset_id: Id) -> None:
+    """Delete a dataset that nothing uses."""
+    client.datasets.delete(dataset_id)
+    say(f"deleted {dataset_id}")
+
+
+@app.command("download")
+@connected
+def download(
+    client: Client,
+    dataset_id: Id,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the files.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch the files of a dataset; each is verified, what is there already is not fetched again."""
+    with transfer_bar() as notify:
+        target = client.datasets.download(dataset_id, folder, progress=notify)
+    show({"folder": str(target)}, as_json, str(target))

@@ -1,0 +1,91 @@
+"""`medcoss models` and `medcoss deployments`."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medcoss.client import Client
+from services.cli.connection import Json, Limit, connected
+from services.cli.output import (
+    Columns,
+    details,
+    figure,
+    identifier,
+    number,
+    short_moment,
+    show,
+    size,
+    state,
+    table,
+)
+from services.cli.transfers import transfer_bar
+
+app = typer.Typer(name="models", help="Look at and fetch trained models.", no_args_is_help=True)
+deployments = typer.Typer(name="deployments", help="Look at the served models.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc...")]
+
+
+@app.command("list")
+@connected
+def list_models(client: Client, limit: Limit = 50, as_json: Json = False) -> None:
+    """Models, newest first."""
+    found = list(islice(client.models.list(), limit or None))
+    columns: Columns = [identifier(), "name", "task", "size", "modalities", "created"]
+    rows = [(m.id, m.name, m.task, m.size, ",".join(m.modalities), short_moment(m.created_at)) for m in found]
+    show(found, as_json, table(columns, rows))
+
+
+@app.command("show")
+@connected
+def show_model(client: Client, model_id: Id, as_json: Json = False) -> None:
+    """One model in full."""
+    model = client.models.get(model_id)
+    entries = model.model_dump()
+    entries["total_bytes"] = size(model.total_bytes)
+    entries["metrics"] = "\n".join(f"{name} {figure(value)}" for name, value in model.metrics.items())
+    show(model, as_json, details(entries))
+
+
+@app.command("download")
+@connected
+def download(
+    client: Client,
+    model_id: Id,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the files.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch weights and configuration of a model, each file verified."""
+    with transfer_bar() as notify:
+        target = client.models.download(model_id, folder, progress=notify)
+    show({"folder": str(target)}, as_json, str(target))
+
+
+@deployments.command("list")
+@connected
+def list_deployments(
+    client: Client,
+    name: Annotated[str | None, typer.Option("--name", help="Only versions of this served name.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Served versions, newest first."""
+    found = list(islice(client.deployments.list(name=name), limit or None))
+    columns: Columns = ["name", number("version"), "task", "modality", "state", identifier("model"), "created"]
+    rows = [
+        (d.name, str(d.version), d.task, d.modality, state(d.state), d.model_id, short_moment(d.created_at))
+        for d in found
+    ]
+    show(found, as_json, table(columns, rows))
+
+
+@deployments.command("served")
+@connected
+def served(client: Client, as_json: Json = False) -> None:
+    """What the inference gateway serves now, and the calls that each model answers."""
+    found = list(client.inference.models())
+    columns: Columns = ["name", number("version"), "task", "modality", "calls", "classes"]
+    rows = [(m.name, str(m.version), m.task, m.modality, ", ".join(m.calls), ", ".join(m.classes or [])) for m in found]
+    show(found, as_json, table(columns, rows))

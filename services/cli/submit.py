@@ -1,0 +1,75 @@
+"""`medcoss jobs submit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medcoss.specs import JOB_KINDS
+from services.cli.connection import DataDir, Json, Key, Server, connection
+from services.cli.fields import render
+from services.cli.output import out, say, show
+from services.cli.settings import build_spec
+from services.cli.watch import watch
+
+KINDS = "\n\n".join(f"{kind.name}: {kind.description}" for kind in JOB_KINDS.values())
+HELP = f"""Submit a job; prints its id.
+
+Fields are given with --set or --spec; `medcoss jobs submit KIND --help` lists those of a kind. The kinds:
+
+{KINDS}
+"""
+
+
+def submit(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="What to do.", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A field; dotted for nested ones, the value is JSON or text."),
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option("--spec", metavar="FILE", help="JSON file with the fields; - is standard input.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
+    priority: Annotated[int, typer.Option("--priority", help="-100 to 100; higher runs first.")] = 0,
+    max_attempts: Annotated[int | None, typer.Option("--max-attempts", help="Tries after a crash.")] = None,
+    after: Annotated[
+        list[str] | None, typer.Option("--after", metavar="JOB", help="Wait until this job has succeeded.")
+    ] = None,
+    watched: Annotated[bool, typer.Option("--watch", help="Wait for the end; exit code 1 when it fails.")] = False,
+    as_json: Json = False,
+    help_wanted: Annotated[
+        bool, typer.Option("--help", help="Show this message, with KIND also its fields, and exit.")
+    ] = False,
+    server: Server = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Submit a job."""
+    if help_wanted:
+        _help(context, kind)
+        return
+    if kind is None:
+        raise typer.BadParameter(f"KIND is missing; expected one of {', '.join(JOB_KINDS)}")
+    fields = build_spec(spec, settings or [])
+    with connection(context, server, key, data_dir).client() as client:
+        job = client.jobs.submit(
+            kind, fields, name=name, priority=priority, max_attempts=max_attempts, depends_on=after or []
+        )
+        say(f"{job.state}: {job.reason}" if job.reason else job.state)
+        if watched:
+            say(f"watching {job.id}")
+            job = watch(client, job.id)
+    show(job, as_json, job.id)
+    if watched and job.state != "succeeded":
+        raise typer.Exit(1)
+
+
+def _help(context: typer.Context, kind: str | None) -> None:
+    text = context.get_help()
+    if text:
+        typer.echo(text)
+    if kind in JOB_KINDS:
+        console = out()
+        console.print(render(JOB_KINDS[kind].spec.model_json_schema(), console.width))
