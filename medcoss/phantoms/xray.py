@@ -1,0 +1,111 @@
+"""Chest radiographs of three classes: normal, pneumonia (patchy opacities) and effusion (fluid at a lung base)."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medcoss.phantoms import chest
+from medcoss.phantoms.common import SPLITS, Array, Item, generator, smooth_noise, soft
+from medcoss.phantoms.files import write_png, write_radiograph
+
+CLASSES = ("normal", "pneumonia", "effusion")
+COUNTS = {"train": 60, "validation": 15, "test": 15}
+
+
+def _consolidation(view: chest.View, mask: NDArray[np.bool_], rng: np.random.Generator) -> Array:
+    """Share of the lung depth that patches of pneumonia take away, 0 .. 1, all in one lung."""
+    side = view.x < 0 if rng.random() < 0.55 else view.x > 0
+    inward = ndimage.distance_transform_edt(mask & side) / view.per_cm
+    rows, columns = np.nonzero((inward > 1.6) & (np.abs(view.x) > 4.5) & (view.y > 4))
+    cloud = smooth_noise(rng, view.x.shape, 1.1 * view.per_cm) + 0.6 * smooth_noise(
+        rng, view.x.shape, 0.5 * view.per_cm
+    )
+    first = int(rng.integers(len(rows)))
+    x, y = float(view.x[rows[first], columns[first]]), float(view.y[rows[first], columns[first]])
+    total = np.zeros_like(view.x)
+    for number in range(int(rng.integers(2, 5))):
+        shift = rng.normal(0, 1.9, 2) if number else np.zeros(2)
+        a, b = rng.uniform(2.0, 3.6), rng.uniform(1.8, 3.2)
+        away = np.sqrt(((view.x - x - shift[0]) / a) ** 2 + ((view.y - y - shift[1]) / b) ** 2)
+        total = np.maximum(total, np.clip(1.5 - away - 0.25 * cloud, 0, 1))
+    return (rng.uniform(0.55, 0.85) * np.clip(total, 0, 1) * (mask & side)).astype(np.float32)
+
+
+def _fluid(view: chest.View, build: chest.Build, mask: NDArray[np.bool_], rng: np.random.Generator) -> Array:
+    """Share of the lung depth that pleural fluid takes away, 0 .. 1: a level that climbs along the lateral wall."""
+    right = rng.random() < 0.5
+    side = view.x < 0 if right else view.x > 0
+    lowest = float(view.y[mask & side].max())
+    height, medial = rng.uniform(4.2, 11.0), rng.uniform(0.45, 0.7)
+    from_wall = np.clip(chest.lateral_border(view.y, build) - np.abs(view.x), 0, None)
+    level = lowest - height * (medial + (1 - medial) * np.exp(-from_wall / rng.uniform(1.6, 3.0)))
+    level = level + 0.15 * smooth_noise(rng, view.x.shape, 3 * view.per_cm)
+    return (0.93 * soft(level - view.y, rng.uniform(0.6, 1.6)) * side).astype(np.float32)
+
+
+def attenuation(label: str, rng: np.random.Generator) -> tuple[Array, chest.View]:
+    """A chest of the class `label` in cm of soft tissue behind each pixel (H, W), and its detector."""
+    build, view = chest.Build.draw(rng), chest.View.draw(rng)
+    mask, depth = chest.lungs(view, build)
+    vessels = chest.lung_vessels(view, build, rng)
+    air = depth * (1 - chest.mediastinum(view, build)) * (1 - 0.22 * vessels)
+    if label == "pneumonia":
+        air = air * (1 - _consolidation(view, mask, rng))
+    elif label == "effusion":
+        air = air * (1 - _fluid(view, build, mask, rng))
+    trunk = chest.body(view, build)
+    inside = soft(-trunk + 1.0, 2.0)
+    total = trunk - air - chest.airways(view, build) * inside
+    total += (chest.bones(view, build, rng) + chest.haze(view, build, rng)) * inside
+    return np.maximum(total, 0), view
+
+
+def exposed(thickness: Array, rng: np.random.Generator) -> Array:
+    """The film as displayed, 0 .. 1, dense is white: window, scatter, noise, and a mean brightness that is drawn at
+    random, so that it tells nothing about the class.
+    """
+    low, high = np.percentile(thickness, (rng.uniform(0.5, 4), rng.uniform(97, 99.7)))
+    scatter = ndimage.gaussian_filter(thickness, thickness.shape[0] / 9)
+    shown = np.clip((0.88 * thickness + 0.12 * scatter - low) / max(high - low, 1e-3), 0.004, 1)
+    target, small, low_gamma, high_gamma = rng.uniform(0.36, 0.6), shown[::4, ::4], 0.3, 4.0
+    for _ in range(12):
+        gamma = (low_gamma + high_gamma) / 2
+        low_gamma, high_gamma = (gamma, high_gamma) if (small**gamma).mean() > target else (low_gamma, gamma)
+    grain = ndimage.gaussian_filter(rng.standard_normal(shown.shape).astype(np.float32), 0.5)
+    return np.clip(shown**gamma * rng.uniform(0.9, 1.0) + rng.uniform(0.012, 0.028) * grain, 0, 1).astype(np.float32)
+
+
+def radiograph(label: str, rng: np.random.Generator) -> tuple[Array, float]:
+    """One radiograph of the class `label` as displayed: values 0 .. 1 (H, W), and its pixel size in mm."""
+    thickness, view = attenuation(label, rng)
+    return exposed(thickness, rng), 10 / view.per_cm
+
+
+def items(seed: int) -> list[Item]:
+    """All radiographs: PNG files, and one DICOM file for each class in test (one of them MONOCHROME1)."""
+
+    def png(path: str, label: str) -> Item:
+        def write(root: Path) -> None:
+            image, _ = radiograph(label, generator(seed, path))
+            write_png(root / path, np.rint(image * 255).astype(np.uint8))
+
+        return Item(path, write)
+
+    def dicom(path: str, label: str, inverted: bool) -> Item:
+        def write(root: Path) -> None:
+            image, pixel_mm = radiograph(label, generator(seed, path))
+            stored = np.rint(image * 4095).astype(np.uint16)
+            write_radiograph(root / path, stored, inverted=inverted, pixel_mm=pixel_mm, study=f"{seed}-{label}")
+
+        return Item(path, write)
+
+    found = []
+    for split in SPLITS:
+        for label in CLASSES:
+            folder = f"xray/{split}/{label}"
+            found += [png(f"{folder}/case_{number:04d}.png", label) for number in range(1, COUNTS[split] + 1)]
+            if split == "test":
+                found.append(dicom(f"{folder}/case_{COUNTS[split] + 1:04d}.dcm", label, inverted=label == "effusion"))
+    return found
