@@ -35,12 +35,26 @@ def _pipeline(model: models.WordPiece) -> HfTokenizer:
 
 
 def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
-    """A WordPiece vocabulary of at most `size` tokens, learnt from `texts`, special tokens first."""
+    """A WordPiece vocabulary of at most `size` tokens, learnt from `texts`, special tokens first.
+
+    The same texts always give the same vocabulary.
+    """
+    texts = list(texts)
     tokenizer = _pipeline(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - a token of text, not a secret
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
+    # the trainer numbers word-inner letters in the random order of a hash table, and breaks ties between
+    # merges by number; with the numbers given, nothing is left to chance
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=[*SPECIAL, *_inner_letters(tokenizer, texts)], show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
     vocabulary = tokenizer.get_vocab()
     return sorted(vocabulary, key=lambda token: vocabulary[token])
+
+
+def _inner_letters(tokenizer: HfTokenizer, texts: list[str]) -> list[str]:
+    split = tokenizer.pre_tokenizer.pre_tokenize_str
+    words = {word for text in texts for word, _ in split(tokenizer.normalizer.normalize_str(text))}
+    return sorted({f"##{letter}" for word in words for letter in word[1:]})
 
 
 class Tokenizer:
@@ -50,7 +64,8 @@ class Tokenizer:
     """
 
     def __init__(self, vocabulary: Path) -> None:
-        tokens = vocabulary.read_text(encoding="utf-8").splitlines()
+        # not splitlines: a token may be a rare line separator
+        tokens = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         ids = {token: i for i, token in enumerate(tokens)}
         missing = [token for token in SPECIAL if token not in ids]
         if missing:

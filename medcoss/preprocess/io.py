@@ -4,8 +4,11 @@ The content decides, not the file name; whatever cannot be used raises BadInput 
 file's name, what was found and what was expected.
 """
 
+import codecs
 import gzip
 import io
+import math
+import re
 import shutil
 import tempfile
 import zlib
@@ -17,13 +20,21 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, convert_color_space
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from medcoss.run import BadInput
+
+# its warnings would carry header values of patients into the logs
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
 _IMAGE_FORMATS = ["PNG", "JPEG", "TIFF", "BMP"]
+# headers that name another file for the voxels: whoever sends one could read this machine's files
+_ELSEWHERE = {
+    "MetaImageIO": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s*$)", re.I | re.M),
+    "NrrdImageIO": re.compile(rb"^\s*data ?file\s*:", re.I | re.M),
+}
 
 
 def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
@@ -48,30 +59,39 @@ def describe(data: bytes) -> str:
     if data[128:132] == b"DICM":
         return "a DICOM file"
     try:
-        data[:1024].decode("utf-8")
+        # incremental: the cut may lie within a character
+        codecs.getincrementaldecoder("utf-8")().decode(data[:1024])
     except UnicodeDecodeError:
         return "data of an unknown format"
     return "text"
 
 
-def _scaled_to_bytes(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Map [low, high] to [0, 255]; constant images become 0."""
+def _scaled_to_bytes(values: NDArray[Any], filename: str) -> NDArray[np.uint8]:
+    """Map the range of `values` to [0, 255]; constant images become 0. Raises BadInput for NaN and infinity."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(high - low):
+        raise BadInput("the image holds NaN or infinite values; replace them", filename)
     span = max(high - low, 1e-12)
     return np.clip(np.rint((values.astype(np.float64) - low) / span * 255), 0, 255).astype(np.uint8)
 
 
 def _dicom_image(data: bytes, filename: str) -> NDArray[np.uint8]:
-    """Pixels of a single-frame DICOM file as displayed: modality LUT, window, MONOCHROME1 inverted."""
+    """Pixels of a single-frame DICOM file: modality LUT and window applied, the values that are left scaled to
+    8 bit, MONOCHROME1 inverted, colour as RGB.
+    """
     try:
         dataset = pydicom.dcmread(io.BytesIO(data))
-        pixels = dataset.pixel_array
         photometric = str(dataset.PhotometricInterpretation)
         if int(dataset.get("NumberOfFrames", 1) or 1) > 1:
             raise BadInput("this DICOM file has several frames; expected one image", filename)
-        if photometric.startswith("YBR"):
-            pixels = convert_color_space(pixels, photometric, "RGB")
+        # pydicom has turned YBR into RGB
+        pixels = dataset.pixel_array
+        if photometric == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, dataset)
         if pixels.ndim == 3:
-            return np.asarray(pixels, dtype=np.uint8)
+            # depth of the values, not of the storage: a palette of 16-bit entries may colour 8-bit pixels
+            stored = 8 * pixels.itemsize if photometric == "PALETTE COLOR" else int(dataset.BitsStored)
+            return (pixels >> max(stored - 8, 0)).astype(np.uint8)
         shown = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset)
     except BadInput:
         raise
@@ -82,7 +102,7 @@ def _dicom_image(data: bytes, filename: str) -> NDArray[np.uint8]:
             "JPEG 2000 image",
             filename,
         ) from error
-    image = _scaled_to_bytes(shown, float(shown.min()), float(shown.max()))
+    image = _scaled_to_bytes(shown, filename)
     return 255 - image if photometric == "MONOCHROME1" else image
 
 
@@ -97,19 +117,21 @@ def read_image(data: bytes, filename: str) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
             image.load()
             if image.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
-                values = np.asarray(image)
-                return _scaled_to_bytes(values, float(values.min()), float(values.max()))
+                return _scaled_to_bytes(np.asarray(image), filename)
             grey = image.mode in {"1", "L", "LA"}
             return np.asarray(image.convert("L" if grey else "RGB"))
     except UnidentifiedImageError:
         raise BadInput(f"this is {describe(data)}; expected a PNG, JPEG, TIFF or DICOM image", filename) from None
+    except BadInput:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadInput(f"the image is damaged or too large ({error}); expected a whole image", filename) from error
 
 
-def _unpacked(data: bytes, filename: str, folder: Path) -> Path:
-    """Write volume bytes where ITK can read them; gzip is unpacked here, so that truncation is an error."""
-    name = filename.lower()
+def _unpacked(data: bytes, filename: str, folder: Path) -> tuple[Path, str]:
+    """Write volume bytes where ITK can read them, and name the reader; gzip is unpacked here, so that truncation
+    is an error.
+    """
     if data.startswith(b"\x1f\x8b"):
         target = folder / "volume.nii"
         try:
@@ -117,29 +139,65 @@ def _unpacked(data: bytes, filename: str, folder: Path) -> Path:
                 shutil.copyfileobj(packed, out, 1 << 20)
         except (EOFError, OSError, zlib.error) as error:
             raise BadInput(f"the gzip data is damaged or truncated ({error}); copy the file again", filename) from error
-        return target
-    suffix = next((s for s in (".mha", ".nrrd") if name.endswith(s)), ".nii")
+        return target, "NiftiImageIO"
+    if data.startswith(b"NRRD"):
+        suffix, reader, header = ".nrrd", "NrrdImageIO", re.split(rb"\n\r?\n", data, maxsplit=1)[0]
+    elif re.search(rb"^\s*ElementDataFile\s*=", data[:65536], re.I | re.M):
+        suffix, reader, header = ".mha", "MetaImageIO", data
+    else:
+        suffix, reader, header = ".nii", "NiftiImageIO", b""
+    if reader in _ELSEWHERE and _ELSEWHERE[reader].search(header):
+        raise BadInput("its voxels lie in another file; expected header and voxels in one file", filename)
     target = folder / f"volume{suffix}"
     target.write_bytes(data)
-    return target
+    return target, reader
+
+
+def _check_nifti(reader: sitk.ImageFileReader, path: Path, filename: str) -> None:
+    """Refuse what ITK would replace by zeros without a word: missing voxels, NaN and infinity."""
+    offset, bits, code = (int(float(reader.GetMetaData(key))) for key in ("vox_offset", "bitpix", "datatype"))
+    offset, count = max(offset, 0), math.prod(reader.GetSize())
+    expected, found = offset + count * bits // 8, path.stat().st_size
+    if found < expected:
+        raise BadInput(
+            f"the file is truncated: its header asks for {expected:,} bytes, it has {found:,}; copy it again", filename
+        )
+    kind = {16: "f4", 64: "f8"}.get(code)
+    if kind:
+        with path.open("rb") as handle:
+            order = "<" if int.from_bytes(handle.read(4), "little") in (348, 540) else ">"
+        if not np.isfinite(np.memmap(path, order + kind, "r", offset, (count,))).all():
+            raise BadInput("the volume holds NaN or infinite values; replace them", filename)
+
+
+def _opened(data: bytes, path: Path, reader_name: str, filename: str) -> sitk.ImageFileReader:
+    """A reader that has read the header."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(reader_name)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise BadInput(
+                "the axes in its header are sheared or empty (sform, qform); expected axes at right angles", filename
+            ) from None
+        raise BadInput(f"this is {describe(data)}; expected a NIfTI, MHA or NRRD volume", filename) from None
+    if reader_name == "NiftiImageIO":
+        _check_nifti(reader, path, filename)
+    return reader
 
 
 def read_volume(data: bytes, filename: str) -> sitk.Image:
     """Decode one scalar 3-D volume (NIfTI, MHA, NRRD) with its geometry; header scaling is applied.
 
     Raises BadInput naming `filename` when the file is no volume, has not three
-    dimensions, or holds values that are not finite.
+    dimensions, is truncated, or holds values that are not finite.
     """
     if not data:
         raise BadInput("the file is empty; expected a NIfTI volume", filename)
     with tempfile.TemporaryDirectory() as folder:
-        path = _unpacked(data, filename, Path(folder))
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError:
-            raise BadInput(f"this is {describe(data)}; expected a NIfTI, MHA or NRRD volume", filename) from None
+        reader = _opened(data, *_unpacked(data, filename, Path(folder)), filename)
         size = reader.GetSize()
         while len(size) > 3 and size[-1] == 1:
             size = size[:-1]

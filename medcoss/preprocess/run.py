@@ -62,7 +62,7 @@ def _refuse_unusable(spec: PreprocessSpec, report: Report, info: DatasetInfo) ->
     if report.inputs == 0:
         found = f"only {', '.join(report.ignored[:3])}" if report.ignored else "nothing"
         raise BadInput(f"the dataset holds no {_EXPECTED[name]} for the recipe {name}; found {found}", "dataset")
-    if len(report.bad) > spec.max_bad_fraction * report.inputs or info.samples == 0:
+    if len(report.bad) / report.inputs > spec.max_bad_fraction or info.samples == 0:
         first = report.bad[0] if report.bad else (report.left_out or [BadFile(path="dataset", reason="no samples")])[0]
         more = f" (and {len(report.bad) - 1} more, see report.json)" if len(report.bad) > 1 else ""
         raise BadInput(

@@ -22,6 +22,7 @@ from medcoss.preprocess.volumes import (
     blend,
     from_lps,
     geometry,
+    inner_slices,
     resize_in_plane,
     tiles_of,
     to_label_map,
@@ -95,12 +96,13 @@ class ServingPipeline:
         return to_label_map(np.stack(resized))
 
     def volume(self, data: bytes, filename: str) -> VolumeRequest:
-        """Tiles of a volume file."""
+        """Tiles of a volume file, of the slices that training uses; a segmenter's cover the whole volume."""
         assert isinstance(self.recipe, VolumeFolder)
         image = read_volume(data, filename)
         array = sitk.GetArrayFromImage(to_lps(image)).astype(np.float32)
-        starts, tiles = tiles_of(array, self.recipe)
-        return VolumeRequest(np.stack(tiles), starts, array.shape, geometry(image))
+        used = inner_slices(len(array), self.recipe)
+        starts, tiles = tiles_of(array[used], self.recipe)
+        return VolumeRequest(np.stack(tiles), [used.start + s for s in starts], array.shape, geometry(image))
 
     def text(self, text: str, tokenizer: Tokenizer) -> Encoded:
         """Token ids of a report, cleaned as in training."""

@@ -72,13 +72,16 @@ def tile_starts(slices: int, depth: int, stride: int) -> list[int]:
 def normalise(tile: Array, intensity: str) -> Array:
     """Intensity rule of one tile: `hounsfield` clips to [-1024, 1024] HU and divides by 1024;
     `percentile_zscore` clips to the 0.2 and 99.8 percentiles, then subtracts the mean and divides by the
-    population standard deviation.
+    population standard deviation; a constant tile becomes 0.
     """
     if intensity == "hounsfield":
         return (np.clip(tile, -1024, 1024) / 1024).astype(np.float32)
     low, high = np.percentile(tile, (0.2, 99.8))
+    if low == high:
+        # the rounding error of the mean would be blown up
+        return np.zeros_like(tile, dtype=np.float32)
     clipped = np.clip(tile, low, high)
-    return ((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)).astype(np.float32)
+    return ((clipped - clipped.mean()) / clipped.std()).astype(np.float32)
 
 
 def intensity_rule(recipe: VolumeFolder) -> str:
@@ -88,12 +91,12 @@ def intensity_rule(recipe: VolumeFolder) -> str:
     return recipe.intensity
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The grid on which a volume is tiled: `slices` x height x width voxels, `spacing` in mm (z, y, x)."""
-
-    slices: int
-    spacing: tuple[float, float, float]
+def inner_slices(slices: int, recipe: VolumeFolder) -> slice:
+    """The slices that are tiled: all of a volume with a label map, else those between the `drop_outer` shares."""
+    if recipe.label_suffix:
+        return slice(0, slices)
+    first = int(recipe.drop_outer * slices)
+    return slice(first, max(int((1 - recipe.drop_outer) * slices), first + 1))
 
 
 def tiles_of(volume: Array, recipe: VolumeFolder) -> tuple[list[int], list[Array]]:
@@ -126,7 +129,10 @@ def pad_depth(tile: NDArray[Any], depth: int, constant: bool = False) -> NDArray
 
 
 def blend(tiles: Array, starts: list[int], slices: int) -> Array:
-    """Put tiles (N, K, D, H, W) back to (K, slices, H, W); overlaps are averaged with Gaussian weights in depth."""
+    """Put tiles (N, K, D, H, W) back to (K, slices, H, W); overlaps are averaged with Gaussian weights in depth.
+
+    Slices that no tile covers are 0.
+    """
     _, channels, depth, height, width = tiles.shape
     centre = (depth - 1) / 2
     weights = np.exp(-0.5 * ((np.arange(depth) - centre) / (depth / 8)) ** 2).astype(np.float32) + 1e-3
@@ -135,7 +141,7 @@ def blend(tiles: Array, starts: list[int], slices: int) -> Array:
     for tile, start in zip(tiles, starts, strict=True):
         total[:, start : start + depth] += tile * weights[None, :, None, None]
         norm[:, start : start + depth] += weights[None, :, None, None]
-    return (total / norm)[:, :slices]
+    return (total / np.maximum(norm, 1e-6))[:, :slices]
 
 
 def to_label_map(probabilities: Array) -> NDArray[np.uint8]:

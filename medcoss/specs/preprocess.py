@@ -32,7 +32,7 @@ class Splits(Spec):
 class ImageFolder(Spec):
     """Any folder of PNG, JPEG, TIFF or DICOM images, with class folders or mask files if there are any."""
 
-    name: Literal["image_folder"] = "image_folder"
+    name: Literal["image_folder"] = documented("always image_folder", default="image_folder")
     modality: str = documented("modality of the images: xray or pathology", default="xray")
     size: tuple[Pixels, Pixels] = documented("height and width after resizing", "pixel", default=(224, 224))
     labels: Literal["none", "folders"] = documented(
@@ -54,7 +54,7 @@ class ImageFolder(Spec):
 class VolumeFolder(Spec):
     """Any folder of NIfTI volumes, with label maps named by a suffix if there are any."""
 
-    name: Literal["volume_folder"] = "volume_folder"
+    name: Literal["volume_folder"] = documented("always volume_folder", default="volume_folder")
     modality: str = documented("modality of the volumes: mr or ct", default="mr")
     size: tuple[Pixels, Pixels, Pixels] = documented(
         "depth, height and width of a tile: slices are resized to height x width, tiles are depth slices deep",
@@ -86,6 +86,13 @@ class VolumeFolder(Spec):
         return _of_kind(value, Kind.VOLUME3D)
 
     @model_validator(mode="after")
+    def _tiles_leave_no_gap(self) -> "VolumeFolder":
+        if self.stride > self.size[0]:
+            raise ValueError(f"stride {self.stride} is larger than the depth of a tile, {self.size[0]}: slices between "
+                             "tiles would be lost")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _labels_are_named(self) -> "VolumeFolder":
         if bool(self.label_suffix) != bool(self.label_names):
             raise ValueError("label_suffix and label_names go together: give both or neither")
@@ -95,7 +102,7 @@ class VolumeFolder(Spec):
 class OpeniReports(Spec):
     """A CSV table of radiology reports with findings and impression columns (OpenI, MIMIC-CXR master tables)."""
 
-    name: Literal["openi_reports"] = "openi_reports"
+    name: Literal["openi_reports"] = documented("always openi_reports", default="openi_reports")
     modality: Literal["report"] = documented("always report", default="report")
     id_column: str = documented("column that identifies a study", default="study_id", max_length=64)
     findings_column: str = documented("column with the findings", default="findings", max_length=64)

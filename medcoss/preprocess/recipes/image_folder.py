@@ -62,6 +62,7 @@ def build(spec: PreprocessSpec, recipe: ImageFolder, raw: Path, writer: ShardWri
         images = [path for path in images if not path[: path.rfind(".")].endswith(recipe.mask_suffix)]
     report.inputs = len(images)
     report.ignored = [path for path in files if not has_suffix(path, IMAGE_SUFFIXES)]
+    known = set(files)
     splits = assign_splits({path: path for path in images}, recipe.splits, spec.seed)
     classes: list[str] = []
     if recipe.labels == "folders":
@@ -74,14 +75,14 @@ def build(spec: PreprocessSpec, recipe: ImageFolder, raw: Path, writer: ShardWri
             image = read_image((raw / path).read_bytes(), path)
             mask = None
             if recipe.mask_suffix:
-                mask_path = _mask_of(path, recipe.mask_suffix, set(files))
+                mask_path = _mask_of(path, recipe.mask_suffix, known)
                 if mask_path is None:
                     raise BadInput(f"there is no mask with the suffix '{recipe.mask_suffix}' beside it", path)
                 mask = _fitted_mask(
                     read_image((raw / mask_path).read_bytes(), mask_path), image.shape, recipe, mask_path
                 )
         except BadInput as error:
-            report.reject(path, error)
+            report.reject(error.where or path, error)
             continue
         sample = Sample(id=f"{len(writer):07d}", split=splits[path], source=path, group=path, label=label)
         writer.add(sample, fitted(image, recipe), mask)

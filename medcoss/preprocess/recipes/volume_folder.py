@@ -1,11 +1,13 @@
 """Any folder of NIfTI (MHA, NRRD) volumes; label maps beside them are marked by a file-name suffix.
 
 Expected layout: `[train|validation|test]/case.nii.gz` and, with `label_suffix`,
-`case<suffix>.nii.gz` on the same grid. Volumes are turned to LPS, their slices resized,
+`case<suffix>.nii.gz` on the same grid and in the same place. Volumes are turned to LPS, their slices resized,
 and cut into tiles (1, D, H, W), float32 after the intensity rule; masks are uint8
 (K, D, H, W), one channel for each label value.
 """
 
+import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from medcoss.data.shards import Sample, ShardWriter
 from medcoss.modalities import Kind
 from medcoss.preprocess.inputs import Report, assign_splits, raw_files, step
 from medcoss.preprocess.io import VOLUME_SUFFIXES, has_suffix, read_volume
-from medcoss.preprocess.volumes import mask_tiles_of, tiles_of, to_lps
+from medcoss.preprocess.volumes import inner_slices, mask_tiles_of, tiles_of, to_lps
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.preprocess import PreprocessSpec, VolumeFolder
 from medcoss.specs.records import DatasetInfo
@@ -34,6 +36,12 @@ def _label_map(raw: Path, path: str, image: sitk.Image, recipe: VolumeFolder) ->
         raise BadInput(
             f"the label map has {label.GetSize()} voxels, its volume {image.GetSize()}; expected the same grid", path
         )
+    if _offset_mm(label, image) > min(image.GetSpacing()) / 2:
+        raise BadInput(
+            "the label map lies elsewhere than its volume (origin, spacing or direction differ); expected the same "
+            "grid: copy the volume's geometry only if the voxels really match",
+            path,
+        )
     label.CopyInformation(image)
     values = sitk.GetArrayFromImage(to_lps(label))
     known = len(recipe.label_names)
@@ -47,10 +55,11 @@ def _label_map(raw: Path, path: str, image: sitk.Image, recipe: VolumeFolder) ->
     return values.astype(np.uint8)
 
 
-def _without_outer(volume: NDArray[np.float32], share: float) -> tuple[int, NDArray[np.float32]]:
-    slices = len(volume)
-    first, last = int(share * slices), max(int((1 - share) * slices), int(share * slices) + 1)
-    return first, volume[first:last]
+def _offset_mm(label: sitk.Image, image: sitk.Image) -> float:
+    """Largest distance in mm between the places of a corner in two images of the same size."""
+    corners = itertools.product(*((0, n - 1) for n in image.GetSize()))
+    pairs = [[i.TransformIndexToPhysicalPoint(corner) for i in (label, image)] for corner in corners]
+    return max(math.dist(*pair) for pair in pairs)
 
 
 def _add_volume(raw: Path, path: str, label_path: str | None, split: str, recipe: VolumeFolder,
@@ -62,9 +71,8 @@ def _add_volume(raw: Path, path: str, label_path: str | None, split: str, recipe
     masks: list[NDArray[np.uint8]] | None = None
     if label_path:
         masks = mask_tiles_of(_label_map(raw, label_path, image, recipe), len(recipe.label_names), recipe)
-        first = 0
-    else:
-        first, volume = _without_outer(volume, recipe.drop_outer)
+    slices, used = len(volume), inner_slices(len(volume), recipe)
+    volume = volume[used]
     starts, tiles = tiles_of(volume, recipe)
     for number, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
         sample = Sample(
@@ -72,8 +80,8 @@ def _add_volume(raw: Path, path: str, label_path: str | None, split: str, recipe
             split=split,
             source=path,
             group=_stem(path),
-            offset=start + first,
-            slices=len(volume) + first,
+            offset=used.start + start,
+            slices=slices,
             spacing_z=spacing_z,
             spacing_y=spacing_y * volume.shape[1] / recipe.size[1],
             spacing_x=spacing_x * volume.shape[2] / recipe.size[2],
@@ -85,14 +93,19 @@ def build(spec: PreprocessSpec, recipe: VolumeFolder, raw: Path, writer: ShardWr
           context: RunContext) -> DatasetInfo:  # fmt: skip
     """Write the tiles of each volume below `raw` and describe the dataset."""
     files = raw_files(raw)
-    volumes = {_stem(path): path for path in files if has_suffix(path, VOLUME_SUFFIXES)}
+    found = [path for path in files if has_suffix(path, VOLUME_SUFFIXES)]
+    volumes = {_stem(path): path for path in found}
+    twice = [path for path in found if volumes[_stem(path)] != path]
     labels: dict[str, str] = {}
     if recipe.label_suffix:
         ending = recipe.label_suffix
         labels = {stem.removesuffix(ending): path for stem, path in volumes.items() if stem.endswith(ending)}
         volumes = {stem: path for stem, path in volumes.items() if not stem.endswith(ending)}
-    report.inputs = len(volumes)
+    report.inputs = len(volumes) + len(twice)
     report.ignored = [path for path in files if not has_suffix(path, VOLUME_SUFFIXES)]
+    report.ignored += [path for stem, path in labels.items() if stem not in volumes]
+    for path in twice:
+        report.reject(path, BadInput(f"{volumes[_stem(path)]} has the same name; keep one of them", path))
     splits = assign_splits({path: stem for stem, path in volumes.items()}, recipe.splits, spec.seed)
     for done, (stem, path) in enumerate(volumes.items()):
         step(context, done, len(volumes), path)
