@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -15,6 +16,17 @@ from services.core.keys import Role, store_key
 from services.core.logging import configure_logging
 from services.core.settings import Settings, get_settings
 from services.core.storage import ObjectStore
+
+
+class ControlPlane(FastAPI):
+    """FastAPI whose OpenAPI document tells of problem documents."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            problems.describe(super().openapi())
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -32,7 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         parts.database.engine.dispose()
 
-    app = FastAPI(
+    app = ControlPlane(
         title="medcoss control plane",
         version=__version__,
         description="Datasets, jobs and models of continual pre-training. Every call but health needs a key.",
@@ -40,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.parts = parts
     problems.install(app)
-    for router in (health.router, datasets.router, jobs.router, registry.router):
-        app.include_router(router)
+    app.include_router(health.router)
+    for router in (datasets.router, jobs.router, registry.router):
+        app.include_router(router, responses=problems.RESPONSES)
     return app

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from celery import Celery
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
 
 from services.core.db import Database
@@ -35,18 +36,21 @@ def parts(request: Request) -> Parts:
 PartsOf = Annotated[Parts, Depends(parts)]
 
 
-def session(found: PartsOf) -> Iterator[Session]:
-    """A session that is committed before the answer is sent."""
-    with found.database.session() as opened:
+def reader(found: PartsOf) -> Iterator[Session]:
+    """A session that can only read. Routes that write open their own, and close it before slow work."""
+    with found.database.reading() as opened:
         yield opened
 
 
-SessionOf = Annotated[Session, Depends(session, scope="function")]
+ReaderOf = Annotated[Session, Depends(reader, scope="function")]
+
+# tells OpenAPI of the header; `authenticate` does the work and the words
+_bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
-def caller(request: Request, found: PartsOf) -> Identity:
+def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_bearer)]) -> Identity:
     """Who calls; Unauthorized without a known key."""
-    with found.database.session() as opened:
+    with found.database.reading() as opened:
         return authenticate(opened, request.headers.get("Authorization"))
 
 

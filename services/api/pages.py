@@ -1,26 +1,62 @@
-"""Lists in pages: a cursor is the last identifier of the page before."""
+"""Lists in pages: a cursor says where the page before has ended."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from fastapi import Query
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.base import ExecutableOption
 
-from services.core.tables import Dataset, Deployment, Job, Model
+from services.core.errors import FieldError, ValidationFailed
+from services.core.tables import Dataset, DatasetFile, Deployment, Job, Model, ModelFile
 
 T = TypeVar("T", Dataset, Deployment, Job, Model)
+F = TypeVar("F", DatasetFile, ModelFile)
 
 Limit = Annotated[int, Query(ge=1, le=500, description="entries in a page")]
+FileLimit = Annotated[int, Query(ge=1, le=5000, description="entries in a page")]
 Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before")]
 
+_TIME = "%Y%m%d%H%M%S%f"
 
-def page(
-    session: Session, table: type[T], limit: int, cursor: str | None, *filters: ColumnElement[bool]
-) -> tuple[list[T], str | None]:
-    """Rows newest first, and the cursor of the next page; identifiers sort by time."""
-    statement = select(table).where(*filters)
+
+def page(session: Session, table: type[T], limit: int, cursor: str | None, *filters: ColumnElement[bool],
+         options: Sequence[ExecutableOption] = ()) -> tuple[list[T], str | None]:  # fmt: skip
+    """Rows newest first, and the cursor of the next page. Raises ValidationFailed for a foreign cursor."""
+    statement = select(table).where(*filters).options(*options)
     if cursor:
-        statement = statement.where(table.id < cursor)
-    rows = list(session.scalars(statement.order_by(table.id.desc()).limit(limit + 1)))
-    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
+        moment, row_id = _parse(cursor)
+        older = or_(table.created_at < moment, and_(table.created_at == moment, table.id < row_id))
+        statement = statement.where(older)
+    rows = list(session.scalars(statement.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)))
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], f"{last.created_at.astimezone(UTC):{_TIME}}.{last.id}"
+
+
+def file_page(
+    session: Session, table: type[F], owner: ColumnElement[bool], limit: int, cursor: str | None
+) -> tuple[list[F], str | None]:
+    """Files of one record in the order in which they were announced, and the cursor of the next page."""
+    if cursor is not None and not cursor.isdecimal():
+        raise _foreign(cursor)
+    after = min(int(cursor or 0), 2**63 - 1)
+    rows = list(session.scalars(select(table).where(owner, table.seq > after).order_by(table.seq).limit(limit + 1)))
+    return rows[:limit], str(rows[limit - 1].seq) if len(rows) > limit else None
+
+
+def _parse(cursor: str) -> tuple[datetime, str]:
+    moment, _, row_id = cursor.partition(".")
+    try:
+        return datetime.strptime(moment, _TIME).replace(tzinfo=UTC), row_id
+    except ValueError:
+        raise _foreign(cursor) from None
+
+
+def _foreign(cursor: str) -> ValidationFailed:
+    detail = f"'{cursor}' is no cursor of this list; expected the `next` of the page before"
+    return ValidationFailed(detail, [FieldError("query:cursor", "expected the `next` of the page before")])

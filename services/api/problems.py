@@ -1,57 +1,140 @@
 """Errors to problem documents (RFC 9457), in one place, and the request id that every response carries."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from minio.error import MinioException
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from urllib3.exceptions import HTTPError
 
-from services.core.errors import FieldError, MedcossError, ValidationFailed
+from services.core.errors import BadRequest, FieldError, MedcossError, Unavailable, ValidationFailed
 from services.core.ids import new_id
 
+RETRY_AFTER_S = 5
+MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger()
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field: a JSON pointer into the body, or `query:`, `header:`, `part:` and a name."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
+    request_id: str
+
+
+_MEANINGS = {
+    401: "No key, or one that is not known",
+    403: "The key's role does not allow it",
+    404: "There is no such thing",
+    422: "Fields are wrong; `errors` names each",
+    503: "A part that is needed does not answer; `Retry-After` says when to try again",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    for status, text in _MEANINGS.items()
+}
+
+
+def responses(**others: str) -> dict[int | str, dict[str, Any]]:
+    """The problems of one route beyond RESPONSES: `conflict=`, `too_large=` and what they mean there."""
+    numbers = {"conflict": 409, "too_large": 413}
+    return {numbers[name]: RESPONSES[404] | {"description": text} for name, text in others.items()}
 
 
 def _answer(request: Request, document: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
     document["request_id"] = getattr(request.state, "request_id", "")
-    return JSONResponse(
-        document, status_code=document["status"], media_type="application/problem+json", headers=headers
-    )
+    return JSONResponse(document, status_code=document["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
-def pointer(location: tuple[int | str, ...]) -> str:
-    """JSON pointer of a place in the request body, as pydantic gives it."""
-    parts = [str(part) for part in location]
-    return "/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in parts)
+def _known(request: Request, error: MedcossError) -> JSONResponse:
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(error.status)
+    return _answer(request, error.problem(), headers)
+
+
+def pointer(location: Sequence[int | str]) -> str:
+    """JSON pointer of a place in the request body, as pydantic gives it; the whole body is ""."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def field_errors(errors: Sequence[Any], *start: int | str) -> list[FieldError]:
+    """Pydantic's errors with pointers below `start`, in words that say what to do."""
+    return [FieldError(pointer([*start, *entry["loc"]]), _words(entry)) for entry in errors]
+
+
+def _words(entry: dict[str, Any]) -> str:
+    if entry["type"] == "extra_forbidden":
+        return "there is no such field"
+    if entry["type"] == "string_pattern_mismatch" and str(entry["ctx"]["pattern"]).startswith(("^ds_", "^mdl_")):
+        start = str(entry["ctx"]["pattern"])[1:].split("_")[0]
+        return f"expected an identifier like {start}_0123456789abcdef01234"
+    return str(entry["msg"]).removeprefix("Value error, ")
+
+
+def invalid(errors: list[FieldError]) -> ValidationFailed:
+    """One error that names every wrong field."""
+    return ValidationFailed("; ".join(f"{e.pointer or 'body'}: {e.detail}" for e in errors), errors)
+
+
+def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    fields = []
+    for entry in error.errors():
+        if entry["type"] == "json_invalid":
+            return _known(request, BadRequest(f"the body is no JSON: {entry['ctx']['error']} at {entry['loc'][-1]}"))
+        place, *inner = entry["loc"]
+        # what is not in the body has no JSON pointer; the parameter's name says where it is
+        where = pointer(inner) if place == "body" else f"{place}:{'.'.join(map(str, inner))}"
+        fields.append(FieldError(where, _words(entry)))
+    return _known(request, invalid(fields))
+
+
+def _routing(request: Request, error: HTTPException) -> JSONResponse:
+    detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
+    document = {"type": "about:blank", "title": str(error.detail), "status": error.status_code, "detail": detail}
+    return _answer(request, document, dict(error.headers or {}))
+
+
+def _away(part: str) -> Callable[[Request, Exception], JSONResponse]:
+    def answer(request: Request, error: Exception) -> JSONResponse:
+        _log.error("part_away", part=part, error=type(error).__name__)
+        return _known(request, Unavailable(f"{part} does not answer; try again in {RETRY_AFTER_S} seconds"))
+
+    return answer
+
+
+def _not_storable(request: Request, _: DataError) -> JSONResponse:
+    return _known(request, ValidationFailed("the request holds a character or a number that cannot be stored"))
 
 
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem document and give every response its X-Request-Id."""
-
-    @app.exception_handler(MedcossError)
-    def known(request: Request, error: MedcossError) -> JSONResponse:
-        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-        return _answer(request, error.problem(), headers)
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        fields = []
-        for entry in error.errors():
-            place, *inner = entry["loc"]
-            # what is not in the body has no JSON pointer; the parameter's name says where it is
-            where = pointer(tuple(inner)) if place == "body" else f"{place}:{'.'.join(map(str, inner))}"
-            fields.append(FieldError(where, str(entry["msg"]).removeprefix("Value error, ")))
-        detail = "; ".join(f"{f.pointer}: {f.detail}" for f in fields)
-        return _answer(request, ValidationFailed(detail, fields).problem())
-
-    @app.exception_handler(HTTPException)
-    def routing(request: Request, error: HTTPException) -> JSONResponse:
-        detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
-        document = {"type": "about:blank", "title": str(error.detail), "status": error.status_code, "detail": detail}
-        return _answer(request, document, dict(error.headers or {}))
+    handlers: dict[type[Exception], Any] = {
+        MedcossError: _known,
+        RequestValidationError: _invalid_request,
+        HTTPException: _routing,
+        DataError: _not_storable,
+    }
+    handlers |= dict.fromkeys((OperationalError, InterfaceError, PoolTimeout), _away("the database"))
+    handlers |= dict.fromkeys((MinioException, HTTPError), _away("the object store"))
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
 
     @app.middleware("http")
     async def identify(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -67,3 +150,13 @@ def install(app: FastAPI) -> None:
                 response = _answer(request, MedcossError(detail).problem())
         response.headers["X-Request-Id"] = request_id
         return response
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """Add the schema of problem documents to an OpenAPI document, in place of FastAPI's own."""
+    schemas = document["components"]["schemas"]
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= schemas["Problem"].pop("$defs")
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return document

@@ -1,16 +1,38 @@
 """What the API takes and gives."""
 
+import re
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from medcoss.modalities import Kind, get_modality
 from medcoss.specs.base import Name
 from medcoss.specs.records import BadFile
 
 T = TypeVar("T")
+
+# object keys have at most 1024 bytes, file names on the workers' disks 255
+MAX_PATH_BYTES = 900
+MAX_NAME_BYTES = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _known_modality(value: str) -> str:
+    get_modality(value)
+    return value
+
+
+def _printable(value: str) -> str:
+    if _CONTROL.search(value.replace("\n", "").replace("\t", "")):
+        raise ValueError("expected text without control characters")
+    return value
+
+
+ModalityName = Annotated[str, Field(max_length=32), AfterValidator(_known_modality)]
+Text = Annotated[str, AfterValidator(_printable)]
+JobId = Annotated[str, Field(pattern=r"^job_[0-9a-z]{8,40}$")]
 
 
 class Body(BaseModel):
@@ -22,17 +44,19 @@ class Body(BaseModel):
 class UploadFile(Body):
     """One file that is going to be uploaded."""
 
-    path: str = Field(min_length=1, max_length=1024, description="path inside the dataset, with forward slashes")
-    size: int = Field(ge=0, description="bytes")
+    path: str = Field(min_length=1, max_length=900, description="path inside the dataset, with forward slashes")
+    size: int = Field(ge=0, description="size of the file", json_schema_extra={"unit": "byte"})
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the content, hexadecimal")
 
     @field_validator("path")
     @classmethod
     def _is_safe(cls, value: str) -> str:
         path = PurePosixPath(value)
-        unsafe = path.is_absolute() or ".." in path.parts or "\\" in value or "//" in value
-        if unsafe or value != path.as_posix() or any(ord(c) < 32 or ord(c) == 127 for c in value):
+        unsafe = path.is_absolute() or not path.parts or ".." in path.parts or "\\" in value or "//" in value
+        if unsafe or value != path.as_posix() or _CONTROL.search(value):
             raise ValueError("expected a relative path with forward slashes, without '..' or control characters")
+        if len(value.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
+            raise ValueError(f"expected at most {MAX_PATH_BYTES} bytes, {MAX_NAME_BYTES} between two slashes (UTF-8)")
         return value
 
 
@@ -40,16 +64,9 @@ class DatasetRequest(Body):
     """Announces a dataset and its files; the answer says where to PUT each."""
 
     name: Name = Field(description="name of the dataset")
-    modality: str | None = Field(None, description="what the files show: report, xray, ct, mr or pathology")
-    description: str = Field("", max_length=4000)
-    files: list[UploadFile] = Field(max_length=200_000)
-
-    @field_validator("modality")
-    @classmethod
-    def _is_known(cls, value: str | None) -> str | None:
-        if value is not None:
-            get_modality(value)
-        return value
+    modality: ModalityName | None = Field(None, description="what the files show: report, xray, ct, mr or pathology")
+    description: Text = Field("", max_length=4000, description="for people")
+    files: list[UploadFile] = Field(max_length=200_000, description="every file that is going to be uploaded")
 
     @field_validator("files")
     @classmethod
@@ -61,6 +78,10 @@ class DatasetRequest(Body):
             if file.path in seen:
                 raise ValueError(f"{file.path} is listed twice; expected every path once")
             seen.add(file.path)
+        for path in seen:
+            inside = next((str(p) for p in PurePosixPath(path).parents if str(p) in seen), None)
+            if inside is not None:
+                raise ValueError(f"{inside} is listed as a file and as the folder of {path}; expected one of them")
         return value
 
 
@@ -119,10 +140,10 @@ class JobRequest(Body):
 
     kind: str = Field(description="one of /v1/job-kinds")
     spec: dict[str, Any] = Field(description="parameters, see /v1/job-kinds/{kind}/schema")
-    name: Annotated[str | None, Field(max_length=128)] = None
+    name: Text | None = Field(None, min_length=1, max_length=128, description="for people; the kind when left out")
     priority: int = Field(0, ge=-100, le=100, description="higher runs first")
-    max_attempts: int | None = Field(None, ge=1, le=20)
-    depends_on: list[str] = Field(default=[], max_length=100, description="jobs that must have succeeded first")
+    max_attempts: int | None = Field(None, ge=1, le=20, description="attempts before the job has failed")
+    depends_on: list[JobId] = Field(default=[], max_length=100, description="jobs that must have succeeded first")
 
 
 class Progress(BaseModel):

@@ -1,10 +1,13 @@
 """Rows of the database as the API shows them."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
 from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress
 from services.core import jobs
+from services.core.lifecycle import TERMINAL
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.tables import Dataset, DatasetFile, Deployment, Job, Model, ModelFile
@@ -24,7 +27,7 @@ def dataset_view(row: Dataset) -> DatasetOut:
 
 
 def model_view(row: Model) -> ModelOut:
-    """A model."""
+    """A model; its files have to be loaded."""
     info = ModelInfo.model_validate(row.info)
     return ModelOut(
         id=row.id, name=row.name, parents=row.parents, dataset_id=row.dataset_id, job_id=row.job_id,
@@ -45,28 +48,37 @@ def deployment_view(row: Deployment) -> DeploymentOut:
 
 def job_view(session: Session, row: Job) -> JobOut:
     """A job."""
+    return job_views(session, [row])[0]
+
+
+def job_views(session: Session, rows: Sequence[Job]) -> list[JobOut]:
+    """Jobs, with one query for the dependencies of all."""
+    needed = jobs.needs(session, [row.id for row in rows])
+    return [_job_view(row, needed[row.id]) for row in rows]
+
+
+def _job_view(row: Job, needed: dict[str, str]) -> JobOut:
     progress = None
     if row.total:
         done = min(row.done or 0, row.total)
         progress = Progress(
             done=done, total=row.total, fraction=done / row.total, message=row.message, eta_s=row.eta_s
         )  # fmt: skip
-    needed = jobs.needs(session, row.id)
     finished = row.finished_at
     duration = (finished - row.started_at).total_seconds() if finished and row.started_at else None
     return JobOut(
         id=row.id, kind=row.kind, name=row.name, state=row.state, spec=row.spec, priority=row.priority,
-        attempt=row.attempt, max_attempts=row.max_attempts, depends_on=needed, progress=progress, result=row.result,
-        error=row.error, reason=_why_waiting(session, row, needed), created_by=row.created_by,
+        attempt=row.attempt, max_attempts=row.max_attempts, depends_on=list(needed), progress=progress,
+        result=row.result, error=row.error, reason=_why_waiting(row, needed), created_by=row.created_by,
         created_at=row.created_at, started_at=row.started_at, finished_at=finished, duration_s=duration,
     )  # fmt: skip
 
 
-def _why_waiting(session: Session, row: Job, needed: list[str]) -> str | None:
+def _why_waiting(row: Job, needed: dict[str, str]) -> str | None:
     if row.state == "queued":
-        return "waits for a free worker" if row.attempt == 0 else "waits for a free worker to go on"
+        return "waits for a free worker" if row.started_at is None else "waits for a free worker to go on"
     if row.state == "waiting":
-        open_ones = [job_id for job_id in needed if not jobs.has_ended(jobs.get(session, job_id))]
+        open_ones = [job_id for job_id, state in needed.items() if state not in TERMINAL]
         return f"waits for {', '.join(open_ones)}" if open_ones else "is about to be queued"
     if row.state == "running" and row.stop_order:
         return "is being cancelled" if row.stop_order == "cancel" else "is being paused"
@@ -74,7 +86,7 @@ def _why_waiting(session: Session, row: Job, needed: list[str]) -> str | None:
 
 
 def file_views(store: ObjectStore, settings: Settings, prefix: str,
-               files: list[DatasetFile] | list[ModelFile]) -> list[FileOut]:  # fmt: skip
+               files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileOut]:  # fmt: skip
     """Files with presigned URLs."""
     return [
         FileOut(

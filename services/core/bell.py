@@ -39,3 +39,25 @@ def ring(app: Celery, job_id: str) -> None:
         app.send_task(RUN_JOB, args=[job_id], queue=JOBS_QUEUE, retry=False)
     except (OperationalError, KombuError, RedisError, OSError) as error:
         _log.warning("ring_failed", job_id=job_id, error=type(error).__name__)
+
+
+def ring_again(app: Celery, job_ids: list[str]) -> None:
+    """Ring for queued jobs whose ring may be lost, up to one waiting message a job.
+
+    While all workers are busy for days, the queue must not grow with every sweep.
+    """
+    if not job_ids:
+        return
+    try:
+        waiting = _waiting(app)
+    except (OperationalError, KombuError, RedisError, OSError) as error:
+        _log.warning("ring_failed", jobs=len(job_ids), error=type(error).__name__)
+        return
+    for job_id in job_ids[: max(len(job_ids) - waiting, 0)]:
+        ring(app, job_id)
+
+
+def _waiting(app: Celery) -> int:
+    """Messages in the jobs queue that no worker has taken."""
+    with app.connection_for_write() as connection:
+        return int(connection.default_channel.queue_declare(queue=JOBS_QUEUE, auto_delete=False).message_count)

@@ -7,18 +7,31 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
+# as many as the threads that answer requests
+POOL = {"pool_size": 10, "max_overflow": 30, "pool_timeout": 10}
+_READING = "medcoss_reading"
 
 
-def make_engine(url: str) -> Engine:
-    """An engine for `url`. SQLite gets WAL, foreign keys, and transactions that take the write lock at once."""
+def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
+    """An engine for `url`. SQLite gets WAL, and writing transactions that take the write lock at once.
+
+    `foreign_keys` (SQLite only) is off for migrations, which copy tables. Values of statements are kept
+    out of error messages: those reach the logs.
+    """
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        return create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, **POOL
+        )
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}, **POOL
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -26,12 +39,14 @@ def make_engine(url: str) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
 
     @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
+    def begin(connection: Connection) -> None:
+        reading = bool(connection.get_execution_options().get(_READING))
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if reading else 'OFF'}")
         # a deferred transaction that turns from reading to writing can fail at once under load
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -42,12 +57,23 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = make_engine(url)
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._writers = sessionmaker(self.engine, expire_on_commit=False)
+        readonly = {_READING: True, "postgresql_readonly": True}
+        self._readers = sessionmaker(self.engine.execution_options(**readonly), expire_on_commit=False)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session whose work is committed at the end, or rolled back on an error."""
-        with self._sessions() as session, session.begin():
+        """A session whose work is committed at the end, or rolled back on an error.
+
+        On SQLite one at a time: no slow work (object store, network) belongs inside.
+        """
+        with self._writers() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that can only read; it neither waits for writers nor makes them wait."""
+        with self._readers() as session, session.begin():
             yield session
 
 
@@ -59,5 +85,5 @@ def _config(url: str) -> Config:
 
 
 def migrate(url: str) -> None:
-    """Bring the database to the newest schema; safe to call again."""
+    """Bring the database to the newest schema; safe to call again, and by several processes at once."""
     command.upgrade(_config(url), "head")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.core.errors import Unauthorized
@@ -43,8 +44,14 @@ def _digest(key: str) -> str:
 def store_key(session: Session, key: str, name: str, role: Role) -> None:
     """Let `key` in; only its hash is stored. Storing the same key again changes nothing."""
     digest = _digest(key)
-    if session.scalars(select(ApiKey).where(ApiKey.digest == digest)).first() is None:
-        session.add(ApiKey(id=new_id("key"), name=name, digest=digest, role=role.name.lower()))
+    if session.scalars(select(ApiKey).where(ApiKey.digest == digest)).first() is not None:
+        return
+    try:
+        with session.begin_nested():
+            session.add(ApiKey(id=new_id("key"), name=name, digest=digest, role=role.name.lower()))
+    except IntegrityError:
+        # another process that starts at the same moment has stored it
+        return
 
 
 def authenticate(session: Session, authorization: str | None) -> Identity:

@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
+from services.core import leftovers
 from services.core.errors import NotFound
 from services.core.tables import Dataset, DatasetFile, Deployment, Model, ModelFile
 
@@ -68,10 +69,19 @@ def entries(files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileEntr
     return [FileEntry(path=f.path, size=f.size, sha256=f.sha256) for f in files]
 
 
+def served_name(name: str, version: int) -> str:
+    """What Triton calls a version of a served model: each has a folder of its own, so that a version that
+    fails its checks takes no other with it. Names of deployments hold no dot.
+    """
+    return f"{name}.{version}"
+
+
 def next_version(session: Session, name: str) -> int:
-    """The version number that the next deployment of `name` takes, from 1."""
-    newest = session.scalars(select(func.max(Deployment.version)).where(Deployment.name == name)).one()
-    return (newest or 0) + 1
+    """The version number that the next deployment of `name` takes, from 1; attempts under way have reserved theirs."""
+    newest = session.scalars(select(func.max(Deployment.version)).where(Deployment.name == name)).one() or 0
+    start = f"triton/{name}."
+    taken = [int(prefix.removeprefix(start).rstrip("/")) for prefix in leftovers.reserved(session, start)]
+    return max(newest, *taken, 0) + 1
 
 
 def ready_deployment(session: Session, name: str) -> Deployment:

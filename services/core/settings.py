@@ -30,18 +30,20 @@ class Settings(BaseSettings):
     gateway_url: str = Field("http://127.0.0.1:8001", description="inference gateway, as told to clients")
 
     cache_dir: Path = Field(Path(".medcoss/cache"), description="local copies of datasets and models")
-    cache_max_bytes: int = 50 * 2**30
-    max_file_bytes: int = Field(4 * 2**30, description="largest uploaded file")
-    max_dataset_bytes: int = Field(500 * 2**30, description="largest uploaded dataset")
-    max_inference_bytes: int = Field(512 * 2**20, description="largest inference request")
-    upload_expiry_s: int = Field(86_400, description="time to finish an upload")
+    cache_max_bytes: int = Field(50 * 2**30, gt=0, description="what the local copies may take together")
+    max_file_bytes: int = Field(
+        4 * 2**30, gt=0, le=5 * 2**30, description="largest uploaded file; S3 takes no larger one in one piece"
+    )
+    max_dataset_bytes: int = Field(500 * 2**30, gt=0, description="largest uploaded dataset")
+    max_inference_bytes: int = Field(512 * 2**20, gt=0, description="largest inference request")
+    upload_expiry_s: int = Field(86_400, gt=0, le=604_800, description="time to finish an upload; S3 allows a week")
 
-    lease_s: float = Field(30, description="a worker that is silent so long has lost its job")
-    heartbeat_s: float = Field(2, description="time between two renewals of a lease")
-    sweep_s: float = Field(5, description="time between two sweeps")
-    max_attempts: int = Field(3, description="attempts of a job unless it says otherwise")
-    stop_grace_s: float = Field(60, description="time a job has to write its checkpoint when it is stopped")
-    threads: int | None = Field(None, description="CPU threads of a training process; None: torch's choice")
+    lease_s: float = Field(30, gt=0, description="a worker that is silent so long has lost its job")
+    heartbeat_s: float = Field(2, gt=0, description="time between two renewals of a lease")
+    sweep_s: float = Field(5, gt=0, description="time between two sweeps")
+    max_attempts: int = Field(3, ge=1, le=20, description="attempts of a job unless it says otherwise")
+    stop_grace_s: float = Field(60, ge=0, description="time a job has to write its checkpoint when it is stopped")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a training process; None: torch's choice")
     log_level: str = "INFO"
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
 

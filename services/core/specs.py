@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from medcoss.specs import Spec
+from medcoss.specs import JOB_KINDS
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,23 @@ class Reference:
     id: str
 
 
-def references(spec_type: type[Spec], spec: dict[str, Any]) -> Iterator[Reference]:
-    """The references of a resolved spec: fields whose schema carries `reference`, single or in a list."""
-    for name, schema in spec_type.model_json_schema()["properties"].items():
+@cache
+def _fields(kind: str) -> dict[str, str]:
+    """The fields of a kind's spec that name something, and what."""
+    found = {}
+    for name, schema in JOB_KINDS[kind].spec.model_json_schema()["properties"].items():
         variants = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
         resource = next((v["reference"] for v in variants if "reference" in v), None)
+        if resource is not None:
+            found[name] = resource
+    return found
+
+
+def references(kind: str, spec: dict[str, Any]) -> Iterator[Reference]:
+    """The references of a job's resolved spec: fields whose schema carries `reference`, single or in a list."""
+    for name, resource in _fields(kind).items():
         value = spec.get(name)
-        if resource is None or value is None:
+        if value is None:
             continue
         if isinstance(value, str):
             yield Reference(resource, name, value)

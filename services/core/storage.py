@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import urllib3
@@ -11,11 +13,13 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
-from medcoss.run import sha256_file
+from medcoss.run import Stopped, sha256_file
 from medcoss.specs.records import FileEntry
 from services.core.settings import Settings
 
 PARALLEL = 4
+PROBE_S = 3
+MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
 
 
 class DamagedFile(Exception):
@@ -27,18 +31,20 @@ class ObjectStore:
 
     def __init__(self, settings: Settings) -> None:
         self.bucket = settings.s3_bucket
-        self._client = self._connect(settings, settings.s3_endpoint)
-        public = settings.s3_public_endpoint
-        # presigned URLs carry the host that they were signed for
-        self._public = self._connect(settings, public) if public else self._client
-
-    @staticmethod
-    def _connect(settings: Settings, endpoint: str) -> Minio:
-        pool = urllib3.PoolManager(
+        patient = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=10, read=300),
             maxsize=16,
             retries=urllib3.Retry(total=5, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
         )
+        probe = urllib3.PoolManager(timeout=urllib3.Timeout(total=PROBE_S), retries=False)
+        self._client = self._connect(settings, settings.s3_endpoint, patient)
+        self._probe = self._connect(settings, settings.s3_endpoint, probe)
+        public = settings.s3_public_endpoint
+        # presigned URLs carry the host that they were signed for
+        self._public = self._connect(settings, public, patient) if public else self._client
+
+    @staticmethod
+    def _connect(settings: Settings, endpoint: str, pool: urllib3.PoolManager) -> Minio:
         return Minio(
             endpoint,
             access_key=settings.s3_access_key.get_secret_value(),
@@ -59,8 +65,8 @@ class ObjectStore:
                 raise
 
     def healthy(self) -> bool:
-        """True when the bucket answers."""
-        return self._client.bucket_exists(self.bucket)
+        """True when the bucket answers, False when it is missing; an error within moments when nothing answers."""
+        return self._probe.bucket_exists(self.bucket)
 
     def put_file(self, key: str, path: Path, content_type: str = "application/octet-stream") -> None:
         """Store a file."""
@@ -84,7 +90,7 @@ class ObjectStore:
 
     @staticmethod
     def _missing(error: S3Error, key: str) -> Exception:
-        return FileNotFoundError(key) if error.code in {"NoSuchKey", "NoSuchObject"} else error
+        return FileNotFoundError(key) if error.code in MISSING else error
 
     def upload_dir(self, prefix: str, folder: Path) -> list[FileEntry]:
         """Store every file below `folder` under `prefix`; returns their records."""
@@ -99,8 +105,13 @@ class ObjectStore:
         with ThreadPoolExecutor(PARALLEL) as pool:
             return list(pool.map(one, paths))
 
-    def download(self, prefix: str, files: list[FileEntry], folder: Path) -> None:
-        """Fetch `files` of `prefix` into `folder`, each verified. Raises DamagedFile naming what is wrong."""
+    def download(
+        self, prefix: str, files: list[FileEntry], folder: Path, should_stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Fetch `files` of `prefix` into `folder`, each verified.
+
+        Raises DamagedFile naming what is wrong, Stopped when `should_stop` says so.
+        """
 
         def one(entry: FileEntry) -> None:
             relative = PurePosixPath(entry.path)
@@ -108,44 +119,57 @@ class ObjectStore:
                 raise DamagedFile(f"{entry.path}: not a path inside its folder")
             target = folder / relative
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._fetch(f"{prefix}/{entry.path}", entry, target)
+            self._fetch(f"{prefix}/{entry.path}", entry, target, should_stop)
 
         with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(one, files))
+            waiting = [pool.submit(one, entry) for entry in files]
+            try:
+                for future in waiting:
+                    future.result()
+            except BaseException:
+                # the rest is of no use any more
+                pool.shutdown(cancel_futures=True)
+                raise
 
-    def _fetch(self, key: str, entry: FileEntry, target: Path) -> None:
+    def _fetch(self, key: str, entry: FileEntry, target: Path, should_stop: Callable[[], bool]) -> None:
         try:
             response = self._client.get_object(self.bucket, key)
         except S3Error as error:
-            if error.code in {"NoSuchKey", "NoSuchObject"}:
+            if error.code in MISSING:
                 raise DamagedFile(f"{entry.path}: the stored file is missing") from error
             raise
         digest = hashlib.sha256()
         try:
             with target.open("wb") as out:
                 for chunk in response.stream(1 << 20):
+                    if should_stop():
+                        raise Stopped
                     digest.update(chunk)
                     out.write(chunk)
         finally:
             response.close()
             response.release_conn()
         size = target.stat().st_size
-        if size != entry.size or digest.hexdigest() != entry.sha256:
+        if size != entry.size:
+            raise DamagedFile(f"{entry.path}: the stored file has {size} bytes, recorded are {entry.size}")
+        if digest.hexdigest() != entry.sha256:
             raise DamagedFile(
-                f"{entry.path}: the stored file is not the recorded one ({size} bytes, expected {entry.size}, or other "
-                "content); upload it again"
+                f"{entry.path}: the stored file has other content than was recorded (its SHA-256 differs)"
             )
 
     def list_keys(self, prefix: str) -> list[str]:
         """Keys of all objects whose key starts with `prefix`."""
-        return [str(o.object_name) for o in self._client.list_objects(self.bucket, prefix, recursive=True)]
+        return list(self._keys(prefix))
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        return (str(o.object_name) for o in self._client.list_objects(self.bucket, prefix, recursive=True))
 
     def size(self, key: str) -> int | None:
         """Size in bytes of an object, or None when there is none."""
         try:
             return self._client.stat_object(self.bucket, key).size
         except S3Error as error:
-            if error.code in {"NoSuchKey", "NoSuchObject"}:
+            if error.code in MISSING:
                 return None
             raise
 
@@ -156,11 +180,19 @@ class ObjectStore:
 
     def remove_prefix(self, prefix: str) -> None:
         """Remove every object whose key starts with `prefix`, which has to end in a slash."""
+        while not self.remove_some(prefix, 1000):
+            continue
+
+    def remove_some(self, prefix: str, limit: int) -> bool:
+        """Remove up to `limit` objects below `prefix`, which ends in a slash; True when none is left."""
         if not prefix.endswith("/"):
             raise ValueError(f"prefix '{prefix}' does not end in a slash")
-        doomed = [DeleteObject(key) for key in self.list_keys(prefix)]
-        for error in self._client.remove_objects(self.bucket, doomed):
-            raise OSError(f"{error.name} could not be removed: {error.code}")
+        keys = list(islice(self._keys(prefix), limit + 1))
+        doomed = [DeleteObject(key) for key in keys[:limit]]
+        failed = list(self._client.remove_objects(self.bucket, doomed))
+        if failed:
+            raise OSError(f"{failed[0].name} could not be removed: {failed[0].code}")
+        return len(keys) <= limit
 
     def presign_put(self, key: str, expires_s: int) -> str:
         """A URL to which anyone may PUT this one object until it expires."""

@@ -10,14 +10,18 @@ from typing import Any
 
 import structlog
 from celery.signals import setup_logging, worker_shutting_down
+from sqlalchemy.exc import DBAPIError
 
-from services.core import jobs
-from services.core.bell import CONTROL_QUEUE, RUN_JOB, SWEEP, make_celery, ring
+from services.core import leftovers
+from services.core.bell import CONTROL_QUEUE, RUN_JOB, SWEEP, make_celery, ring_again
 from services.core.db import Database
 from services.core.logging import configure_logging
 from services.core.settings import get_settings
+from services.core.storage import ObjectStore
+from services.core.sweep import sweep as mend
 from services.core.tables.base import now
 from services.worker.supervisor import Supervisor
+from services.worker.triton import TritonRepository
 
 settings = get_settings()
 app = make_celery(settings)
@@ -52,25 +56,37 @@ def _database() -> Database:
     return Database(settings.database_url)
 
 
+@lru_cache
+def _store() -> ObjectStore:
+    return ObjectStore(settings)
+
+
 @app.task(name=RUN_JOB)  # type: ignore[untyped-decorator]
 def run_job(job_id: str) -> None:
     """The bell has rung: run what is queued, the most urgent first, until nothing is left."""
     _log.debug("rung", job_id=job_id)
-    while not _shutting_down.is_set():
-        ended = _supervisor().run_next()
-        if ended is None:
-            return
-        _release_dependants()
+    try:
+        while not _shutting_down.is_set():
+            if _supervisor().run_next() is None:
+                return
+            _mend_and_ring()
+    except DBAPIError as error:
+        # the sweeper rings again
+        _log.warning("database_failed", error=type(error.orig).__name__)
 
 
-def _release_dependants() -> None:
+def _mend_and_ring() -> None:
     with _database().session() as session:
-        queued = jobs.sweep(session, now())
-    for job_id in queued:
-        ring(app, job_id)
+        queued = mend(session, now())
+    ring_again(app, queued)
 
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Mend what time has broken, and ring for every queued job again."""
-    _release_dependants()
+    """Mend what time has broken, ring for queued jobs again, and remove stored objects that nobody owns."""
+    _mend_and_ring()
+    leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
+
+
+def _unload(model: str) -> None:
+    TritonRepository(settings, _store()).withdraw(model)

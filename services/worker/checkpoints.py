@@ -1,14 +1,25 @@
 """Checkpoints of a job in the object store."""
 
-import json
 import re
+import shutil
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from medcoss.specs.records import FileEntry
 from services.core.storage import DamagedFile, ObjectStore
 
 KEPT = 2
-_FOLDER = re.compile(r"/(\d{9})\.(\d{6})/manifest\.json$")
+MANIFEST = "manifest.json"
+_FOLDER = re.compile(r"/(\d{9})\.(\d{6})/")
+
+
+class Manifest(BaseModel):
+    """What a whole checkpoint holds."""
+
+    step: int
+    fence: int
+    files: list[FileEntry]
 
 
 class S3Checkpoints:
@@ -26,27 +37,46 @@ class S3Checkpoints:
         """Store the files of `directory` as the checkpoint of `step`, then drop all but the newest two."""
         prefix = f"{self.prefix}/{step:09d}.{self.fence:06d}"
         files = self.store.upload_dir(prefix, directory)
-        manifest = {"step": step, "fence": self.fence, "files": [f.model_dump() for f in files]}
-        self.store.put_bytes(f"{prefix}/manifest.json", json.dumps(manifest).encode(), "application/json")
-        for old in self._manifests()[KEPT:]:
-            self.store.remove_prefix(old.removesuffix("manifest.json"))
+        manifest = Manifest(step=step, fence=self.fence, files=files)
+        self.store.put_bytes(f"{prefix}/{MANIFEST}", manifest.model_dump_json().encode(), "application/json")
+        self._drop_old()
 
     def latest(self, directory: Path) -> int | None:
         """Fetch the newest whole checkpoint into `directory`; its step, or None."""
-        for key in self._manifests():
-            manifest = json.loads(self.store.get_bytes(key))
-            files = [FileEntry.model_validate(f) for f in manifest["files"]]
-            try:
-                self.store.download(key.removesuffix("/manifest.json"), files, directory)
-            except DamagedFile:
+        for folder, whole in self._folders():
+            manifest = self._read(folder) if whole else None
+            if manifest is None:
                 continue
-            return int(manifest["step"])
+            try:
+                self.store.download(folder.rstrip("/"), manifest.files, directory)
+            except DamagedFile:
+                shutil.rmtree(directory)
+                directory.mkdir()
+                continue
+            return manifest.step
         return None
 
-    def _manifests(self) -> list[str]:
-        found = []
+    def _read(self, folder: str) -> Manifest | None:
+        """The manifest of a checkpoint; None when it is damaged or has just been dropped."""
+        try:
+            return Manifest.model_validate_json(self.store.get_bytes(folder + MANIFEST))
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def _drop_old(self) -> None:
+        """Remove all but the newest two, and what killed attempts have left unfinished."""
+        folders = self._folders()
+        kept = [folder for folder, whole in folders if whole][:KEPT]
+        for folder, _ in folders:
+            if folder not in kept:
+                self.store.remove_prefix(folder)
+
+    def _folders(self) -> list[tuple[str, bool]]:
+        """Checkpoints of this and earlier attempts, newest first, and whether each has its manifest."""
+        found: dict[tuple[int, int, str], bool] = {}
         for key in self.store.list_keys(f"{self.prefix}/"):
             match = _FOLDER.search(key)
             if match and int(match[2]) <= self.fence:
-                found.append((int(match[2]), int(match[1]), key))
-        return [key for _, _, key in sorted(found, reverse=True)]
+                place = (int(match[2]), int(match[1]), key[: match.end()])
+                found[place] = found.get(place, False) or key == place[2] + MANIFEST
+        return [(folder, whole) for (_, _, folder), whole in sorted(found.items(), reverse=True)]

@@ -1,18 +1,23 @@
 """Runs one attempt of one job in a process of its own: `python -m services.worker.child`.
 
 The job comes as JSON on standard input, reports go to the pipe that MEDCOSS_REPORT_FD names.
-Exits with 0 after a result, 75 when it was stopped after its checkpoint, 1 after an error.
+Exits with 0 after a result, 75 when it was stopped, 1 after an error.
 """
 
+import errno
 import os
 import signal
 import sys
-import tempfile
 import threading
 import traceback
+import warnings
 from pathlib import Path
 
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
+
 from medcoss.run import BadInput, Stopped
+from services.core.cache import NoRoom
 from services.core.parent import end_with_parent
 from services.core.settings import get_settings
 from services.core.storage import DamagedFile
@@ -21,19 +26,31 @@ from services.worker.protocol import REPORT_FD, STOPPED, ChildJob, ErrorReport, 
 from services.worker.runners import run
 
 
-def _error(error: Exception) -> ErrorReport:
-    """What to tell the supervisor of an exception; no paths and no trace."""
+def error_report(error: Exception) -> ErrorReport:
+    """What to tell the job's owner of an exception; no paths and no trace."""
     if isinstance(error, BadInput):
         return ErrorReport(reason="data", detail=error.message, where=error.where)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ErrorReport(
-            reason="out_of_memory", detail="memory ran out; try a smaller batch_size or a smaller model", where=""
-        )
-    if isinstance(error, DamagedFile):
+            reason="out_of_memory", detail="memory ran out; try a smaller batch_size or a smaller model"
+        )  # fmt: skip
+    if isinstance(error, DamagedFile | NoRoom):
         return ErrorReport(reason="storage", detail=str(error))
+    if isinstance(error, MinioException | HTTPError):
+        return ErrorReport(reason="storage", detail=f"the object store does not answer ({type(error).__name__})")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return ErrorReport(reason="storage", detail="the worker's disk is full; make room or move MEDCOSS_CACHE_DIR")
     return ErrorReport(
-        reason="code", detail=f"the job ended with {type(error).__name__}; its log has the details, report them"
+        reason="code",
+        detail=f"the job ended with {type(error).__name__}; the worker's log has the details, report them",
     )
+
+
+def place_of(error: Exception) -> str:
+    """The error and where it was raised, without the paths of this machine."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}: {error}"
 
 
 def main() -> int:
@@ -43,21 +60,23 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C in a terminal is the platform's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # what pydicom warns of can hold header values of patients
+    warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
     writer = ReportWriter(int(os.environ[REPORT_FD]))
-    job = ChildJob.model_validate_json(sys.stdin.read())
-    settings = get_settings()
-    work = settings.cache_dir / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work, prefix=f"{job.job_id}-") as folder:
-        try:
-            writer.send(run(job, Path(folder), WorkerRun(job, settings, writer, stop)))
-        except Stopped:
-            return STOPPED
-        except Exception as error:  # noqa: BLE001 - whatever a job raises is reported, never lost
-            if not isinstance(error, BadInput):
-                writer.send(LogReport(level="error", message=traceback.format_exc()))
-            writer.send(_error(error))
-            return 1
+    job = ChildJob.model_validate_json(sys.stdin.buffer.read())
+    try:
+        writer.send(run(job, Path(job.work), WorkerRun(job, get_settings(), writer, stop)))
+    except Stopped:
+        return STOPPED
+    except Exception as error:  # noqa: BLE001 - whatever a job raises is reported, never lost
+        report = error_report(error)
+        if report.reason == "code":
+            # the trace is for the worker's log, which takes what comes on standard error
+            traceback.print_exc()
+        if report.reason != "data":
+            writer.send(LogReport(level="error", message=place_of(error)))
+        writer.send(report)
+        return 1
     return 0
 
 

@@ -32,7 +32,7 @@ class WorkerRun:
     def input(self, record_id: str) -> AbstractContextManager[Path]:
         """The verified local folder of a dataset or model that the spec names."""
         record = self.job.inputs[record_id]
-        return self._cache.fetch(record_id, record.prefix, record.files)
+        return self._cache.fetch(record_id, record.prefix, record.files, self.should_stop)
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Report how far the work is."""
@@ -50,12 +50,12 @@ class WorkerRun:
         self._writer.send(LogReport(level=level, message=message))
 
     def artifact(self, path: Path, name: str, content_type: str) -> None:
-        """Store a file with the job."""
-        key = f"jobs/{self.job.job_id}/artifacts/{name}"
+        """Store a file with the job, where no other attempt can overwrite it."""
+        key = f"jobs/{self.job.job_id}/artifacts/{self.job.fence:06d}/{name}"
         self.store.put_file(key, path, content_type)
         size = path.stat().st_size
         self._writer.send(ArtifactReport(name=name, key=key, content_type=content_type, size=size))
 
     def should_stop(self) -> bool:
-        """True once SIGTERM has come."""
-        return self._stop.is_set()
+        """True once SIGTERM has come or the supervisor is gone."""
+        return self._stop.is_set() or self._writer.abandoned.is_set()

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
-from services.core import jobs, registry
-from services.core.jobs import Claim
+from services.core import attempts, registry
+from services.core.attempts import Claim
+from services.core.jobs import problem
 from services.core.lifecycle import State
-from services.worker.protocol import STOPPED, ChildJob, ErrorReport, Output, ResultReport
+from services.worker.protocol import STOPPED, DatasetOutput, ErrorReport, ModelOutput, Output, ResultReport
 
 _STOPPED_STATES = {"cancel": State.CANCELLED, "pause": State.PAUSED, "shutdown": State.QUEUED}
 _REASONS = {
@@ -23,7 +23,7 @@ _TITLES = {
     "data": "Input that cannot be used",
     "code": "The job broke",
     "out_of_memory": "Out of memory",
-    "storage": "Stored files are damaged",
+    "storage": "Stored files are damaged or out of reach",
 }
 
 
@@ -35,27 +35,31 @@ class Outcome:
     error: ErrorReport | None = None
     stop: str | None = None
     exit_code: int | None = None
-    lease_lost: bool = False
 
 
-def settle(session: Session, claim: Claim, outcome: Outcome, publish: Callable[[Session], None]) -> State | None:
+def settle(session: Session, claim: Claim, outcome: Outcome) -> State | None:
     """Write the end of an attempt; the job's state then, or None when its lease was lost."""
     result = outcome.result
     if result is not None:
-        stored: dict[str, Any] = {
-            "outputs": {output.resource: output.id for output in result.outputs},
-            "metrics": result.metrics,
-        }
-        if result.evaluation is not None:
-            stored["evaluation"] = result.evaluation
-        return State.SUCCEEDED if jobs.succeed(session, claim.job_id, claim.fence, stored, publish) else None
-    if outcome.stop is not None and (outcome.exit_code == STOPPED or outcome.error is None):
-        # killed after its grace was over, a job still goes where it was ordered to
-        state = _STOPPED_STATES[outcome.stop]
-        released = jobs.release(session, claim.job_id, claim.fence, state, _REASONS[outcome.stop])
-        return state if released else None
-    problem = problem_of(outcome)
-    return jobs.fail(session, claim.job_id, claim.fence, problem, retry=problem["reason"] != "data")
+        done = attempts.succeed(session, claim.job_id, claim.fence, _stored(result), _publisher(claim, result))
+        return State.SUCCEEDED if done else None
+    stop = outcome.stop
+    if stop is None and outcome.exit_code == STOPPED:
+        # somebody else has sent the SIGTERM, the system that shuts down perhaps
+        stop = "shutdown"
+    if stop is not None and outcome.error is None:
+        # killed after its grace was over, or before it could listen, a job still goes where it was ordered to
+        return attempts.release(session, claim.job_id, claim.fence, _STOPPED_STATES[stop], _REASONS[stop])
+    why = problem_of(outcome)
+    return attempts.fail(session, claim.job_id, claim.fence, why, retry=why["reason"] != "data")
+
+
+def _stored(result: ResultReport) -> dict[str, Any]:
+    stored: dict[str, Any] = {
+        "outputs": {output.resource: output.id for output in result.outputs},
+        "metrics": result.metrics,
+    }
+    return stored if result.evaluation is None else stored | {"evaluation": result.evaluation}
 
 
 def problem_of(outcome: Outcome) -> dict[str, Any]:
@@ -63,46 +67,47 @@ def problem_of(outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
     if error is not None:
         detail = f"{error.where}: {error.detail}" if error.where else error.detail
-        problem = _problem(error.reason, _TITLES[error.reason], detail)
-        return problem | ({"where": error.where} if error.where else {})
+        found = problem(_TITLES[error.reason], detail, error.reason)
+        return found | ({"where": error.where} if error.where else {})
     code = outcome.exit_code or 0
     if code < 0:
-        name = signal.Signals(-code).name
-        return _problem(
-            "killed", "The job's process was killed",
-            f"the process was ended by {name}; when nobody did that, memory had run out: try a smaller batch_size",
+        return problem(
+            "The job's process was killed",
+            f"the process was ended by {_signal_name(-code)}; when nobody did that, memory had run out: try a smaller "
+            "batch_size",
+            "killed",
         )  # fmt: skip
-    return _problem("code", "The job broke", f"the process ended with exit code {code} and no result; see its log")
+    return problem("The job broke", f"the process ended with exit code {code} and no result; see its log", "code")
 
 
-def _problem(reason: str, title: str, detail: str) -> dict[str, Any]:
-    return {"type": f"urn:medcoss:job:{reason}", "title": title, "detail": detail, "reason": reason}
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # real-time signals have no name
+        return f"signal {number}"
 
 
-def publisher(job: ChildJob, outcome: Outcome) -> Callable[[Session], None]:
+def _publisher(claim: Claim, result: ResultReport) -> Callable[[Session], None]:
     """What registers an attempt's outputs, in the transaction that ends it."""
 
     def publish(session: Session) -> None:
-        for output in outcome.result.outputs if outcome.result else []:
-            _register(session, job, output)
+        for output in result.outputs:
+            _register(session, claim.job_id, output)
 
     return publish
 
 
-def _register(session: Session, job: ChildJob, output: Output) -> None:
-    if output.resource == "dataset":
+def _register(session: Session, job_id: str, output: Output) -> None:
+    if isinstance(output, DatasetOutput):
         registry.register_dataset(
-            session, output.id, name=output.name, info=DatasetInfo.model_validate(output.info), prefix=output.prefix,
-            files=output.files, parents=output.parents, job_id=job.job_id,
+            session, output.id, name=output.name, info=output.info, prefix=output.prefix, files=output.files,
+            parents=output.parents, job_id=job_id,
         )  # fmt: skip
-    elif output.resource == "model":
+    elif isinstance(output, ModelOutput):
         registry.register_model(
-            session, output.id, name=output.name, info=ModelInfo.model_validate(output.info), prefix=output.prefix,
-            files=output.files, parents=output.parents, dataset_id=output.dataset_id, job_id=job.job_id,
+            session, output.id, name=output.name, info=output.info, prefix=output.prefix, files=output.files,
+            parents=output.parents, dataset_id=output.dataset_id, job_id=job_id,
         )  # fmt: skip
     else:
-        assert output.model_id is not None
-        registry.register_deployment(
-            session, output.id, info=DeploymentInfo.model_validate(output.info), model_id=output.model_id,
-            job_id=job.job_id,
-        )  # fmt: skip
+        registry.register_deployment(session, output.id, info=output.info, model_id=output.model_id, job_id=job_id)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from medcoss.specs.records import FileEntry
+from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
 
 REPORT_FD = "MEDCOSS_REPORT_FD"
 STOPPED = 75
@@ -22,7 +22,11 @@ class InputRecord(BaseModel):
 
 
 class ChildJob(BaseModel):
-    """One attempt of a job. `version` is the number that a new deployment takes."""
+    """One attempt of a job.
+
+    `output_id` is the identifier that what it makes will have, reserved together with the place in the
+    object store; `version` is the number that a new deployment takes; `work` is its own empty folder.
+    """
 
     job_id: str
     kind: str
@@ -31,7 +35,9 @@ class ChildJob(BaseModel):
     attempt: int
     fence: int
     inputs: dict[str, InputRecord]
+    output_id: str = ""
     version: int = 0
+    work: str
 
 
 class ProgressReport(BaseModel):
@@ -69,18 +75,40 @@ class ArtifactReport(BaseModel):
     size: int
 
 
-class Output(BaseModel):
+class _Output(BaseModel):
     """Something made: stored already, registered when the attempt succeeds."""
 
-    resource: Literal["dataset", "model", "deployment"]
     id: str
     name: str
     prefix: str
-    files: list[FileEntry]
-    info: dict[str, Any]
+    files: list[FileEntry] = []
     parents: list[str] = []
-    dataset_id: str | None = None
-    model_id: str | None = None
+
+
+class DatasetOutput(_Output):
+    """A prepared dataset or a rehearsal buffer."""
+
+    resource: Literal["dataset"] = "dataset"
+    info: DatasetInfo
+
+
+class ModelOutput(_Output):
+    """A trained model, and the dataset that it was trained on."""
+
+    resource: Literal["model"] = "model"
+    info: ModelInfo
+    dataset_id: str
+
+
+class DeploymentOutput(_Output):
+    """A version that Triton serves, and the model that it was made from."""
+
+    resource: Literal["deployment"] = "deployment"
+    info: DeploymentInfo
+    model_id: str
+
+
+Output = Annotated[DatasetOutput | ModelOutput | DeploymentOutput, Field(discriminator="resource")]
 
 
 class ResultReport(BaseModel):
@@ -114,10 +142,14 @@ class ReportWriter:
     def __init__(self, fd: int) -> None:
         self._pipe = os.fdopen(fd, "w", encoding="utf-8")
         self._lock = threading.Lock()
+        self.abandoned = threading.Event()
 
     def send(self, report: BaseModel) -> None:
-        """Write one report."""
+        """Write one report. Without a supervisor it is dropped, and `abandoned` is set: the work has to stop."""
         line = json.dumps(report.model_dump(mode="json"), allow_nan=False)
         with self._lock:
-            self._pipe.write(line + "\n")
-            self._pipe.flush()
+            try:
+                self._pipe.write(line + "\n")
+                self._pipe.flush()
+            except BrokenPipeError:
+                self.abandoned.set()

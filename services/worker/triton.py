@@ -27,32 +27,35 @@ class TritonRepository:
         self.client = InferenceServerClient(settings.triton_url, network_timeout=TIMEOUT_S, connection_timeout=30)
 
     def add(self, model: Path) -> None:
-        """Store the model folder and load it. Raises TritonRefused, with the model taken out again."""
+        """Store the model folder, whose name is new, and load it. Raises TritonRefused."""
         self.store.upload_dir(f"triton/{model.name}", model)
         if self.folder is not None:
             # copied beside and moved, so that Triton never sees half a model
             partial = self.folder.parent / f".{model.name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(model, partial)
-            shutil.rmtree(self.folder / model.name, ignore_errors=True)
             partial.rename(self.folder / model.name)
         try:
             self.client.load_model(model.name)
         except InferenceServerException as error:
-            self.remove(model.name)
             raise TritonRefused(f"Triton cannot load the model: {error.message()}") from error
 
     def remove(self, name: str) -> None:
         """Take a model out of Triton and of the repository."""
+        self.withdraw(name)
+        self.store.remove_prefix(f"triton/{name}/")
+
+    def withdraw(self, name: str) -> None:
+        """Take a model out of Triton and of its folder; the object store keeps it. OSError when Triton is away."""
         try:
             self.client.unload_model(name)
         except InferenceServerException as error:
             # a model that never loaded cannot be unloaded
-            if "not loaded" not in str(error.message()) and "unknown model" not in str(error.message()):
-                raise
+            if not any(words in str(error.message()) for words in ("not loaded", "unknown model", "not found")):
+                raise OSError(f"Triton does not unload the model: {error.message()}") from error
         if self.folder is not None:
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        self.store.remove_prefix(f"triton/{name}/")
+            shutil.rmtree(self.folder.parent / f".{name}.partial", ignore_errors=True)
 
     def compare(self, info: DeploymentInfo, golden: Path, tolerance: float) -> float:
         """Largest difference between Triton's and PyTorch's answers to the stored inputs.

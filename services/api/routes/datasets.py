@@ -1,26 +1,31 @@
 """Datasets: announce the files, PUT them to the object store, complete."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from sqlalchemy import String, cast, select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
-from services.api.dependencies import Operator, Parts, PartsOf, SessionOf, Viewer
-from services.api.pages import Cursor, Limit, page
-from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, Page, Upload
+from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
+from services.api.pages import Cursor, FileLimit, Limit, file_page, page
+from services.api.problems import responses
+from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, ModalityName, Page, Upload
 from services.api.views import dataset_view, file_views
-from services.core import registry
-from services.core.errors import Conflict, FieldError, TooLarge
+from services.core import leftovers, registry
+from services.core.errors import Conflict, FieldError, NotFound, TooLarge
 from services.core.ids import new_id
-from services.core.tables import Dataset, DatasetFile, Job, Model
+from services.core.jobs import changed
+from services.core.lifecycle import TERMINAL
+from services.core.tables import Dataset, DatasetFile, Job, JobInput, Model
 from services.core.tables.base import now
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+NAMED_AT_MOST = 100
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size:,} bytes"
 
 
 def _check_limits(request: DatasetRequest, parts: Parts) -> None:
@@ -32,68 +37,75 @@ def _check_limits(request: DatasetRequest, parts: Parts) -> None:
         raise TooLarge(
             f"{first.path} has {_mib(first.size)}; the limit for a file is {_mib(limit)}. Split it, or raise "
             "MEDCOSS_MAX_FILE_BYTES",
-            errors,
+            errors[:NAMED_AT_MOST],
         )
     total = sum(f.size for f in request.files)
     if total > parts.settings.max_dataset_bytes:
         raise TooLarge(
             f"the files have {_mib(total)} together; the limit for a dataset is "
-            f"{_mib(parts.settings.max_dataset_bytes)}",
+            f"{_mib(parts.settings.max_dataset_bytes)}. Split it, or raise MEDCOSS_MAX_DATASET_BYTES",
             [FieldError("/files", "too large together")],
         )
 
 
-@router.post("", status_code=201)
-def create_dataset(request: DatasetRequest, parts: PartsOf, session: SessionOf, _: Operator) -> DatasetCreated:
+@router.post("", status_code=201, responses=responses(too_large="A file or all together are over the limit"))
+def create_dataset(request: DatasetRequest, parts: PartsOf, _: Operator) -> DatasetCreated:
     """Announce a raw dataset. It is visible as `uploading` until it is completed, and forgotten when it expires."""
     _check_limits(request, parts)
-    dataset_id = new_id("ds")
-    expires_s = parts.settings.upload_expiry_s
+    dataset_id, expires_s = new_id("ds"), parts.settings.upload_expiry_s
+    prefix = f"datasets/{dataset_id}/raw"
+    moment = now()
+    expires_at = moment + timedelta(seconds=expires_s)
+    uploads = [Upload(path=f.path, url=parts.store.presign_put(f"{prefix}/{f.path}", expires_s)) for f in request.files]
     row = Dataset(
         id=dataset_id, name=request.name, description=request.description, role="raw", state="uploading",
-        modality=request.modality, prefix=f"datasets/{dataset_id}/raw", info=None, file_count=len(request.files),
-        total_bytes=sum(f.size for f in request.files), parents=[], created_at=now(),
-        expires_at=now() + timedelta(seconds=expires_s),
+        modality=request.modality, prefix=prefix, info=None, file_count=len(request.files),
+        total_bytes=sum(f.size for f in request.files), parents=[], created_at=moment, expires_at=expires_at,
         files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in request.files],
     )  # fmt: skip
-    session.add(row)
-    session.flush()
-    uploads = [
-        Upload(path=f.path, url=parts.store.presign_put(f"{row.prefix}/{f.path}", expires_s)) for f in request.files
-    ]
-    assert row.expires_at is not None
-    return DatasetCreated(dataset=dataset_view(row), uploads=uploads, expires_at=row.expires_at)
+    with parts.database.session() as session:
+        session.add(row)
+    return DatasetCreated(dataset=dataset_view(row), uploads=uploads, expires_at=expires_at)
 
 
-@router.post("/{dataset_id}/complete")
-def complete_dataset(dataset_id: str, parts: PartsOf, session: SessionOf, _: Operator) -> DatasetOut:
+@router.post("/{dataset_id}/complete", responses=responses(conflict="Files are missing or have another size"))
+def complete_dataset(dataset_id: str, parts: PartsOf, _: Operator) -> DatasetOut:
     """Make an uploaded dataset ready; Conflict names the files that are missing or have another size."""
-    row = registry.get_dataset(session, dataset_id)
-    if row.state == "ready":
-        return dataset_view(row)
-    stored = parts.store.sizes(f"{row.prefix}/")
+    with parts.database.reading() as session:
+        row = registry.get_dataset(session, dataset_id)
+        announced = {f"{row.prefix}/{f.path}": f for f in row.files} if row.state == "uploading" else {}
+    if announced:
+        _check_arrived(announced, parts.store.sizes(f"{row.prefix}/"))
+    with parts.database.session() as session:
+        waiting = update(Dataset).where(Dataset.id == dataset_id, Dataset.state == "uploading")
+        changed(session, waiting.values(state="ready", expires_at=None))
+        # NotFound if it has expired meanwhile
+        return dataset_view(registry.get_dataset(session, dataset_id))
+
+
+def _check_arrived(announced: dict[str, DatasetFile], stored: dict[str, int]) -> None:
     wrong = []
-    for file in row.files:
-        size = stored.get(f"{row.prefix}/{file.path}")
+    for number, (key, file) in enumerate(announced.items()):
+        size = stored.get(key)
         if size is None:
-            wrong.append(FieldError("", f"{file.path} has not arrived"))
+            wrong.append(FieldError(f"/files/{number}", f"{file.path} has not arrived"))
         elif size != file.size:
-            wrong.append(FieldError("", f"{file.path} has {size} bytes, announced were {file.size}"))
+            detail = f"{file.path} has {size} bytes, announced were {file.size}; PUT it again"
+            wrong.append(FieldError(f"/files/{number}", detail))
     if wrong:
-        raise Conflict(f"{len(wrong)} of {len(row.files)} files are missing or wrong: {wrong[0].detail}", wrong[:100])
-    row.state, row.expires_at = "ready", None
-    session.flush()
-    return dataset_view(row)
+        raise Conflict(
+            f"{len(wrong)} of {len(announced)} files are missing or wrong: {wrong[0].detail}", wrong[:NAMED_AT_MOST]
+        )
 
 
 @router.get("")
 def list_datasets(
-    session: SessionOf,
+    session: ReaderOf,
     _: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,
-    role: Annotated[str | None, Query(max_length=16)] = None,
-    modality: Annotated[str | None, Query(max_length=32)] = None,
+    role: Annotated[Literal["raw", "prepared", "buffer"] | None, Query()] = None,
+    modality: Annotated[ModalityName | None, Query()] = None,
 ) -> Page[DatasetOut]:
     """Datasets, newest first."""
     wanted = ((Dataset.role, role), (Dataset.modality, modality))
@@ -103,35 +115,45 @@ def list_datasets(
 
 
 @router.get("/{dataset_id}")
-def show_dataset(dataset_id: str, session: SessionOf, _: Viewer) -> DatasetOut:
+def show_dataset(dataset_id: str, session: ReaderOf, _: Viewer) -> DatasetOut:
     """One dataset."""
     return dataset_view(registry.get_dataset(session, dataset_id))
 
 
 @router.get("/{dataset_id}/files")
-def list_files(dataset_id: str, parts: PartsOf, session: SessionOf, _: Viewer) -> Page[FileOut]:
+def list_files(
+    dataset_id: str, parts: PartsOf, session: ReaderOf, _: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
+) -> Page[FileOut]:
     """The files of a dataset, each with a URL to fetch it from."""
     row = registry.get_dataset(session, dataset_id)
-    return Page(items=file_views(parts.store, parts.settings, row.prefix, row.files))
+    files, following = file_page(session, DatasetFile, DatasetFile.dataset_id == dataset_id, limit, cursor)
+    return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
 
 
-@router.delete("/{dataset_id}", status_code=204)
-def delete_dataset(dataset_id: str, parts: PartsOf, session: SessionOf, _: Operator) -> Response:
-    """Remove a dataset that nothing uses; Conflict names what does."""
-    row = registry.get_dataset(session, dataset_id)
-    mentioned = f'%"{dataset_id}"%'
-    busy = session.scalars(
-        select(Job.id).where(
-            Job.state.in_(["waiting", "queued", "running", "paused"]), cast(Job.spec, String).like(mentioned)
-        )
-    ).first()
-    child = session.scalars(select(Dataset.id).where(cast(Dataset.parents, String).like(mentioned))).first()
-    model = session.scalars(select(Model.id).where(Model.dataset_id == dataset_id)).first()
-    user = busy or child or model
-    if user:
-        raise Conflict(f"dataset {dataset_id} is used by {user}; it can be deleted when nothing uses it")
-    prefix = row.prefix
-    session.delete(row)
-    session.flush()
-    parts.store.remove_prefix(f"{prefix}/")
+@router.delete("/{dataset_id}", status_code=204, responses=responses(conflict="Something uses it; `detail` names it"))
+def delete_dataset(dataset_id: str, parts: PartsOf, _: Operator) -> Response:
+    """Remove a dataset that nothing uses. Its files are removed within moments by the sweeper."""
+    with parts.database.session() as session:
+        # locked: no job that names it can be submitted until this is done
+        row = session.get(Dataset, dataset_id, with_for_update=True)
+        if row is None:
+            raise NotFound(f"there is no dataset {dataset_id}")
+        user = _user_of(session, dataset_id)
+        if user:
+            raise Conflict(f"dataset {dataset_id} is used by {user}; it can be deleted when nothing uses it")
+        # its upload URLs open for as long
+        uploads_end = row.created_at + timedelta(seconds=parts.settings.upload_expiry_s) if row.role == "raw" else None
+        leftovers.add(session, f"datasets/{dataset_id}/", watch_until=uploads_end)
+        session.delete(row)
     return Response(status_code=204)
+
+
+def _user_of(session: Session, dataset_id: str) -> str | None:
+    """A job that is not over, a dataset or a model that was made from it."""
+    named = select(JobInput.job_id).where(JobInput.input_id == dataset_id)
+    queries = (
+        select(Job.id).where(Job.id.in_(named), Job.state.not_in(TERMINAL)),
+        select(Dataset.id).where(Dataset.job_id.in_(named)),
+        select(Model.id).where(Model.job_id.in_(named)),
+    )
+    return next((user for query in queries if (user := session.scalars(query.limit(1)).first())), None)

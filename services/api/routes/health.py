@@ -8,7 +8,8 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select
 
-from services.api.dependencies import Parts, PartsOf, SessionOf
+from services.api.dependencies import Parts, PartsOf, ReaderOf
+from services.api.problems import RESPONSES
 from services.core.errors import FieldError, Unavailable
 from services.core.lifecycle import State
 from services.core.tables import Job
@@ -24,7 +25,7 @@ def alive() -> dict[str, str]:
 
 
 def _database(parts: Parts) -> None:
-    with parts.database.session() as session:
+    with parts.database.reading() as session:
         session.execute(select(func.count()).select_from(Job))
 
 
@@ -41,7 +42,7 @@ def _object_store(parts: Parts) -> None:
 CHECKS: dict[str, Callable[[Parts], None]] = {"database": _database, "redis": _broker, "s3": _object_store}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: RESPONSES[503]})
 def ready(parts: PartsOf) -> dict[str, str]:
     """Everything that is needed to take requests answers; Unavailable names what does not."""
     broken = []
@@ -52,12 +53,13 @@ def ready(parts: PartsOf) -> dict[str, str]:
             _log.warning("not_ready", part=name, error=type(error).__name__)
             broken.append(FieldError(f"part:{name}", "does not answer"))
     if broken:
-        raise Unavailable(f"{', '.join(e.pointer.removeprefix('part:') for e in broken)} does not answer", broken)
+        names = ", ".join(error.pointer.removeprefix("part:") for error in broken)
+        raise Unavailable(f"not ready: no answer from {names}", broken)
     return dict.fromkeys(CHECKS, "ok")
 
 
 @router.get("/metrics", include_in_schema=False)
-def prometheus(session: SessionOf) -> Response:
+def prometheus(session: ReaderOf) -> Response:
     """Number of jobs by state, for Prometheus."""
     collectors = CollectorRegistry()
     gauge = Gauge("medcoss_jobs", "Jobs by state", ["state"], registry=collectors)

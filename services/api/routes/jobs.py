@@ -11,23 +11,23 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from medcoss.specs import JOB_KINDS
-from services.api.dependencies import Operator, Parts, PartsOf, SessionOf, Viewer
+from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
 from services.api.pages import Cursor, Limit, page
-from services.api.problems import pointer
+from services.api.problems import field_errors, invalid, responses
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
-from services.api.views import job_view
+from services.api.views import job_view, job_views
 from services.core import jobs
 from services.core.bell import ring
 from services.core.errors import FieldError, NotFound, ValidationFailed
-from services.core.keys import Identity
+from services.core.jobs import NewJob, Repeatable
 from services.core.lifecycle import State
 from services.core.specs import references
 from services.core.tables import Dataset, Job, JobArtifact, JobEvent, JobLog, JobMetric, Model
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-After = Annotated[int, Query(ge=0, description="`next` of the rows before")]
-RowLimit = Annotated[int, Query(ge=1, le=5000)]
+After = Annotated[int, Query(ge=0, le=2**63 - 1, description="`next` of the rows before")]
+RowLimit = Annotated[int, Query(ge=1, le=5000, description="rows in an answer")]
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -35,17 +35,13 @@ def _resolved_spec(request: JobRequest) -> dict[str, Any]:
     """The spec with its defaults; ValidationFailed names every wrong field."""
     kind = JOB_KINDS.get(request.kind)
     if kind is None:
-        known = ", ".join(JOB_KINDS)
-        detail = f"there is no job kind '{request.kind}'; expected one of {known}"
-        raise ValidationFailed(detail, [FieldError("/kind", f"expected one of {known}")])
+        expected = f"expected one of {', '.join(JOB_KINDS)}"
+        raise ValidationFailed(f"there is no job kind '{request.kind}'; {expected}", [FieldError("/kind", expected)])
     try:
         spec = kind.spec.model_validate(request.spec)
     except ValidationError as error:
-        fields = [
-            FieldError(pointer(("spec", *_place(entry["loc"]))), str(entry["msg"]).removeprefix("Value error, "))
-            for entry in error.errors()
-        ]
-        raise ValidationFailed("; ".join(f"{f.pointer}: {f.detail}" for f in fields), fields) from None
+        entries = [dict(entry) | {"loc": list(_place(entry["loc"]))} for entry in error.errors()]
+        raise invalid(field_errors(entries, "spec")) from None
     return spec.model_dump(mode="json")
 
 
@@ -56,40 +52,60 @@ def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
             yield part
 
 
-def _check_references(session: Session, request: JobRequest, spec: dict[str, Any]) -> None:
+def _check_references(session: Session, asked: NewJob) -> None:
+    """Everything that the job names must be there; the datasets stay there until it is recorded."""
     errors = []
-    for reference in references(JOB_KINDS[request.kind].spec, spec):
-        table = Dataset if reference.resource == "dataset" else Model
-        row = session.get(table, reference.id)
+    for reference in references(asked.kind, asked.spec):
         where = f"/spec/{reference.field}"
+        row: Dataset | Model | None = (
+            session.get(Dataset, reference.id, with_for_update={"read": True})
+            if reference.resource == "dataset"
+            else session.get(Model, reference.id)
+        )
         if row is None:
             errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist"))
-        elif isinstance(row, Dataset) and row.state != "ready":
-            errors.append(FieldError(where, f"dataset {reference.id} is still {row.state}; complete its upload first"))
-        elif isinstance(row, Dataset) and (row.role == "raw") != (request.kind == "preprocess"):
-            wanted = "a raw dataset" if request.kind == "preprocess" else "a prepared dataset: preprocess it first"
-            errors.append(FieldError(where, f"dataset {reference.id} is {row.role}; expected {wanted}"))
+        elif isinstance(row, Dataset):
+            errors += [FieldError(where, detail) for detail in _unfit(row, asked.kind, reference.field)]
     errors += [
         FieldError(f"/depends_on/{i}", f"job {job_id} does not exist")
-        for i, job_id in enumerate(request.depends_on)
+        for i, job_id in enumerate(asked.depends_on)
         if session.get(Job, job_id) is None
     ]
     if errors:
         raise ValidationFailed("; ".join(e.detail for e in errors), errors)
 
 
-def _submit(parts: Parts, request: JobRequest, spec: dict[str, Any], caller: Identity, key: str | None) -> JobOut:
+def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
+    if row.state != "ready":
+        yield f"dataset {row.id} is still {row.state}; complete its upload first"
+    elif kind == "preprocess" and row.role != "raw":
+        yield f"dataset {row.id} is {row.role}; expected a raw dataset"
+    elif kind != "preprocess" and row.role == "raw":
+        yield f"dataset {row.id} is raw; expected a prepared dataset: preprocess it first"
+    elif field.startswith("rehearsal") and row.role != "buffer":
+        yield f"dataset {row.id} is {row.role}; expected a rehearsal buffer: make one with build_buffer"
+
+
+def _submit(parts: Parts, asked: NewJob, created_by: str, repeatable: Repeatable | None) -> JobOut:
     with parts.database.session() as session:
-        _check_references(session, request, spec)
-        row, _ = jobs.submit(
-            session, request.kind, spec, name=request.name or request.kind, created_by=caller.name,
-            max_attempts=request.max_attempts or parts.settings.max_attempts, priority=request.priority,
-            depends_on=request.depends_on, idempotency_key=key,
-        )  # fmt: skip
+        row = jobs.repeated(session, asked, repeatable) if repeatable else None
+        if row is None:
+            _check_references(session, asked)
+            row = jobs.submit(session, asked, created_by=created_by, repeatable=repeatable)
         return job_view(session, row)
 
 
-@router.post("", status_code=201)
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not _KEY.fullmatch(key):
+        expected = "expected up to 255 visible characters"
+        raise ValidationFailed(
+            f"the Idempotency-Key is empty, too long or holds spaces; {expected}",
+            [FieldError("header:Idempotency-Key", expected)],
+        )
+    return key
+
+
+@router.post("", status_code=201, responses=responses(conflict="The key was used before, or a dependency has failed"))
 def submit_job(
     request: JobRequest,
     parts: PartsOf,
@@ -98,17 +114,17 @@ def submit_job(
     idempotency_key: Annotated[str | None, Header(description="repeat it to get the same job")] = None,
 ) -> JobOut:
     """Record a job. The spec is checked as a whole, and every dataset and model it names must be there."""
-    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
-        raise ValidationFailed(
-            "the Idempotency-Key is empty, too long or holds spaces; expected up to 255 visible characters",
-            [FieldError("header:Idempotency-Key", "expected up to 255 visible characters")],
-        )
-    spec = _resolved_spec(request)
+    key = _checked_key(idempotency_key)
+    repeatable = Repeatable(caller.key_id, key) if key else None
+    asked = NewJob(
+        kind=request.kind, spec=_resolved_spec(request), name=request.name or request.kind, priority=request.priority,
+        max_attempts=request.max_attempts or parts.settings.max_attempts, depends_on=tuple(request.depends_on),
+    )  # fmt: skip
     try:
-        job = _submit(parts, request, spec, caller, idempotency_key)
+        job = _submit(parts, asked, caller.name, repeatable)
     except IntegrityError:
         # the same key came in twice at the same moment: the other one has won
-        job = _submit(parts, request, spec, caller, idempotency_key)
+        job = _submit(parts, asked, caller.name, repeatable)
     if job.state == State.QUEUED:
         background.add_task(ring, parts.celery, job.id)
     return job
@@ -116,7 +132,7 @@ def submit_job(
 
 @router.get("")
 def list_jobs(
-    session: SessionOf,
+    session: ReaderOf,
     _: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -126,19 +142,20 @@ def list_jobs(
     """Jobs, newest first."""
     filters = [column == value for column, value in ((Job.state, state), (Job.kind, kind)) if value]
     rows, following = page(session, Job, limit, cursor, *filters)
-    return Page(items=[job_view(session, row) for row in rows], next=following)
+    return Page(items=job_views(session, rows), next=following)
 
 
 @router.get("/{job_id}")
-def show_job(job_id: str, session: SessionOf, _: Viewer) -> JobOut:
+def show_job(job_id: str, session: ReaderOf, _: Viewer) -> JobOut:
     """State, progress, ETA and result of one job."""
     return job_view(session, jobs.get(session, job_id))
 
 
-@router.post("/{job_id}/cancel")
-def cancel_job(job_id: str, session: SessionOf, _: Operator) -> JobOut:
+@router.post("/{job_id}/cancel", responses=responses(conflict="The job has ended"))
+def cancel_job(job_id: str, parts: PartsOf, _: Operator) -> JobOut:
     """Cancel a job; a running one writes a checkpoint and ends within moments."""
-    return job_view(session, jobs.request_cancel(session, job_id))
+    with parts.database.session() as session:
+        return job_view(session, jobs.request_cancel(session, job_id))
 
 
 def _rows(session: Session, table: Any, job_id: str, after: int, limit: int) -> tuple[list[Any], int]:
@@ -152,7 +169,7 @@ def _rows(session: Session, table: Any, job_id: str, after: int, limit: int) -> 
 
 @router.get("/{job_id}/metrics")
 def list_metrics(
-    job_id: str, session: SessionOf, _: Viewer, after: After = 0, limit: RowLimit = 1000
+    job_id: str, session: ReaderOf, _: Viewer, after: After = 0, limit: RowLimit = 1000
 ) -> Rows[MetricOut]:
     """Metric rows in order."""
     found, following = _rows(session, JobMetric, job_id, after, limit)
@@ -160,21 +177,21 @@ def list_metrics(
 
 
 @router.get("/{job_id}/logs")
-def list_logs(job_id: str, session: SessionOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[LogOut]:
+def list_logs(job_id: str, session: ReaderOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[LogOut]:
     """Log lines in order."""
     found, following = _rows(session, JobLog, job_id, after, limit)
     return Rows(items=[LogOut.model_validate(row) for row in found], next=following)
 
 
 @router.get("/{job_id}/events")
-def list_events(job_id: str, session: SessionOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[EventOut]:
+def list_events(job_id: str, session: ReaderOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[EventOut]:
     """State changes in order."""
     found, following = _rows(session, JobEvent, job_id, after, limit)
     return Rows(items=[EventOut.model_validate(row) for row in found], next=following)
 
 
 @router.get("/{job_id}/artifacts")
-def list_artifacts(job_id: str, parts: PartsOf, session: SessionOf, _: Viewer) -> Page[ArtifactOut]:
+def list_artifacts(job_id: str, parts: PartsOf, session: ReaderOf, _: Viewer) -> Page[ArtifactOut]:
     """Files that the job kept, each with a URL to fetch it from."""
     jobs.get(session, job_id)
     found = session.scalars(select(JobArtifact).where(JobArtifact.job_id == job_id).order_by(JobArtifact.name))

@@ -3,43 +3,47 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import selectinload
 
 from medcoss import __version__
 from medcoss.specs import JOB_KINDS, JobKind
-from services.api.dependencies import PartsOf, SessionOf, Viewer
-from services.api.pages import Cursor, Limit, page
+from services.api.dependencies import PartsOf, ReaderOf, Viewer
+from services.api.pages import Cursor, FileLimit, Limit, file_page, page
 from services.api.schemas import DeploymentOut, FileOut, JobKindOut, ModelOut, Page, Platform
 from services.api.views import deployment_view, file_views, model_view
 from services.core import registry
 from services.core.errors import NotFound
-from services.core.tables import Deployment, Model
+from services.core.tables import Deployment, Model, ModelFile
 
 router = APIRouter(prefix="/v1", tags=["registry"])
 
 
 @router.get("/models")
-def list_models(session: SessionOf, _: Viewer, limit: Limit = 100, cursor: Cursor = None) -> Page[ModelOut]:
+def list_models(session: ReaderOf, _: Viewer, limit: Limit = 100, cursor: Cursor = None) -> Page[ModelOut]:
     """Models, newest first."""
-    rows, following = page(session, Model, limit, cursor)
+    rows, following = page(session, Model, limit, cursor, options=[selectinload(Model.files)])
     return Page(items=[model_view(row) for row in rows], next=following)
 
 
 @router.get("/models/{model_id}")
-def show_model(model_id: str, session: SessionOf, _: Viewer) -> ModelOut:
+def show_model(model_id: str, session: ReaderOf, _: Viewer) -> ModelOut:
     """One model."""
     return model_view(registry.get_model(session, model_id))
 
 
 @router.get("/models/{model_id}/files")
-def list_model_files(model_id: str, parts: PartsOf, session: SessionOf, _: Viewer) -> Page[FileOut]:
+def list_model_files(
+    model_id: str, parts: PartsOf, session: ReaderOf, _: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
+) -> Page[FileOut]:
     """The files of a model, each with a URL to fetch it from."""
     row = registry.get_model(session, model_id)
-    return Page(items=file_views(parts.store, parts.settings, row.prefix, row.files))
+    files, following = file_page(session, ModelFile, ModelFile.model_id == model_id, limit, cursor)
+    return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
 
 
 @router.get("/deployments")
 def list_deployments(
-    session: SessionOf,
+    session: ReaderOf,
     _: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,

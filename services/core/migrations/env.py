@@ -1,12 +1,18 @@
-"""Alembic's entry: runs the migrations on the URL that `services.core.db` gives."""
+"""Alembic's entry: runs the migrations on the URL that `services.core.db` gives, all or none of them."""
 
 from alembic import context
+from sqlalchemy import text
 
 from services.core.db import make_engine
 from services.core.tables import Base
 
-engine = make_engine(context.config.attributes["url"])
-with engine.connect() as connection:
+LOCK = 0x6D656463
+
+engine = make_engine(context.config.attributes["url"], foreign_keys=False)
+with engine.begin() as connection:
+    # one at a time: on SQLite the transaction holds the write lock already
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": LOCK})
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

@@ -7,10 +7,12 @@ from services.core.tables.jobs import (
     JobArtifact,
     JobDependency,
     JobEvent,
+    JobInput,
     JobLog,
     JobMetric,
 )
 from services.core.tables.keys import ApiKey
+from services.core.tables.leftovers import Leftover
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
 
 __all__ = [
@@ -24,8 +26,10 @@ __all__ = [
     "JobArtifact",
     "JobDependency",
     "JobEvent",
+    "JobInput",
     "JobLog",
     "JobMetric",
+    "Leftover",
     "Model",
     "ModelFile",
 ]

@@ -51,13 +51,24 @@ class JobDependency(Base):
     needs_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
 
 
+class JobInput(Base):
+    """A dataset or model that the job's spec names; `resource` is `dataset` or `model`."""
+
+    __tablename__ = "job_inputs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    input_id: Mapped[str] = mapped_column(Id, primary_key=True, index=True)
+    resource: Mapped[str] = mapped_column(String(16))
+
+
 class JobEvent(Base):
     """A change of state, and why."""
 
     __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job_id_seq", "job_id", "seq"),)
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     attempt: Mapped[int] = mapped_column(Integer)
     type: Mapped[str] = mapped_column(String(32))
     data: Mapped[dict[str, Any]]
@@ -68,9 +79,10 @@ class JobMetric(Base):
     """Named numbers of one step."""
 
     __tablename__ = "job_metrics"
+    __table_args__ = (Index("ix_job_metrics_job_id_seq", "job_id", "seq"),)
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     attempt: Mapped[int] = mapped_column(Integer)
     step: Mapped[int] = mapped_column(BigInteger)
     values: Mapped[dict[str, Any]]
@@ -81,9 +93,10 @@ class JobLog(Base):
     """A line of a job's log."""
 
     __tablename__ = "job_logs"
+    __table_args__ = (Index("ix_job_logs_job_id_seq", "job_id", "seq"),)
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     attempt: Mapped[int] = mapped_column(Integer)
     level: Mapped[str] = mapped_column(String(16))
     message: Mapped[str] = mapped_column(Text)

@@ -28,7 +28,9 @@ class Dataset(Base):
     job_id: Mapped[str | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
-    files: Mapped[list["DatasetFile"]] = relationship(cascade="all, delete-orphan", order_by="DatasetFile.seq")
+    files: Mapped[list["DatasetFile"]] = relationship(
+        cascade="all, delete-orphan", order_by="DatasetFile.seq", passive_deletes=True
+    )
 
 
 class DatasetFile(Base):
@@ -57,7 +59,9 @@ class Model(Base):
     dataset_id: Mapped[str | None] = mapped_column(Id)
     job_id: Mapped[str | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(default=now)
-    files: Mapped[list["ModelFile"]] = relationship(cascade="all, delete-orphan", order_by="ModelFile.seq")
+    files: Mapped[list["ModelFile"]] = relationship(
+        cascade="all, delete-orphan", order_by="ModelFile.seq", passive_deletes=True
+    )
 
 
 class ModelFile(Base):

@@ -5,9 +5,9 @@ from pathlib import Path
 from medcoss.export.export import export
 from medcoss.specs import ExportSpec
 from medcoss.specs.records import DeploymentInfo
-from services.core.ids import new_id
+from services.core.registry import served_name
 from services.worker.context import WorkerRun
-from services.worker.protocol import ChildJob, Output, ResultReport
+from services.worker.protocol import ChildJob, DeploymentOutput, ResultReport
 from services.worker.runners.threads import limit_threads
 from services.worker.triton import TritonRepository
 
@@ -16,21 +16,22 @@ def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     """Write the ONNX model, load it, compare, and hand the deployment over for registration."""
     spec = ExportSpec.model_validate(job.spec)
     limit_threads(context)
+    # a folder of its own in Triton's repository: earlier versions go on serving whatever becomes of this one
+    own = spec.model_copy(update={"name": served_name(spec.name, job.version)})
     with context.input(spec.model) as model:
-        info = export(spec, model, work / "repository", context.settings.triton_backend, job.version, context)
+        info = export(own, model, work / "repository", context.settings.triton_backend, job.version, context)
     context.progress(2, 4, "loading into Triton")
     repository = TritonRepository(context.settings, context.store)
-    repository.add(work / "repository" / info.triton_model)
     try:
+        repository.add(work / "repository" / info.triton_model)
         difference = repository.compare(info, work / "repository" / "golden.npz", spec.tolerance)
     except BaseException:
         repository.remove(info.triton_model)
         raise
     context.progress(4, 4, "served")
     context.log(f"largest difference to PyTorch over HTTP: {difference:.2e}")
-    served: DeploymentInfo = info.model_copy(update={"max_difference": difference})
-    output = Output(
-        resource="deployment", id=new_id("dep"), name=spec.name, prefix=f"triton/{info.triton_model}", files=[],
-        info=served.model_dump(mode="json"), model_id=spec.model,
+    served: DeploymentInfo = info.model_copy(update={"name": spec.name, "max_difference": difference})
+    output = DeploymentOutput(
+        id=job.output_id, name=spec.name, prefix=f"triton/{info.triton_model}", info=served, model_id=spec.model
     )  # fmt: skip
     return ResultReport(outputs=[output], metrics={"max_difference": difference})

@@ -1,0 +1,193 @@
+"""Attempts: what a worker does with a job, from the claim to its end.
+
+Every function that writes carries the fence of the claim. Once the lease was lost and another has
+claimed the job, or the sweeper has taken it back, they change nothing and say so.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Update, func, select, update
+from sqlalchemy.orm import Session
+
+from services.core import leftovers
+from services.core.jobs import add_event, changed, get
+from services.core.lifecycle import State
+from services.core.tables import Job, JobArtifact, JobLog, JobMetric
+from services.core.tables.base import now
+
+_ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a worker needs to run an attempt."""
+
+    job_id: str
+    kind: str
+    name: str
+    spec: dict[str, Any]
+    attempt: int
+    max_attempts: int
+    fence: int
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a renewed lease says: go on (None), or stop in order to `cancel` or `pause`."""
+
+    stop: str | None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that a job kept, stored under `key`; `size` in bytes."""
+
+    name: str
+    key: str
+    content_type: str
+    size: int
+
+
+def next_queued(session: Session) -> str | None:
+    """The queued job that is to run next: highest priority, then oldest."""
+    return session.scalars(
+        select(Job.id).where(Job.state == State.QUEUED).order_by(Job.priority.desc(), Job.created_at, Job.id).limit(1)
+    ).first()
+
+
+def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim | None:
+    """Take a queued job: one UPDATE that only one worker can win. None when there is nothing to run."""
+    moment = now()
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.state == State.QUEUED)
+        .values(
+            state=State.RUNNING, attempt=Job.attempt + 1, fence=Job.fence + 1, worker=worker, stop_order=None,
+            lease_until=moment + timedelta(seconds=lease_s), started_at=func.coalesce(Job.started_at, moment),
+            message=None, eta_s=None, error=None,
+        )
+    )  # fmt: skip
+    if changed(session, statement) == 0:
+        return None
+    job = get(session, job_id)
+    session.refresh(job)
+    add_event(session, job_id, job.attempt, "running", worker=worker)
+    return Claim(job.id, job.kind, job.name, job.spec, job.attempt, job.max_attempts, job.fence)
+
+
+def _held(job_id: str, fence: int) -> Update:
+    return update(Job).where(Job.id == job_id, Job.fence == fence, Job.state == State.RUNNING)
+
+
+def lock(session: Session, job_id: str, fence: int) -> Job | None:
+    """The job, if the claim with this fence is the present one: nobody can take it over in this transaction."""
+    return session.scalars(
+        select(Job).where(Job.id == job_id, Job.fence == fence, Job.state == State.RUNNING).with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()  # fmt: skip
+
+
+def renew(session: Session, job_id: str, fence: int, lease_s: float) -> Orders | None:
+    """Extend the lease. None when it was lost: stop, and publish nothing."""
+    if changed(session, _held(job_id, fence).values(lease_until=now() + timedelta(seconds=lease_s))) == 0:
+        return None
+    return Orders(session.scalars(select(Job.stop_order).where(Job.id == job_id)).one())
+
+
+def record_progress(session: Session, job_id: str, fence: int, *, done: int, total: int, message: str,
+                    eta_s: float | None) -> bool:  # fmt: skip
+    """Store how far an attempt has come; False when its lease was lost."""
+    return changed(session, _held(job_id, fence).values(done=done, total=total, message=message, eta_s=eta_s)) == 1
+
+
+def record_rows(session: Session, job_id: str, fence: int, *, metrics: Iterable[tuple[int, dict[str, Any]]] = (),
+                logs: Iterable[tuple[str, str]] = (), artifacts: Iterable[Artifact] = ()) -> bool:  # fmt: skip
+    """Append metrics `(step, values)` and log lines `(level, message)`, and remember artifacts.
+
+    An artifact of the same name is replaced. False when the lease was lost.
+    """
+    job = lock(session, job_id, fence)
+    if job is None:
+        return False
+    attempt = job.attempt
+    session.add_all(JobMetric(job_id=job_id, attempt=attempt, step=step, values=values) for step, values in metrics)
+    session.add_all(JobLog(job_id=job_id, attempt=attempt, level=level, message=text) for level, text in logs)
+    for a in artifacts:
+        session.merge(
+            JobArtifact(job_id=job_id, name=a.name, key=a.key, content_type=a.content_type, size=a.size, at=now())
+        )  # fmt: skip
+    session.flush()
+    return True
+
+
+def succeed(session: Session, job_id: str, fence: int, result: dict[str, Any],
+            publish: Callable[[Session], None] | None = None) -> bool:  # fmt: skip
+    """End an attempt well and, in the same transaction, register what it made. False when the lease was lost."""
+    values: dict[str, Any] = {
+        "state": State.SUCCEEDED, "result": result, "finished_at": now(), "lease_until": None, "eta_s": None,
+        "stop_order": None, "done": func.coalesce(Job.total, Job.done),
+    }  # fmt: skip
+    if changed(session, _held(job_id, fence).values(**values)) == 0:
+        return False
+    if publish is not None:
+        publish(session)
+    leftovers.keep(session, job_id, fence)
+    # nobody will go on from its checkpoints
+    leftovers.add(session, f"jobs/{job_id}/checkpoints/")
+    add_event(session, job_id, _attempt(session, job_id), "succeeded")
+    return True
+
+
+def _attempt(session: Session, job_id: str) -> int:
+    return session.scalars(select(Job.attempt).where(Job.id == job_id)).one()
+
+
+def fail(session: Session, job_id: str, fence: int, problem: dict[str, Any], *, retry: bool) -> State | None:
+    """End an attempt badly; the state of the job then, or None when its lease was lost.
+
+    It is queued again when `retry` and attempts are left. An order to stop outlives the attempt.
+    """
+    job = lock(session, job_id, fence)
+    return None if job is None else end_badly(session, job, problem, retry=retry)
+
+
+def end_badly(session: Session, job: Job, problem: dict[str, Any], *, retry: bool) -> State:
+    """End the attempt of a running job that the session has locked."""
+    again = retry and job.attempt < job.max_attempts
+    state = State.QUEUED if again else State.FAILED
+    if job.stop_order == "cancel" or (job.stop_order and again):
+        state = _ORDERED[job.stop_order]
+    attempt = job.attempt
+    values: dict[str, Any] = {
+        "state": state, "error": problem, "lease_until": None, "worker": None, "eta_s": None, "stop_order": None,
+    }  # fmt: skip
+    if state in {State.FAILED, State.CANCELLED}:
+        values["finished_at"] = now()
+    changed(session, _held(job.id, job.fence).values(**values))
+    add_event(session, job.id, attempt, "attempt_failed", problem=problem, retry=state is State.QUEUED)
+    add_event(session, job.id, attempt, state.value)
+    return state
+
+
+def release(session: Session, job_id: str, fence: int, to: State, reason: str) -> State | None:
+    """Give a running job up after its checkpoint: to `queued` or `paused`, the attempt then not counted,
+    or to `cancelled`. The state of the job then: a cancellation that was ordered meanwhile goes before.
+    None when the lease was lost.
+    """
+    job = lock(session, job_id, fence)
+    if job is None:
+        return None
+    if job.stop_order == "cancel" and to is not State.CANCELLED:
+        to, reason = State.CANCELLED, "cancelled by its owner"
+    attempt = job.attempt
+    values: dict[str, Any] = {"state": to, "lease_until": None, "worker": None, "stop_order": None, "eta_s": None}
+    if to is State.CANCELLED:
+        values["finished_at"] = now()
+    else:
+        values["attempt"] = attempt - 1
+    changed(session, _held(job_id, fence).values(**values))
+    add_event(session, job_id, attempt, to.value, reason=reason)
+    return to

@@ -1,0 +1,60 @@
+"""Mending what time has broken: lost workers, waiting jobs, uploads that never came."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from services.core import leftovers
+from services.core.attempts import end_badly
+from services.core.jobs import add_event, changed, ended, needs, problem
+from services.core.lifecycle import State
+from services.core.tables import Dataset, Job
+
+LOST = "the worker fell silent and its lease ran out"
+# an upload that began before its URL expired may take that long
+LATE_UPLOADS = timedelta(hours=1)
+
+
+def sweep(session: Session, moment: datetime) -> list[str]:
+    """Mend everything; safe to run twice, and twice at once. Returns the queued jobs, most urgent first.
+
+    Expired leases become queued or failed, waiting jobs are released or fail with what they wait for,
+    uploads that were never completed are forgotten, and what nobody owns is marked for removal.
+    """
+    expired = select(Job).where(Job.state == State.RUNNING, Job.lease_until < moment)
+    for job in session.scalars(expired.with_for_update(skip_locked=True)).all():
+        end_badly(session, job, problem("Worker lost", LOST, "lost_worker"), retry=True)
+    while _settle_waiting(session, moment):
+        continue
+    _forget_uploads(session, moment)
+    leftovers.set_due(session, moment)
+    queued = select(Job.id).where(Job.state == State.QUEUED).order_by(Job.priority.desc(), Job.created_at, Job.id)
+    return list(session.scalars(queued))
+
+
+def _settle_waiting(session: Session, moment: datetime) -> int:
+    """Release or fail waiting jobs; how many. Those that wait for a failed one come in the next round."""
+    waiting = session.scalars(select(Job.id).where(Job.state == State.WAITING)).all()
+    settled = 0
+    for job_id, found in needs(session, waiting).items():
+        lost = [other for other, state in found.items() if state in {State.FAILED, State.CANCELLED}]
+        guarded = update(Job).where(Job.id == job_id, Job.state == State.WAITING)
+        if lost:
+            why = problem("Dependency failed", f"{lost[0]} has {ended(found[lost[0]])}", "dependency")
+            if changed(session, guarded.values(state=State.FAILED, error=why, finished_at=moment)):
+                add_event(session, job_id, 0, "failed", problem=why)
+                settled += 1
+        elif all(state == State.SUCCEEDED for state in found.values()) and changed(
+            session, guarded.values(state=State.QUEUED)
+        ):
+            add_event(session, job_id, 0, "queued")
+            settled += 1
+    return settled
+
+
+def _forget_uploads(session: Session, moment: datetime) -> None:
+    expired = select(Dataset).where(Dataset.state == "uploading", Dataset.expires_at < moment)
+    for dataset in session.scalars(expired.with_for_update(skip_locked=True)).all():
+        leftovers.add(session, f"{dataset.prefix}/", watch_until=moment + LATE_UPLOADS)
+        session.execute(delete(Dataset).where(Dataset.id == dataset.id))

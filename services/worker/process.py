@@ -1,0 +1,150 @@
+"""The child process of one attempt: started, listened to, stopped, ended without leftovers."""
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO
+
+import structlog
+from pydantic import SecretStr
+
+from services.core.settings import Settings
+from services.worker.protocol import REPORT_FD, ChildJob, LogReport
+from services.worker.workdir import WorkFolder
+
+LAST_WORDS_S = 3.0
+LINE_LIMIT = 8000
+# a job has no business with these
+_NOT_FOR_JOBS = frozenset({"database_url", "redis_url", "bootstrap_admin_key"})
+_FOLDERS = re.compile(r"(?<![\w./])(?:/[\w.@+~-]+)+/(?=[\w.<])")
+
+_log = structlog.get_logger()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment in which a child has the same settings as `settings`, but for what jobs must not see."""
+    variables = dict(os.environ)
+    for name, value in settings:
+        variable = f"MEDCOSS_{name.upper()}"
+        if name in _NOT_FOR_JOBS or value is None:
+            variables.pop(variable, None)
+        else:
+            variables[variable] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return variables
+
+
+def without_folders(text: str) -> str:
+    """A line with the folders of this machine cut from its paths."""
+    return _FOLDERS.sub("", text)
+
+
+class Child:
+    """A running `services.worker.child`.
+
+    `reports` gets its report lines, what it prints, and None when one of the two pipes is closed.
+    """
+
+    def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder) -> None:
+        self.reports: queue.Queue[bytes | LogReport | None] = queue.Queue()
+        self._log = structlog.get_logger().bind(job_id=job.job_id, attempt=job.attempt)
+        read_end, write_end = os.pipe()
+        variables = environment(settings) | {
+            REPORT_FD: str(write_end),
+            "PYTHONUNBUFFERED": "1",
+            # checkpoints are written here first; a killed process leaves nothing in the system's folder
+            "TMPDIR": str(folder.path),
+        }
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.worker.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write_end, folder.lock_fd],
+                env=variables,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        out, said = self._process.stdout, os.fdopen(read_end, "rb")
+        document, into = job.model_dump_json().encode(), self._process.stdin
+        self._readers = [
+            self._thread(lambda: self._read(said, lambda line: line)),
+            self._thread(lambda: self._read(out, self._printed)),
+        ]
+        # a child that never reads must not stop its supervisor
+        self._thread(lambda: _write(into, document))
+
+    @staticmethod
+    def _thread(work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        return thread
+
+    def _read(self, pipe: IO[bytes], entry: Callable[[bytes], bytes | LogReport]) -> None:
+        with pipe:
+            for line in pipe:
+                self.reports.put(entry(line))
+        self.reports.put(None)
+
+    def _printed(self, line: bytes) -> LogReport:
+        """Whole for the worker's log, without the folders of this machine for the job's."""
+        text = line.decode(errors="replace").rstrip()[:LINE_LIMIT]
+        self._log.info("job_printed", line=text)
+        return LogReport(level="debug", message=without_folders(text))
+
+    def ended(self) -> bool:
+        """True once the process is over and all it has said is in `reports`."""
+        if self._process.poll() is None:
+            return False
+        # whatever it has started would keep the pipes open for ever
+        self.kill()
+        for reader in self._readers:
+            reader.join(LAST_WORDS_S)
+        return True
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for its end at most so long."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self._process.returncode
+
+    def stop(self) -> None:
+        """SIGTERM: write a checkpoint and end."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL for whatever is left of the child and of what it has started."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def finish(self) -> None:
+        """End it if it still runs, and let go of its pipes."""
+        self.kill()
+        self._process.wait()
+        for reader in self._readers:
+            reader.join(LAST_WORDS_S)
+
+
+def _write(pipe: IO[bytes], document: bytes) -> None:
+    try:
+        with pipe:
+            pipe.write(document)
+    except BrokenPipeError:
+        _log.warning("child_ended_before_its_job_came")

@@ -1,0 +1,95 @@
+"""Fresh databases on both engines, each a copy of one that the migrations have made."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from services.core.db import Database, migrate
+
+ENGINES = ("sqlite", "postgresql")
+
+
+def postgres_sibling(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def execute(url: str, *statements: str) -> None:
+    """Statements that PostgreSQL runs outside of transactions."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> str:
+    execute(postgres_url, "CREATE DATABASE migrated")
+    migrate(postgres_sibling(postgres_url, "migrated"))
+    return "migrated"
+
+
+@pytest.fixture
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables; use with `engines`."""
+    yield from _fresh(request, tmp_path, template=False)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a migrated, empty database; SQLite unless the test asks for more with `engines`."""
+    yield from _fresh(request, tmp_path, template=True)
+
+
+def _fresh(request: pytest.FixtureRequest, folder: Path, *, template: bool) -> Iterator[str]:
+    if getattr(request, "param", "sqlite") == "sqlite":
+        path = folder / "medcoss.db"
+        if template:
+            shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server = request.getfixturevalue("postgres_url")
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    source = f" TEMPLATE {request.getfixturevalue('postgres_template')}" if template else ""
+    execute(server, f"CREATE DATABASE {name}{source}")
+    yield postgres_sibling(server, name)
+    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Sessions on a migrated, empty database."""
+    made = Database(database_url)
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def open_database() -> Iterator[Callable[[str], Database]]:
+    """More connections, as other processes have them."""
+    made: list[Database] = []
+
+    def connect(url: str) -> Database:
+        made.append(Database(url))
+        return made[-1]
+
+    yield connect
+    for each in made:
+        each.engine.dispose()
+
+
+engines = pytest.mark.parametrize("database_url", ENGINES, indirect=True)
+empty_engines = pytest.mark.parametrize("empty_url", ENGINES, indirect=True)
