@@ -1,8 +1,9 @@
 """What uploads and downloads share: many files at once, second tries, progress, an end at the first failure."""
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ THREADS = 4
 CHUNK = 1 << 20
 PAUSES_S = (0.3, 1.0, 3.0, 6.0)
 READ_TIMEOUT_S = 300.0
+JOIN_S = 0.1
+GRACE_S = 3.0
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -84,20 +87,45 @@ def _has_request(error: httpx.HTTPError) -> bool:
         return False
 
 
-def side_by_side(tasks: Iterable[Callable[[], T]], threads: int, stop: threading.Event) -> list[T]:
+def side_by_side(tasks: Sequence[Callable[[], T]], threads: int, stop: threading.Event) -> list[T]:
     """Run tasks in several threads; their results in order.
 
-    The first failure - or Ctrl-C - sets `stop`, waits until the others have seen it, and is raised.
+    The first failure - or Ctrl-C - sets `stop`, gives the others a moment to see it, and is raised.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(task) for task in tasks]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [e for f in futures if f.done() and (e := f.exception()) is not None]
-            if failed:
-                raise next((e for e in failed if not isinstance(e, Aborted)), failed[0])
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
+    queue = deque(enumerate(tasks))
+    results: dict[int, T] = {}
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                number, task = queue.popleft()
+            except IndexError:
+                return
+            try:
+                results[number] = task()
+            except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
+                failures.append(error)
+                stop.set()
+
+    # daemons: a connection that hangs must not keep the program from ending
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(threads, len(queue)))]
+    for worker in workers:
+        worker.start()
+    try:
+        while not stop.is_set() and (alive := [worker for worker in workers if worker.is_alive()]):
+            alive[0].join(JOIN_S)
+    except BaseException:
+        stop.set()
+        _join(workers)
+        raise
+    _join(workers)
+    if failures:
+        raise next((error for error in failures if not isinstance(error, Aborted)), failures[0])
+    return [results[number] for number in range(len(results))]
+
+
+def _join(workers: list[threading.Thread]) -> None:
+    deadline = time.monotonic() + GRACE_S
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))

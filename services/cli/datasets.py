@@ -81,7 +81,7 @@ def list_datasets(
          None if d.samples is None else str(d.samples), size(d.total_bytes), short_moment(d.created_at))
         for d in found
     ]  # fmt: skip
-    show(found, as_json, table(columns, rows))
+    show(found, as_json, table(columns, rows, extra=1))
 
 
 @app.command("show")

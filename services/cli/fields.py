@@ -140,8 +140,8 @@ def render(schema: Schema, width: int) -> RenderableType:
 
 def _wide(group: FieldGroup) -> Table:
     columns: Columns = [
-        Column("field", no_wrap=True, style="bold"), wrapped("type", max_width=17), wrapped("default", max_width=14), "unit",
-        wrapped("bounds", max_width=15), wrapped("description"),
+        Column("field", no_wrap=True, style="bold"), wrapped("type", max_width=17), wrapped("default", max_width=14),
+        "unit", wrapped("bounds", max_width=15), wrapped("description"),
     ]  # fmt: skip
     return table(columns, [(r.name, r.type, r.default, r.unit, r.bounds, r.description) for r in group.rows])
 

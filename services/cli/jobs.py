@@ -61,7 +61,7 @@ def list_jobs(
     found = list(islice(client.jobs.list(state=job_state, kind=kind), limit or None))
     columns: Columns = [identifier(), "kind", "name", "state", number("done"), "created"]
     rows = [(j.id, j.kind, j.name, state(j.state), _done(j), short_moment(j.created_at)) for j in found]
-    show(found, as_json, table(columns, rows))
+    show(found, as_json, table(columns, rows, extra=1))
 
 
 def _done(job: Job) -> str | None:

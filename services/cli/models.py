@@ -35,7 +35,7 @@ def list_models(client: Client, limit: Limit = 50, as_json: Json = False) -> Non
     found = list(islice(client.models.list(), limit or None))
     columns: Columns = [identifier(), "name", "task", "size", "modalities", "created"]
     rows = [(m.id, m.name, m.task, m.size, ",".join(m.modalities), short_moment(m.created_at)) for m in found]
-    show(found, as_json, table(columns, rows))
+    show(found, as_json, table(columns, rows, extra=1))
 
 
 @app.command("show")
@@ -73,12 +73,12 @@ def list_deployments(
 ) -> None:
     """Served versions, newest first."""
     found = list(islice(client.deployments.list(name=name), limit or None))
-    columns: Columns = ["name", number("version"), "task", "modality", "state", identifier("model"), "created"]
+    columns: Columns = ["name", number("version"), "task", "modality", identifier("model"), "state", "created"]
     rows = [
-        (d.name, str(d.version), d.task, d.modality, state(d.state), d.model_id, short_moment(d.created_at))
+        (d.name, str(d.version), d.task, d.modality, d.model_id, state(d.state), short_moment(d.created_at))
         for d in found
     ]
-    show(found, as_json, table(columns, rows))
+    show(found, as_json, table(columns, rows, extra=2))
 
 
 @deployments.command("served")

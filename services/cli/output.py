@@ -16,6 +16,7 @@ from rich.text import Text
 Columns = Sequence[str | Column]
 
 PIPE_WIDTH = 200
+WIDE = 100
 STATE_STYLES = {
     "succeeded": "green", "ready": "green", "running": "cyan", "failed": "red", "cancelled": "yellow",
     "paused": "yellow", "dead": "red", "alive": "green",
@@ -68,11 +69,13 @@ def show(data: Any, as_json: bool, rendered: RenderableType) -> None:
         out().print(rendered)
 
 
-def table(columns: Columns, rows: Iterable[Sequence[RenderableType | None]]) -> Table:
-    """A table. Identifiers are never cut; plain columns give way to them."""
-    made = Table(*(_column(c) for c in columns), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+def table(columns: Columns, rows: Iterable[Sequence[RenderableType | None]], extra: int = 0) -> Table:
+    """A table. Identifiers are never cut; plain columns give way to them, the last `extra` ones first of all."""
+    shown = len(columns) - (extra if out().width < WIDE else 0)
+    made = Table(*map(_column, columns[:shown]), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    made.pad_edge = False
     for row in rows:
-        made.add_row(*(Text("-", style="dim") if value is None else _cell(value) for value in row))
+        made.add_row(*(Text("-", style="dim") if value is None else _cell(value) for value in row[:shown]))
     return made
 
 
@@ -82,7 +85,7 @@ def _column(given: str | Column) -> Column:
 
 def identifier(header: str = "id") -> Column:
     """A column whose values are always shown whole."""
-    return Column(header, no_wrap=True, overflow="fold", min_width=25)
+    return Column(header, no_wrap=True, overflow="fold", min_width=24)
 
 
 def number(header: str) -> Column:

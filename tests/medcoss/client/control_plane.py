@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ MAX_FILE_BYTES = 64 * 2**20
 class Relay:
     """Passes bytes between callers and `target` (host:port).
 
-    While `drops` is positive, an answer is thrown away and its connection closed.
+    While `drops` is positive, an answer is thrown away and its connection closed; while `open` is not set,
+    nothing gets through.
     """
 
     def __init__(self, target: str) -> None:
@@ -34,6 +36,9 @@ class Relay:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.drops = 0
         self.dropped = 0
+        self.connections = 0
+        self.open = threading.Event()
+        self.open.set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -41,6 +46,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self.connections += 1
                 far = socket.create_connection(self._target)
                 threading.Thread(target=self._pass, args=(near, far, False), daemon=True).start()
                 threading.Thread(target=self._pass, args=(far, near, True), daemon=True).start()
@@ -48,6 +54,7 @@ class Relay:
     def _pass(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
+                self.open.wait()
                 if answers and self._drop():
                     break
                 sink.sendall(data)
@@ -89,7 +96,7 @@ def control_plane(s3: dict[str, str], redis_url: str, folder: Path) -> Iterator[
     settings = Settings(
         database_url=f"sqlite:///{folder / 'medcoss.db'}", redis_url=redis_url, s3_endpoint=s3["endpoint"],
         s3_public_endpoint=relay.address, s3_access_key=s3["access_key"], s3_secret_key=s3["secret_key"],
-        s3_bucket="test-client", max_file_bytes=MAX_FILE_BYTES,
+        s3_bucket=f"test-{uuid.uuid4().hex[:12]}", max_file_bytes=MAX_FILE_BYTES,
     )  # fmt: skip
     migrate(settings.database_url)
     with Database(settings.database_url).session() as session:

@@ -8,7 +8,7 @@ import pytest
 
 from medcoss.client import ApiError, Client, Job, JobCancelled, JobFailed
 from medcoss.specs import ImageFolder, PreprocessSpec
-from services.core import jobs
+from services.core import attempts
 from services.core.lifecycle import State
 from services.core.storage import ObjectStore
 from tests.medcoss.client.control_plane import KEY, ControlPlane, Relay
@@ -27,9 +27,9 @@ def submit(client: Client, raw: str, **options: Any) -> Job:
     return client.jobs.submit("preprocess", {"dataset": raw, "recipe": {"name": "image_folder"}}, **options)
 
 
-def claim(plane: ControlPlane, job: Job) -> jobs.Claim:
+def claim(plane: ControlPlane, job: Job) -> attempts.Claim:
     with plane.database.session() as session:
-        claimed = jobs.claim(session, job.id, "test", 60)
+        claimed = attempts.claim(session, job.id, "test", 60)
     assert claimed is not None
     return claimed
 
@@ -37,7 +37,7 @@ def claim(plane: ControlPlane, job: Job) -> jobs.Claim:
 def succeed(plane: ControlPlane, job: Job) -> None:
     fence = claim(plane, job).fence
     with plane.database.session() as session:
-        jobs.succeed(session, job.id, fence, {"outputs": {"dataset": "ds_made"}, "metrics": {"samples": 3}})
+        attempts.succeed(session, job.id, fence, {"outputs": {"dataset": "ds_made"}, "metrics": {"samples": 3}})
 
 
 def test_a_spec_and_a_dict_say_the_same(client: Client, raw: str) -> None:
@@ -109,7 +109,7 @@ def test_a_failed_job_says_why(plane: ControlPlane, client: Client, raw: str) ->
     fence = claim(plane, job).fence
     with plane.database.session() as session:
         problem = {"title": "Input that cannot be used", "detail": "notes.png: no picture", "reason": "data"}
-        assert jobs.fail(session, job.id, fence, problem, retry=False) is State.FAILED
+        assert attempts.fail(session, job.id, fence, problem, retry=False) is State.FAILED
     with pytest.raises(JobFailed, match=r"notes\.png: no picture") as caught:
         client.jobs.wait(job.id)
     assert caught.value.job.error == problem
@@ -153,8 +153,10 @@ def test_dependencies_are_kept(client: Client, raw: str) -> None:
 
 def test_rows_are_read_to_the_end(plane: ControlPlane, client: Client, raw: str) -> None:
     job = submit(client, raw)
+    fence = claim(plane, job).fence
     with plane.database.session() as session:
-        jobs.add_metrics(session, job.id, 1, [(step, {"loss/xray": 1 / (step + 1)}) for step in range(2300)])
+        values = [(step, {"loss/xray": 1 / (step + 1)}) for step in range(2300)]
+        attempts.record_rows(session, job.id, fence, metrics=values)
     metrics = list(client.jobs.metrics(job.id))
     assert [row.step for row in metrics] == list(range(2300))
     assert metrics[1].values == {"loss/xray": 0.5}
@@ -168,9 +170,9 @@ def test_a_log_is_followed_until_the_job_ends(plane: ControlPlane, client: Clien
     def work() -> None:
         for number in range(3):
             with plane.database.session() as session:
-                jobs.add_logs(session, job.id, 1, [("info", f"line {number}")])
+                attempts.record_rows(session, job.id, fence, logs=[("info", f"line {number}")])
         with plane.database.session() as session:
-            jobs.succeed(session, job.id, fence, {"outputs": {}})
+            attempts.succeed(session, job.id, fence, {"outputs": {}})
 
     worker = threading.Timer(0.2, work)
     worker.start()
@@ -181,10 +183,11 @@ def test_a_log_is_followed_until_the_job_ends(plane: ControlPlane, client: Clien
 
 def test_artifacts_are_fetched(plane: ControlPlane, client: Client, raw: str, tmp_path: Path) -> None:
     job = submit(client, raw)
-    key = f"jobs/{job.id}/artifacts/pictures/a.png"
-    ObjectStore(plane.settings).put_bytes(key, b"picture")
+    fence = claim(plane, job).fence
+    kept = attempts.Artifact("pictures/a.png", f"jobs/{job.id}/artifacts/pictures/a.png", "image/png", 7)
+    ObjectStore(plane.settings).put_bytes(kept.key, b"picture")
     with plane.database.session() as session:
-        jobs.add_artifact(session, job.id, name="pictures/a.png", key=key, content_type="image/png", size=7)
+        attempts.record_rows(session, job.id, fence, artifacts=[kept])
     assert [artifact.name for artifact in client.jobs.artifacts(job.id)] == ["pictures/a.png"]
     assert client.jobs.download_artifacts(job.id, tmp_path) == [tmp_path / "pictures" / "a.png"]
     assert (tmp_path / "pictures" / "a.png").read_bytes() == b"picture"
