@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 PAUSES_S = (0.3, 1.0, 3.0, 6.0)
 READ_TIMEOUT_S = 300.0
 JOIN_S = 0.1
-GRACE_S = 3.0
+GRACE_S = 2.0
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 

@@ -11,7 +11,7 @@ from medcoss.client.errors import ApiError, ServerUnreachable, UnexpectedAnswer
 
 R = TypeVar("R", bound=BaseModel)
 
-PAUSES_S = (0.2, 0.6, 1.5)
+PAUSES_S = (0.2, 0.5, 1.0)
 LONGEST_PAUSE_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
 IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
