@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,3 +133,10 @@ def test_sample_data_refuses_a_folder_that_is_used(medcoss: Medcoss, tmp_path: P
 
 def test_version(medcoss: Medcoss) -> None:
     assert medcoss("--version").out.startswith("medcoss ")
+
+
+def test_the_command_line_needs_only_the_client() -> None:
+    heavy = ("torch", "numpy", "sqlalchemy", "psutil", "redis", "minio", "celery", "fastapi")
+    code = f"import sys, services.cli.main; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
