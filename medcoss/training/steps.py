@@ -42,7 +42,7 @@ class Batch:
     """One batch of `source`.
 
     Images: `images` (B, C, ...) and masking `noise` (B, L). Reports: `ids`, `attention`,
-    `labels` (B, 112), the ids already masked.
+    `labels` (B, L), the ids already masked, L the longest report of the batch.
     """
 
     source: int
@@ -115,7 +115,9 @@ class PretrainSteps(Dataset[Batch]):
         attention = np.stack([e.attention for e in encoded])
         if source.rehearsal and self.mixup:
             ids, attention = mix_reports(ids, attention, mix)
-        return Batch(number, ids=ids, attention=attention, labels=labels)
+        # columns that are padding in every report would only cost time
+        used = int(np.flatnonzero(attention.any(axis=0))[-1]) + 1
+        return Batch(number, ids=ids[:, :used], attention=attention[:, :used], labels=labels[:, :used])
 
 
 def mix_images(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
