@@ -82,7 +82,10 @@ class LocalCheckpoints:
         shutil.copytree(directory, target)
         names = sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file())
         files = [{"path": n, "size": (target / n).stat().st_size, "sha256": sha256_file(target / n)} for n in names]
-        (target / "manifest.json").write_text(json.dumps({"step": step, "files": files}))
+        manifest = target / "manifest.partial"
+        manifest.write_text(json.dumps({"step": step, "files": files}))
+        # in one step: a run killed here leaves no half manifest
+        manifest.rename(target / "manifest.json")
         for old in sorted(p for p in self.root.iterdir() if p.is_dir())[: -self.keep]:
             shutil.rmtree(old)
 

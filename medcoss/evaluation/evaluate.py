@@ -9,6 +9,7 @@ from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.metrics import classification_scores, confusion, dice, hd95
 from medcoss.evaluation.pictures import draw_confusion, draw_overlay
 from medcoss.evaluation.predict import Case, class_probabilities, segmented_cases
+from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model
 from medcoss.run import BadInput, RunContext, Stopped
@@ -85,6 +86,8 @@ def _segmentation(spec, model, reader, indices, folder, context) -> EvaluationIn
     rows: list[dict[str, object]] = []
     total = len({reader.rows[int(i)].group for i in indices})
     drawn: Case | None = None
+    # image files carry no pixel size that could be trusted
+    distance = "hd95_mm" if reader.info.kind is Kind.VOLUME3D else "hd95_px"
     for case in segmented_cases(model, reader, indices, spec.batch_size):
         if context.should_stop():
             raise Stopped
@@ -93,24 +96,24 @@ def _segmentation(spec, model, reader, indices, folder, context) -> EvaluationIn
             predicted, reference = case.predicted == value, case.reference == value
             rows.append(
                 {"case": case.name, "class": name, "dice": dice(predicted, reference),
-                 "hd95_mm": hd95(predicted, reference, case.spacing)}
+                 distance: hd95(predicted, reference, case.spacing)}
             )  # fmt: skip
         context.progress(len(rows) // max(len(classes), 1), total, case.name)
     if drawn is not None:
         draw_overlay(drawn, classes, folder / "overlay.png")
         context.artifact(folder / "overlay.png", "overlay.png", "image/png")
-    return EvaluationInfo(metrics=_means(rows, classes), classes=classes, cases=rows)
+    return EvaluationInfo(metrics=_means(rows, classes, distance), classes=classes, cases=rows)
 
 
-def _means(rows: list[dict[str, object]], classes: list[str]) -> dict[str, float]:
+def _means(rows: list[dict[str, object]], classes: list[str], distance: str) -> dict[str, float]:
     def mean(name: str, of: str | None = None) -> float | None:
         values = [float(str(r[name])) for r in rows if of in (None, r["class"]) and r[name] is not None]
         return float(np.mean(values)) if values else None
 
-    found = {"dice": mean("dice"), "hd95_mm": mean("hd95_mm")}
+    found = {"dice": mean("dice"), distance: mean(distance)}
     if len(classes) > 1:
         found |= {f"dice/{name}": mean("dice", name) for name in classes}
-        found |= {f"hd95_mm/{name}": mean("hd95_mm", name) for name in classes}
+        found |= {f"{distance}/{name}": mean(distance, name) for name in classes}
     scores = {name: value for name, value in found.items() if value is not None}
     # a prediction without any voxel has no surface distance; it must not vanish from the mean unseen
-    return scores | {"hd95_undefined": float(sum(r["hd95_mm"] is None for r in rows))}
+    return scores | {"hd95_undefined": float(sum(r[distance] is None for r in rows))}

@@ -10,7 +10,8 @@ Mask = NDArray[np.bool_]
 
 
 def classification_scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, float]:
-    """Accuracy, macro F1 and, where every class occurs, macro one-against-rest AUC.
+    """Accuracy, macro F1 over the classes that occur or are predicted, and, where every class occurs, macro
+    one-against-rest AUC.
 
     `probabilities` (N, K) sum to one, `labels` (N,) are class indices.
     """
@@ -18,7 +19,7 @@ def classification_scores(probabilities: NDArray[np.floating], labels: NDArray[n
     classes = list(range(probabilities.shape[1]))
     scores = {
         "accuracy": float(accuracy_score(labels, predicted)),
-        "f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
+        "f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
     }
     if len(np.unique(labels)) == len(classes) > 1:
         given = probabilities[:, 1] if len(classes) == 2 else probabilities
@@ -39,9 +40,9 @@ def dice(predicted: Mask, reference: Mask) -> float:
 
 
 def hd95(predicted: Mask, reference: Mask, spacing: tuple[float, ...]) -> float | None:
-    """95th percentile of the symmetric surface distance in mm; None when a mask is empty.
+    """95 % Hausdorff distance, in the unit of `spacing` (in array order); None when a mask is empty.
 
-    `spacing` in mm, in array order.
+    The larger of the 95th percentiles of the surface distances in the two directions.
     """
     if not predicted.any() or not reference.any():
         return None

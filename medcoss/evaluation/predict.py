@@ -17,7 +17,9 @@ from medcoss.training.rehearsal import model_inputs
 
 @dataclass(frozen=True)
 class Case:
-    """One whole image or volume: label maps (H, W) or (D, H, W) on the stored grid, and its voxel size in mm."""
+    """One whole image or volume: label maps (H, W) or (D, H, W) on the stored grid, and the size of its voxels,
+    in mm for volumes, 1 for images.
+    """
 
     name: str
     image: NDArray[np.float32]
@@ -30,15 +32,28 @@ def class_probabilities(
     model: Classifier, reader: ShardReader, indices: NDArray[np.int64], batch_size: int, tokenizer: Tokenizer | None
 ) -> NDArray[np.float32]:
     """Class probabilities (N, K)."""
+    outputs = _classifier_outputs(model, reader, indices, batch_size, tokenizer)
+    return np.concatenate([torch.softmax(logits.float(), dim=1).cpu().numpy() for logits, _ in outputs])
+
+
+def class_features(
+    model: Classifier, reader: ShardReader, indices: NDArray[np.int64], batch_size: int, tokenizer: Tokenizer | None
+) -> torch.Tensor:
+    """Features (N, d) that the logits are read from."""
+    return torch.cat([f.float() for _, f in _classifier_outputs(model, reader, indices, batch_size, tokenizer)])
+
+
+def _classifier_outputs(
+    model: Classifier, reader: ShardReader, indices: NDArray[np.int64], batch_size: int, tokenizer: Tokenizer | None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits (B, K) and features (B, d) of one batch after another."""
     device = pick_device()
     model.to(device).eval()
-    rows = []
     for start in range(0, len(indices), batch_size):
         inputs = model_inputs(reader, indices[start : start + batch_size], tokenizer)
-        with torch.inference_mode(), precision(device):
-            logits, _ = model(*(x.to(device) for x in inputs))
-        rows.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
-    return np.concatenate(rows)
+        with torch.no_grad(), precision(device):
+            outputs = model(*(x.to(device) for x in inputs))
+        yield outputs
 
 
 def mask_probabilities(

@@ -16,7 +16,9 @@ TEMPORAL_POSITIONS = 8
 class PatchEmbedding(nn.Module):
     """Patches of 16 voxels a side to tokens with a position.
 
-    `axes` is 2 for images (B, 3, H, W) and 3 for volumes (B, 1, D, H, W).
+    `axes` is 2 for images (B, 3, H, W) and 3 for volumes (B, 1, D, H, W). With positions
+    "grid" a patch of a volume has its place in the slice from the spatial table and its
+    depth from the temporal one; "flat" uses row 0 of the temporal table alone, as published.
     """
 
     def __init__(self, axes: int, channels: int, dim: int, positions: Positions) -> None:
@@ -31,7 +33,16 @@ class PatchEmbedding(nn.Module):
         """Tokens (B, L, d) in row-major order, before normalisation."""
         patches = self.projection(x)
         grid = tuple(int(n) for n in patches.shape[2:])
-        return patches.flatten(2).transpose(1, 2) + self._positions(grid) + self.temporal.weight[0]
+        return patches.flatten(2).transpose(1, 2) + self._positions(grid) + self._depths(grid)
+
+    def _depths(self, grid: tuple[int, ...]) -> Tensor:
+        """Row 0 of the temporal table (d,), or one row for each token (L, d) of a volume deeper than one patch."""
+        if self.positions == "flat" or self.axes == 2 or grid[0] == 1:
+            return self.temporal.weight[0]
+        table = self.temporal.weight[: grid[0]]
+        if grid[0] > TEMPORAL_POSITIONS:
+            table = F.interpolate(table.T[None], size=grid[0], mode="linear", align_corners=True)[0].T
+        return table.repeat_interleave(grid[1] * grid[2], dim=0)
 
     def _positions(self, grid: tuple[int, ...]) -> Tensor:
         count = 1

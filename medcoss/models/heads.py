@@ -20,6 +20,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(dim, classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
+        self.spread: nn.Module = nn.Identity()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """`(images,)` or `(ids, attention)` to logits (B, K) and the feature (B, d) they are read from."""
@@ -28,20 +29,29 @@ class Classifier(nn.Module):
         else:
             feature = self.encoder.encode_image(*inputs)[:, 1:].mean(dim=1)
         feature = self.norm(feature)
-        return self.head(feature), feature
+        return self.head(self.spread(feature)), feature
 
-    def standardise(self, *inputs: Tensor) -> None:
-        """Start the normalisation so that the features of these samples have mean 0 and deviation 1.
+    def standardise(self) -> None:
+        """Standardise the features over each batch from now on, as for linear probes of masked autoencoders.
 
-        What all samples share would otherwise drown what tells them apart (data-dependent
-        initialisation, Kraehenbuehl et al., ICLR 2016).
+        What all samples share is hundreds of times larger in them than what tells samples
+        apart (He et al., CVPR 2022, appendix A.1).
         """
-        self.norm.reset_parameters()
+        self.spread = nn.BatchNorm1d(self.head.in_features, eps=1e-6, affine=False)
+
+    def fold(self, features: Tensor) -> None:
+        """Put the standardisation into the linear layer, by the statistics of `features` (N, d).
+
+        Without standardisation nothing changes.
+        """
+        if not isinstance(self.spread, nn.BatchNorm1d):
+            return
+        # in float64: the mean is large beside the deviations
+        known = features.detach().double()
         with torch.no_grad():
-            _, features = self(*inputs)
-            deviation = features.std(dim=0).clamp_min(1e-3)
-            self.norm.weight.copy_(1 / deviation)
-            self.norm.bias.copy_(-features.mean(dim=0) / deviation)
+            self.head.weight /= (known.var(dim=0, correction=0) + self.spread.eps).sqrt()
+            self.head.bias -= self.head.weight.double() @ known.mean(dim=0)
+        self.spread = nn.Identity()
 
 
 class Segmenter(nn.Module):

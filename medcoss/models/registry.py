@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -32,11 +33,17 @@ def save_model(module: nn.Module, info: ModelInfo, folder: Path, vocabulary: Pat
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """The description of a model folder. Raises BadInput when there is none."""
+    """The description of a model folder. Raises BadInput when there is none or it cannot be read."""
     path = folder / "config.json"
     if not path.is_file():
         raise BadInput("this folder holds no model (config.json is missing)", folder.name)
-    return ModelInfo.model_validate_json(path.read_text())
+    try:
+        info = ModelInfo.model_validate_json(path.read_text())
+        EncoderConfig(**info.config)
+    except (ValidationError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise BadInput(f"this is no description of a model ({first}); write the folder again", path.name) from error
+    return info
 
 
 def build(info: ModelInfo) -> Encoder | Classifier | Segmenter:

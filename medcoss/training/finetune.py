@@ -14,7 +14,7 @@ from medcoss.data.sampler import epoch_batches, sample_rng
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.metrics import classification_scores, dice
-from medcoss.evaluation.predict import class_probabilities, mask_probabilities
+from medcoss.evaluation.predict import class_features, class_probabilities, mask_probabilities
 from medcoss.modalities import Kind
 from medcoss.models.config import SIZES
 from medcoss.models.encoder import Encoder
@@ -28,6 +28,7 @@ from medcoss.training.rehearsal import model_inputs
 
 SCORED_AT_MOST = 512
 STARTED_FROM = 128
+SMALLEST_STANDARDISED = 8
 Pair = tuple[tuple[Tensor, ...], Tensor]
 
 
@@ -93,13 +94,17 @@ class FinetuneTask:
         return value, {"loss": float(value.detach())}
 
 
-def _encoder(spec: FinetuneSpec, init_model_dir: Path | None, reader: ShardReader) -> tuple[Encoder, ModelInfo | None]:
+def _encoder(spec: FinetuneSpec, init_model_dir: Path | None) -> tuple[Encoder, ModelInfo | None]:
     torch.manual_seed(spec.seed)
     if init_model_dir is not None:
         return load_encoder(init_model_dir)
-    if reader.info.kind is Kind.TEXT:
-        raise BadInput("a report classifier needs an encoder that has learnt reports; give init_model", "init_model")
     return Encoder(SIZES[spec.size]), None
+
+
+def _vocabulary(init_model_dir: Path | None) -> Path:
+    if init_model_dir is None or not (init_model_dir / "vocab.txt").is_file():
+        raise BadInput("a report classifier needs an encoder that has learnt reports; give init_model", "init_model")
+    return init_model_dir / "vocab.txt"
 
 
 def _training_indices(spec: FinetuneSpec, reader: ShardReader) -> NDArray[np.int64]:
@@ -123,15 +128,15 @@ def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None,
     """
     reader = ShardReader(dataset_dir)
     indices = _training_indices(spec, reader)
-    encoder, previous = _encoder(spec, init_model_dir, reader)
-    vocabulary = init_model_dir / "vocab.txt" if init_model_dir else None
-    uses_text = reader.info.kind is Kind.TEXT
-    tokenizer = Tokenizer(vocabulary) if uses_text and vocabulary and vocabulary.is_file() else None
-    encoder.set_drop_path(spec.drop_path)
+    encoder, previous = _encoder(spec, init_model_dir)
+    vocabulary = _vocabulary(init_model_dir) if reader.info.kind is Kind.TEXT else None
+    tokenizer = Tokenizer(vocabulary) if vocabulary else None
+    # the features of a frozen encoder must not be noisy
+    encoder.set_drop_path(0.0 if spec.freeze_encoder else spec.drop_path)
     encoder.requires_grad_(not spec.freeze_encoder)
     head = Classifier if spec.task == "classification" else Segmenter
     model = head(encoder, reader.info.kind, len(reader.info.classes or []))
-    _start_head(model, reader, indices, spec.seed, tokenizer)
+    _start_head(model, reader, indices, spec)
     steps = FinetuneSteps(reader, indices, spec, tokenizer)
     total = min(steps.per_epoch * spec.epochs, spec.max_steps or steps.per_epoch * spec.epochs)
     loop = Loop(
@@ -143,22 +148,27 @@ def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None,
     loop.run()
     encoder.set_drop_path(0.0)
     model.requires_grad_(True)
+    if isinstance(model, Classifier):
+        known = np.random.default_rng(spec.seed).permutation(indices)[:SCORED_AT_MOST]
+        model.fold(class_features(model, reader, known, spec.batch_size, tokenizer))
     metrics: dict[str, float] = {}
     for split in ("train", "val"):
         metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
     context.metrics(total, metrics)
     info = _describe(spec, encoder, previous, reader, metrics)
-    save_model(model, info, output_dir, vocabulary if tokenizer else None)
+    save_model(model, info, output_dir, vocabulary)
     return info
 
 
-def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDArray[np.int64], seed: int,
-                tokenizer: Tokenizer | None) -> None:  # fmt: skip
-    """Fit the head's starting point to at most 128 samples, so that short runs do not begin on a plateau."""
-    chosen = np.random.default_rng(seed).permutation(indices)[:STARTED_FROM]
+def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDArray[np.int64],
+                spec: FinetuneSpec) -> None:  # fmt: skip
+    """Give the head a start from which short runs do not dwell on a plateau."""
     if isinstance(model, Classifier):
-        model.eval().standardise(*model_inputs(reader, chosen, tokenizer))
+        # the statistics of a few samples would be noise
+        if min(spec.batch_size, len(indices)) >= SMALLEST_STANDARDISED:
+            model.standardise()
     else:
+        chosen = np.random.default_rng(spec.seed).permutation(indices)[:STARTED_FROM]
         masks = np.stack([np.asarray(reader.mask(int(i))) for i in chosen])
         model.set_prior(torch.from_numpy(masks).float().flatten(2).mean(dim=(0, 2)))
 

@@ -130,6 +130,8 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
     sizes = reader.info.sample_shape[1:]
     if any(n % PATCH for n in sizes):
         raise BadInput(f"samples are {sizes}; expected multiples of {PATCH} on every axis", "dataset")
+    if all(n == PATCH for n in sizes):
+        raise BadInput(f"samples are {sizes}, one single patch; expected several, some of them to be masked", "dataset")
     tokens, pixels = 1, 3 if reader.info.kind is Kind.IMAGE2D else 1
     for n in sizes:
         tokens, pixels = tokens * (n // PATCH), pixels * PATCH

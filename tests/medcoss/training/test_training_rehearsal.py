@@ -1,0 +1,133 @@
+"""The rehearsal buffer: which samples are kept of an earlier stage."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medcoss.data.shards import ShardReader
+from medcoss.models.registry import encoder_for, load_encoder
+from medcoss.run import BadInput, LocalRun, Stopped
+from medcoss.specs.training import BuildBufferSpec
+from medcoss.training.rehearsal import build_buffer, cluster_counts, features, select_nearest
+from tests.medcoss.export.small_models import write_model
+from tests.medcoss.training.small import DATASET, MODEL, reports, xrays
+
+
+def spec(**more: object) -> BuildBufferSpec:
+    return BuildBufferSpec(model=MODEL, dataset=DATASET, **more)  # type: ignore[arg-type]
+
+
+def test_counts_are_the_published_ones_from_a_hundred_samples_on(parity: Path) -> None:
+    rules = json.loads((parity / "rules.json").read_text())["buffer"]
+    for size, expected in rules["size_table_num_center_0.01_ratio_0.05"].items():
+        found = cluster_counts(int(size), 0.01, 0.05)
+        if int(size) >= 100:
+            assert found == (expected["num_clusters"], expected["per_cluster"]), size
+        else:
+            # published: no clusters, which fails
+            assert found[0] == 1
+            assert found[1] == max(int(int(size) * 0.05), 1)
+    for case in rules["cases"].values():
+        assert cluster_counts(2000, case["num_center"], case["buffer_ratio"]) == (
+            case["num_clusters"], case["per_cluster"]
+        )  # fmt: skip
+
+
+@given(st.integers(1, 5000), st.floats(0.001, 1), st.floats(0.001, 1))
+def test_there_is_always_something_to_keep(samples: int, centres: float, share: float) -> None:
+    clusters, quota = cluster_counts(samples, centres, share)
+    assert 1 <= clusters <= samples
+    assert quota >= 1
+    assert clusters * quota <= max(samples * share, clusters) + 1e-9
+
+
+def test_selection_is_the_published_one(parity: Path) -> None:
+    sys.path.insert(0, str(parity))
+    try:
+        import fill
+    finally:
+        sys.path.remove(str(parity))
+    rules = json.loads((parity / "rules.json").read_text())["buffer"]
+    made = rules["features"]
+    values = fill.make_input("features", made["seed"], batch=made["N"], channels=made["D"],
+                             length=made["true_clusters"])  # fmt: skip
+    assert fill.sha256(values) == made["sha256"]
+    golden = np.load(parity / "buffer.npz")
+    for name, case in rules["cases"].items():
+        chosen = select_nearest(values, golden[f"{name}_labels"], golden[f"{name}_centers"], case["per_cluster"])
+        assert np.array_equal(chosen, golden[f"{name}_selected"]), name
+        assert len(chosen) == case["selected"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
+def test_the_nearest_of_each_cluster_are_taken(count: int, clusters: int, quota: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, centres = rng.normal(size=(count, 3)), rng.normal(size=(clusters, 3))
+    assignment = rng.integers(0, clusters, count)
+    chosen = select_nearest(values, assignment, centres, quota)
+    assert len(set(chosen)) == len(chosen)
+    for cluster, centre in enumerate(centres):
+        members = np.flatnonzero(assignment == cluster)
+        taken = [i for i in chosen if assignment[i] == cluster]
+        assert len(taken) == min(quota, len(members))
+        distance = np.linalg.norm(values - centre, axis=1)
+        left = set(members) - set(taken)
+        assert list(distance[taken]) == sorted(distance[taken])
+        assert not left or not taken or distance[taken].max() <= min(distance[list(left)])
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("rehearsal") / "model", "encoder", ["xray", "report"])
+
+
+def test_a_buffer_is_a_small_reproducible_part_of_the_training_split(tmp_path: Path, encoder: Path) -> None:
+    data = xrays(tmp_path / "data", 24)
+    made = []
+    for name in ("a", "b"):
+        run = LocalRun(tmp_path / "run")
+        build_buffer(spec(centers_fraction=0.25, buffer_fraction=0.5), encoder, data, tmp_path / name, run)
+        made.append(ShardReader(tmp_path / name))
+    first, second = made
+    assert first.rows == second.rows
+    assert first.info.role == "buffer"
+    assert first.info.samples == len(first)
+    assert 6 <= len(first) <= 12
+    assert {row.split for row in first.rows} == {"train"}
+    assert len({row.id for row in first.rows}) == len(first)
+    original = ShardReader(data)
+    for i, row in enumerate(first.rows):
+        assert np.array_equal(first.stored_image(i), original.stored_image(int(row.id)))
+    assert first.info.recipe == original.info.recipe
+
+
+def test_a_buffer_of_reports(tmp_path: Path, encoder: Path) -> None:
+    info = build_buffer(spec(buffer_fraction=0.5), encoder, reports(tmp_path / "data"), tmp_path / "buffer",
+                        LocalRun(tmp_path / "run"))  # fmt: skip
+    assert (info.modality, info.samples) == ("report", 8)
+    assert ShardReader(tmp_path / "buffer").text(0)
+
+
+def test_features_do_not_depend_on_the_batch(tmp_path: Path, encoder: Path) -> None:
+    reader = ShardReader(xrays(tmp_path / "data", 7))
+    module, info = load_encoder(encoder)
+    embedder = encoder_for(module, info, "xray")
+    run = LocalRun(tmp_path / "run")
+    whole, parts = (features(embedder, reader, reader.indices("train"), n, None, run) for n in (7, 3))
+    assert whole.shape == (7, 48)
+    assert np.allclose(whole, parts, atol=1e-5)
+    run.stop_requested = True
+    with pytest.raises(Stopped):
+        features(embedder, reader, reader.indices("train"), 3, None, run)
+
+
+def test_a_buffer_needs_an_encoder_that_knows_the_data(tmp_path: Path) -> None:
+    other = write_model(tmp_path / "mr", "encoder", ["mr"])
+    with pytest.raises(BadInput, match="has not learnt 'xray'"):
+        build_buffer(spec(), other, xrays(tmp_path / "data"), tmp_path / "out", LocalRun(tmp_path / "run"))
