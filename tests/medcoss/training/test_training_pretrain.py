@@ -45,7 +45,7 @@ def report_data(folder: Path) -> Path:
 def first_stage(folder: Path, xray_data: Path) -> tuple[Path, LocalRun]:
     """A short stage on X-rays and what it reported."""
     run = LocalRun(folder / "run-first")
-    spec = PretrainSpec(epochs=30, base_lr=0.1, mask_ratio=0.5, augment=False, **QUICK)
+    spec = PretrainSpec(epochs=70, base_lr=0.1, mask_ratio=0.5, augment=False, **QUICK)
     pretrain(spec, xray_data, None, [], folder / "first" / "model", run)
     return folder / "first" / "model", run
 
@@ -69,15 +69,15 @@ def source(data: Path, rehearsal: bool = False, tokenizer: Tokenizer | None = No
 
 def test_masked_modelling_of_images_learns(first_stage: tuple[Path, LocalRun]) -> None:
     losses = values(first_stage[1], "loss/xray")
-    assert len(losses) == 60
+    assert len(losses) == 140
     assert np.isfinite(losses).all()
     # patches are normalised: answering with their mean costs 1
     assert 0.9 < losses[0] < 1.5
-    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:3])
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:3])
     rates = values(first_stage[1], "lr")
     assert rates[0] == 0
     assert max(rates) == pytest.approx(0.1 * 6 / 256, rel=1e-3)
-    assert first_stage[1].done == (60, 60)
+    assert first_stage[1].done == (140, 140)
 
 
 def test_masked_modelling_of_reports_learns(folder: Path, report_data: Path) -> None:
