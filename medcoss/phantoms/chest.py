@@ -56,10 +56,10 @@ class View:
     @staticmethod
     def draw(rng: np.random.Generator) -> "View":
         """A random detector field of about 36 cm and 256 pixels a side."""
-        width_cm, top, bottom = rng.uniform(32.5, 38.0), rng.uniform(-6.0, -3.0), rng.uniform(27.5, 31.5)
+        width_cm, top, bottom = rng.uniform(33.5, 37.0), rng.uniform(-5.5, -3.5), rng.uniform(28.0, 30.5)
         per_cm = rng.uniform(235, 280) / width_cm
         rows, columns = round((bottom - top) * per_cm), round(width_cm * per_cm)
-        left = -width_cm / 2 + rng.uniform(-1.0, 1.0)
+        left = -width_cm / 2 + rng.uniform(-0.8, 0.8)
         y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
         tilt = np.radians(rng.normal(0, 1.5))
         x, y = x / per_cm + left, y / per_cm + top
@@ -86,8 +86,14 @@ class Film:
 
     def line(self, points: NDArray[np.float64], width: float, value: int) -> None:
         """Draw a curve `width` cm wide; `value` is 0 .. 255."""
-        pixels = max(round(width * self._view.per_cm * _SUPERSAMPLING), 1)
-        self._draw.line(self._pixels(smooth_curve(points)), fill=value, width=pixels, joint="curve")
+        pixels = width * self._view.per_cm * _SUPERSAMPLING
+        if pixels < 6:
+            self._draw.line(self._pixels(points), fill=value, width=max(round(pixels), 1))
+            return
+        path = smooth_curve(points, rounds=2)
+        slope = np.gradient(path, axis=0)
+        across = slope[:, ::-1] * (-0.5, 0.5) * width / np.linalg.norm(slope, axis=1, keepdims=True)
+        self._draw.polygon(self._pixels(np.concatenate([path + across, (path - across)[::-1]])), fill=value)
 
     def polygon(self, points: NDArray[np.float64], value: int) -> None:
         """Fill the outline."""
@@ -143,8 +149,9 @@ def body(view: View, build: Build) -> Array:
 
 def mediastinum(view: View, build: Build) -> Array:
     """Share of the lung depth that heart, great vessels and hila take away, 0 .. 1."""
-    h, s = build.heart, build.shift
-    heart = _ellipse(view, 2.6 * h + s, 16.2, 6.9 * h, 5.2 * h, 32) + _ellipse(view, -0.6 + s, 15.6, 4.3 * h, 5.2)
+    h, s, floor = build.heart, build.shift, build.dome_y[1]
+    heart = _ellipse(view, 2.8 * h + s, floor - 3.4, 7.2 * h, 5.3 * h, 30)
+    heart = heart + _ellipse(view, -0.6 + s, floor - 4.2, 4.4 * h, 5.8) + 0.7 * _ellipse(view, s, floor, 6.5 * h, 2.6)
     vessels = _ellipse(view, 1.9 + s, 7.6, 2.2, 2.1) + 0.9 * _ellipse(view, -1.2 + s, 8.5, 2.3, 5.5)
     trunk = 0.8 * _ellipse(view, 2.4 + s, 11.2, 2.4, 2.4)
     hila = 0.6 * _ellipse(view, -3.6 + s, 12.2, 1.7, 2.7, 12) + 0.6 * _ellipse(view, 4.0 + s, 11.2, 1.7, 2.5, -15)
@@ -192,9 +199,8 @@ def bones(view: View, build: Build, rng: np.random.Generator) -> Array:
                   1.15, 255)  # fmt: skip
         blades.polygon(np.array([[12.2, 3], [11.6, 8], [12.4, 13.2], [14.2, 12], [17, 5], [16, 2.5]]) * flip, 110)
     heads = _ellipse(view, -17.6, 3.0, 2.6, 2.8) + _ellipse(view, 17.6, 3.0, 2.6, 2.8)
-    return build.bone * (
-        1.5 * _ribs(view, build, rng) + 3.0 * _spine(view, rng) + 1.6 * film.layer(0.08) + blades.layer(0.2) + 2 * heads
-    )
+    trunk = 1.6 * film.layer(0.08) + 0.9 * blades.layer(0.2) + 2 * heads
+    return build.bone * (1.9 * _ribs(view, build, rng) + 1.9 * _spine(view, rng) + trunk)
 
 
 def airways(view: View, build: Build) -> Array:
@@ -202,10 +208,10 @@ def airways(view: View, build: Build) -> Array:
     film = Film(view)
     s = build.shift
     film.line(np.array([[0.1 + s, -7.0], [0.0 + s, 3.0], [-0.3 + s, 8.4]]), 1.7, 255)
-    film.line(np.array([[-0.3 + s, 8.2], [-2.0 + s, 10.0], [-3.4 + s, 11.0]]), 1.1, 190)
-    film.line(np.array([[-0.3 + s, 8.2], [2.0 + s, 10.0], [4.0 + s, 11.2]]), 1.0, 190)
+    film.line(np.array([[-0.3 + s, 8.2], [-1.8 + s, 9.9], [-2.8 + s, 10.8]]), 1.0, 130)
+    film.line(np.array([[-0.3 + s, 8.2], [2.0 + s, 9.8], [3.4 + s, 10.6]]), 0.9, 130)
     bubble = _ellipse(view, 5.5, build.dome_y[1] + 2.6, 3.2, 1.5)
-    return 3.2 * film.layer(0.12) + 4.0 * bubble
+    return 2.0 * film.layer(0.25) + 4.0 * bubble
 
 
 def lung_vessels(view: View, build: Build, rng: np.random.Generator) -> Array:
@@ -213,7 +219,7 @@ def lung_vessels(view: View, build: Build, rng: np.random.Generator) -> Array:
     film = Film(view)
 
     def branch(start: NDArray[np.float64], angle: float, length: float, width: float) -> None:
-        if width < 0.1 or length < 0.7:
+        if width < 0.14 or length < 0.7:
             return
         bend = rng.normal(0, 0.18)
         middle = start + 0.5 * length * np.array([np.cos(angle), np.sin(angle)])

@@ -111,7 +111,7 @@ def _ground(tissue: Tissue, density: float, cells: int) -> None:
     rng = tissue.rng
     fibres, direction = _fibres(tissue, rng.uniform(0.5, 1.1))
     gaps = np.clip(1.6 * (fibres - 0.25), 0, 1)
-    tissue.fill(np.ones_like(fibres), 0.05 + 0.04 * fibres, density * (0.15 + 0.85 * gaps) + 0.03 * tissue.fine)
+    tissue.fill(np.ones_like(fibres), 0.05 + 0.04 * fibres, density * (0.42 + 0.58 * gaps) + 0.03 * tissue.fine)
     for y, x in _scatter(rng, np.ones((SIZE, SIZE), bool), 15, cells):
         long = rng.uniform(7, 12)
         turn = float(direction[y, x]) + rng.normal(0, 0.12)

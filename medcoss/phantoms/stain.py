@@ -11,10 +11,19 @@ _EOSIN = np.array([0.092, 0.954, 0.283], np.float32)
 
 
 def coloured(haematoxylin: Array, eosin: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) of stain amounts (H, W), with the staining and the lamp of one laboratory on one day."""
+    """RGB (H, W, 3) of stain amounts (H, W), with the staining and the lamp of one laboratory on one day.
+
+    The section is as thick as it has to be for a mean brightness that is drawn at random:
+    brightness then tells nothing about the tissue.
+    """
     first = _HAEMATOXYLIN * (1 + rng.normal(0, 0.05, 3).astype(np.float32))
-    second = _EOSIN * (1 + rng.normal(0, [0.5, 0.04, 0.12], 3).astype(np.float32))
+    second = _EOSIN * (1 + rng.normal(0, [0.35, 0.04, 0.12], 3).astype(np.float32))
     density = haematoxylin[..., None] * first + eosin[..., None] * np.maximum(second, 0)
     lamp = rng.uniform(0.93, 0.99) * (1 + rng.normal(0, 0.008, 3).astype(np.float32))
-    light = np.clip(lamp * np.exp(-density), 0, 1)
-    return np.rint(light * 255).astype(np.uint8)
+    target, small, thin, thick = rng.uniform(0.58, 0.74), density[::4, ::4], 0.3, 3.0
+    for _ in range(12):
+        thickness = (thin + thick) / 2
+        bright = float((lamp * np.exp(-thickness * small)).mean()) > target
+        thin, thick = (thickness, thick) if bright else (thin, thickness)
+    light = np.clip(lamp * np.exp(-thickness * density), 0, 1)
+    return np.asarray(np.rint(light * 255), dtype=np.uint8)

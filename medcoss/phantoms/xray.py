@@ -14,23 +14,22 @@ CLASSES = ("normal", "pneumonia", "effusion")
 COUNTS = {"train": 60, "validation": 15, "test": 15}
 
 
-def _consolidation(view: chest.View, mask: NDArray[np.bool_], rng: np.random.Generator) -> Array:
-    """Share of the lung depth that patches of pneumonia take away, 0 .. 1, all in one lung."""
-    side = view.x < 0 if rng.random() < 0.55 else view.x > 0
-    inward = ndimage.distance_transform_edt(mask & side) / view.per_cm
-    rows, columns = np.nonzero((inward > 1.6) & (np.abs(view.x) > 4.5) & (view.y > 4))
-    cloud = smooth_noise(rng, view.x.shape, 1.1 * view.per_cm) + 0.6 * smooth_noise(
-        rng, view.x.shape, 0.5 * view.per_cm
-    )
+def _consolidation(view: chest.View, air: Array, rng: np.random.Generator) -> Array:
+    """Share of the lung depth `air` that patches of pneumonia take away, 0 .. 1, all in one lung."""
+    side = view.x < 0 if rng.random() < 0.5 else view.x > 0
+    open_lung = (air > 0.55 * air.max()) & side
+    rows, columns = np.nonzero(open_lung & (view.y > 4))
+    shape, cm = view.x.shape, view.per_cm
+    cloud = smooth_noise(rng, shape, 1.3 * cm) + 0.5 * smooth_noise(rng, shape, 0.6 * cm)
     first = int(rng.integers(len(rows)))
     x, y = float(view.x[rows[first], columns[first]]), float(view.y[rows[first], columns[first]])
     total = np.zeros_like(view.x)
-    for number in range(int(rng.integers(2, 5))):
-        shift = rng.normal(0, 1.9, 2) if number else np.zeros(2)
-        a, b = rng.uniform(2.0, 3.6), rng.uniform(1.8, 3.2)
+    for number in range(int(rng.integers(4, 7))):
+        shift = rng.normal(0, 2.6, 2) if number else np.zeros(2)
+        a, b = rng.uniform(2.8, 4.6), rng.uniform(2.6, 4.2)
         away = np.sqrt(((view.x - x - shift[0]) / a) ** 2 + ((view.y - y - shift[1]) / b) ** 2)
-        total = np.maximum(total, np.clip(1.5 - away - 0.25 * cloud, 0, 1))
-    return (rng.uniform(0.55, 0.85) * np.clip(total, 0, 1) * (mask & side)).astype(np.float32)
+        total = np.maximum(total, np.clip(1.35 - away - 0.22 * cloud, 0, 0.8))
+    return (rng.uniform(0.85, 1.15) * ndimage.gaussian_filter(total, 0.2 * view.per_cm) * side).astype(np.float32)
 
 
 def _fluid(view: chest.View, build: chest.Build, mask: NDArray[np.bool_], rng: np.random.Generator) -> Array:
@@ -38,7 +37,7 @@ def _fluid(view: chest.View, build: chest.Build, mask: NDArray[np.bool_], rng: n
     right = rng.random() < 0.5
     side = view.x < 0 if right else view.x > 0
     lowest = float(view.y[mask & side].max())
-    height, medial = rng.uniform(4.2, 11.0), rng.uniform(0.45, 0.7)
+    height, medial = rng.uniform(8.0, 15.0), rng.uniform(0.6, 0.8)
     from_wall = np.clip(chest.lateral_border(view.y, build) - np.abs(view.x), 0, None)
     level = lowest - height * (medial + (1 - medial) * np.exp(-from_wall / rng.uniform(1.6, 3.0)))
     level = level + 0.15 * smooth_noise(rng, view.x.shape, 3 * view.per_cm)
@@ -52,13 +51,15 @@ def attenuation(label: str, rng: np.random.Generator) -> tuple[Array, chest.View
     vessels = chest.lung_vessels(view, build, rng)
     air = depth * (1 - chest.mediastinum(view, build)) * (1 - 0.22 * vessels)
     if label == "pneumonia":
-        air = air * (1 - _consolidation(view, mask, rng))
+        air = air * (1 - _consolidation(view, air, rng))
     elif label == "effusion":
         air = air * (1 - _fluid(view, build, mask, rng))
     trunk = chest.body(view, build)
     inside = soft(-trunk + 1.0, 2.0)
     total = trunk - air - chest.airways(view, build) * inside
-    total += (chest.bones(view, build, rng) + chest.haze(view, build, rng)) * inside
+    # scatter veils bone where the beam is weak: behind the heart and below the diaphragm
+    seen = 0.4 + 0.6 * np.clip(air / 6, 0, 1)
+    total += (chest.bones(view, build, rng) * seen + chest.haze(view, build, rng)) * inside
     return np.maximum(total, 0), view
 
 
@@ -66,10 +67,10 @@ def exposed(thickness: Array, rng: np.random.Generator) -> Array:
     """The film as displayed, 0 .. 1, dense is white: window, scatter, noise, and a mean brightness that is drawn at
     random, so that it tells nothing about the class.
     """
-    low, high = np.percentile(thickness, (rng.uniform(0.5, 4), rng.uniform(97, 99.7)))
+    low, high = np.percentile(thickness, (rng.uniform(0.5, 2), rng.uniform(98, 99.7)))
     scatter = ndimage.gaussian_filter(thickness, thickness.shape[0] / 9)
     shown = np.clip((0.88 * thickness + 0.12 * scatter - low) / max(high - low, 1e-3), 0.004, 1)
-    target, small, low_gamma, high_gamma = rng.uniform(0.36, 0.6), shown[::4, ::4], 0.3, 4.0
+    target, small, low_gamma, high_gamma = rng.uniform(0.42, 0.54), shown[::4, ::4], 0.3, 4.0
     for _ in range(12):
         gamma = (low_gamma + high_gamma) / 2
         low_gamma, high_gamma = (gamma, high_gamma) if (small**gamma).mean() > target else (low_gamma, gamma)
