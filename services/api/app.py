@@ -33,7 +33,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on a migrated database; it makes the bucket and the first admin key if they are missing."""
     chosen = settings or get_settings()
     configure_logging(chosen.log_level)
-    parts = Parts(chosen, Database(chosen.database_url), ObjectStore(chosen), make_celery(chosen))
+    # somebody waits for the answer, who can try again
+    store = ObjectStore(chosen, retries=1)
+    parts = Parts(chosen, Database(chosen.database_url), store, make_celery(chosen))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

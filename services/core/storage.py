@@ -29,12 +29,13 @@ class DamagedFile(Exception):
 class ObjectStore:
     """Objects of one bucket; keys are paths with forward slashes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, retries: int = 5) -> None:
+        """`retries` of a request while the store is away: each waits twice as long as the one before, from 0.4 s."""
         self.bucket = settings.s3_bucket
         patient = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=10, read=300),
             maxsize=16,
-            retries=urllib3.Retry(total=5, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+            retries=urllib3.Retry(total=retries, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
         )
         probe = urllib3.PoolManager(timeout=urllib3.Timeout(total=PROBE_S), retries=False)
         self._client = self._connect(settings, settings.s3_endpoint, patient)

@@ -1,4 +1,4 @@
-"""Databases for the tests of the core."""
+"""Databases and a bucket for the tests of the core."""
 
 from tests.core.databases import (
     database,
@@ -6,7 +6,18 @@ from tests.core.databases import (
     empty_url,
     open_database,
     postgres_template,
+    settings,
+    shared_bucket,
     sqlite_template,
 )
 
-__all__ = ["database", "database_url", "empty_url", "open_database", "postgres_template", "sqlite_template"]
+__all__ = [
+    "database",
+    "database_url",
+    "empty_url",
+    "open_database",
+    "postgres_template",
+    "settings",
+    "shared_bucket",
+    "sqlite_template",
+]

