@@ -22,6 +22,8 @@ from services.core.parent import end_with_parent
 from services.core.settings import get_settings
 from services.core.storage import DamagedFile
 from services.worker.context import WorkerRun
+from services.worker.errors import TritonRefused
+from services.worker.process import without_folders
 from services.worker.protocol import REPORT_FD, STOPPED, ChildJob, ErrorReport, LogReport, ReportWriter
 from services.worker.runners import run
 
@@ -34,6 +36,8 @@ def error_report(error: Exception) -> ErrorReport:
         return ErrorReport(
             reason="out_of_memory", detail="memory ran out; try a smaller batch_size or a smaller model"
         )  # fmt: skip
+    if isinstance(error, TritonRefused):
+        return ErrorReport(reason="serving", detail=without_folders(str(error)))
     if isinstance(error, DamagedFile | NoRoom):
         return ErrorReport(reason="storage", detail=str(error))
     if isinstance(error, MinioException | HTTPError):
@@ -50,7 +54,7 @@ def place_of(error: Exception) -> str:
     """The error and where it was raised, without the paths of this machine."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{where}: {error}"
+    return without_folders(f"{type(error).__name__}{where}: {error}")
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ _TITLES = {
     "data": "Input that cannot be used",
     "code": "The job broke",
     "out_of_memory": "Out of memory",
+    "serving": "The model cannot be served",
     "storage": "Stored files are damaged or out of reach",
 }
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import IO
 
@@ -18,6 +19,7 @@ from services.core.settings import Settings
 from services.worker.protocol import REPORT_FD, ChildJob, LogReport
 from services.worker.workdir import WorkFolder
 
+COMMAND = [sys.executable, "-m", "services.worker.child"]
 LAST_WORDS_S = 3.0
 LINE_LIMIT = 8000
 # a job has no business with these
@@ -62,7 +64,7 @@ class Child:
         }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.worker.child"],
+                COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -107,10 +109,7 @@ class Child:
         """True once the process is over and all it has said is in `reports`."""
         if self._process.poll() is None:
             return False
-        # whatever it has started would keep the pipes open for ever
-        self.kill()
-        for reader in self._readers:
-            reader.join(LAST_WORDS_S)
+        self.finish()
         return True
 
     def wait(self, timeout_s: float) -> None:
@@ -135,11 +134,17 @@ class Child:
             return
 
     def finish(self) -> None:
-        """End it if it still runs, and let go of its pipes."""
+        """End it if it still runs, and take what it has said last.
+
+        What it has started ends too. Only a process that has made itself independent can keep the pipes open;
+        it is waited for no longer than LAST_WORDS_S.
+        """
         self.kill()
         self._process.wait()
+        until = time.monotonic() + LAST_WORDS_S
         for reader in self._readers:
-            reader.join(LAST_WORDS_S)
+            reader.join(max(until - time.monotonic(), 0))
+        self._readers.clear()
 
 
 def _write(pipe: IO[bytes], document: bytes) -> None:

@@ -11,6 +11,8 @@ from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelI
 
 REPORT_FD = "MEDCOSS_REPORT_FD"
 STOPPED = 75
+# what the database can store
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class InputRecord(BaseModel):
@@ -44,8 +46,8 @@ class ProgressReport(BaseModel):
     """How far the work is."""
 
     type: Literal["progress"] = "progress"
-    done: int
-    total: int
+    done: Count
+    total: Count
     message: str
 
 
@@ -53,8 +55,8 @@ class MetricsReport(BaseModel):
     """Named numbers of a step; numbers that are not finite are left out."""
 
     type: Literal["metrics"] = "metrics"
-    step: int
-    values: dict[str, float]
+    step: Count
+    values: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
 
 class LogReport(BaseModel):
@@ -69,10 +71,10 @@ class ArtifactReport(BaseModel):
     """A file that was stored under `key`."""
 
     type: Literal["artifact"] = "artifact"
-    name: str
-    key: str
-    content_type: str
-    size: int
+    name: Annotated[str, Field(max_length=256)]
+    key: Annotated[str, Field(max_length=512)]
+    content_type: Annotated[str, Field(max_length=128)]
+    size: Count
 
 
 class _Output(BaseModel):
@@ -124,7 +126,7 @@ class ErrorReport(BaseModel):
     """The attempt has failed. `data` is the user's to mend and not tried again."""
 
     type: Literal["error"] = "error"
-    reason: Literal["data", "code", "out_of_memory", "storage"]
+    reason: Literal["data", "code", "out_of_memory", "storage", "serving"]
     detail: str
     where: str = ""
 

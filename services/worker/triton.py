@@ -2,21 +2,20 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from numpy.typing import NDArray
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from medcoss.run import BadInput
 from medcoss.specs.records import DeploymentInfo
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
+from services.worker.errors import TritonRefused
 
 TIMEOUT_S = 300
-
-
-class TritonRefused(Exception):
-    """Triton cannot load or run a model; the message is Triton's reason."""
 
 
 class TritonRepository:
@@ -75,12 +74,22 @@ class TritonRepository:
             raise TritonRefused(f"Triton cannot run the model: {error.message()}") from error
         difference = 0.0
         for name in info.output_names:
-            found = answer.as_numpy(name)
-            if found is None or not np.isfinite(found).all():
-                raise TritonRefused(f"Triton's output '{name}' is missing or not finite")
+            found = _output(answer, name)
+            if not np.isfinite(found).all():
+                raise TritonRefused(f"Triton's output '{name}' is not finite")
             difference = max(difference, float(np.abs(found - arrays[f"expected_{name}"]).max()))
         if difference > tolerance:
             raise BadInput(
                 f"Triton's answers differ from PyTorch's by {difference:.2e}, allowed is {tolerance:.0e}", "tolerance"
             )
         return difference
+
+
+def _output(answer: InferResult, name: str) -> NDArray[Any]:
+    try:
+        found = answer.as_numpy(name)
+    except ValueError as error:
+        raise TritonRefused(f"Triton's output '{name}' is not of the shape that it says") from error
+    if found is None:
+        raise TritonRefused(f"Triton's output '{name}' is missing")
+    return np.asarray(found)

@@ -1,0 +1,69 @@
+"""The Celery application as it is deployed: the bell, the sweeper, and a shutdown in the middle of a job."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.core import attempts
+from services.core.db import Database
+from services.core.settings import Settings
+from services.core.tables.base import now
+from services.worker.process import environment
+from tests.worker.work import class_folders, events, png, raw_dataset, row, submitted, until
+
+
+@pytest.fixture
+def celery(world: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker with its sweeper."""
+    variables = environment(world) | {
+        "MEDCOSS_DATABASE_URL": world.database_url,
+        # a database of this Redis that no other test rings in
+        "MEDCOSS_REDIS_URL": world.redis_url.rsplit("/", 1)[0] + "/7",
+    }
+    with (tmp_path / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "celery", "-A", "services.worker.app", "worker", "-B", "-Q", "jobs,control",
+                "--pool=threads", "--concurrency=2", "-n", f"{uuid.uuid4().hex}@test", "-s", str(tmp_path / "beat"),
+                "--without-gossip", "--without-mingle",
+            ],
+            env=os.environ | variables, stdout=log, stderr=log,
+        )  # fmt: skip
+    yield process
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def test_jobs_run_without_a_ring_and_survive_a_shutdown(
+    world: Settings, world_database: Database, celery: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """Nobody rings: the sweeper does. SIGTERM puts the job that runs back into the queue."""
+    raw_dataset(world, world_database, class_folders(4))
+    lost = submitted(world_database)
+    with world_database.session() as session:
+        assert attempts.claim(session, lost, "a worker that is dead", -1) is not None
+    large = raw_dataset(world, world_database, {f"{n:03d}.png": png(0, 700) for n in range(300)}, "ds_large0000000")
+    spec = {"dataset": large, "recipe": {"name": "image_folder", "size": [1024, 1024]}}
+    slow = submitted(world_database, spec=spec)
+    until(lambda: row(world_database, lost).state == "succeeded", what="the sweeper, the bell and the job")
+    assert row(world_database, lost).attempt == 2
+    assert events(world_database, lost)[2:4] == ["attempt_failed", "queued"]
+    until(lambda: (row(world_database, slow).done or 0) > 0, what="progress")
+    family = psutil.Process(celery.pid).children(recursive=True)
+    celery.send_signal(signal.SIGTERM)
+    log = (tmp_path / "worker.log").read_text
+    assert celery.wait(20) == 0, log()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+    job = row(world_database, slow)
+    assert (job.state, job.attempt, job.error) == ("queued", 0, None), log()
+    assert "Traceback" not in log()
+    assert job.lease_until is None and job.created_at < now()

@@ -1,0 +1,471 @@
+"""The supervisor with real processes that behave badly."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy import func, select, text
+
+import services.core.db
+from services.core.db import Database
+from services.core.jobs import request_cancel
+from services.core.settings import Settings
+from services.core.sweep import sweep
+from services.core.tables import Dataset, DatasetFile, JobArtifact, JobEvent, Leftover
+from services.core.tables.base import now
+from services.worker.process import environment, without_folders
+from services.worker.supervisor import Supervisor
+from services.worker.workdir import work_folder
+from tests.core.databases import engines
+from tests.core.steps import later
+from tests.worker.work import child_of, events, logs, row, scripted, until, working
+
+Script = Callable[..., None]
+
+RESULT = """
+info = {"modality": "xray", "kind": "image2d", "samples": 1, "splits": {"train": 1}, "sample_shape": [1, 32, 32],
+        "recipe": {}}
+send("result", metrics={"samples": 1.0}, outputs=[{
+    "resource": "dataset", "id": job["output_id"], "name": "made", "prefix": f"datasets/{job['output_id']}/shards",
+    "info": info, "files": [{"path": "meta.json", "size": 2, "sha256": "0" * 64}]}])
+"""
+
+
+def cancel(database: Database, job_id: str) -> None:
+    with database.session() as session:
+        request_cancel(session, job_id)
+
+
+def made(database: Database) -> list[Dataset]:
+    with database.reading() as session:
+        return list(session.scalars(select(Dataset).where(Dataset.role != "raw")))
+
+
+@engines
+def test_what_a_job_makes_is_registered(supervisor: Supervisor, script: Script) -> None:
+    script(
+        """
+for done in range(1, 5):
+    send("progress", done=done, total=8, message=f"step {done}")
+    time.sleep(0.15)
+send("log", level="info", message="all is well")
+send("log", level="unheard-of", message="all is odd")
+send("metrics", step=4, values={"loss": 0.5})
+send("artifact", name="a.png", key=f"jobs/{job['job_id']}/artifacts/000001/a.png", content_type="image/png", size=3)
+"""
+        + RESULT
+    )
+    job_id = scripted(supervisor.database)
+    assert supervisor.run_next() == job_id
+    job = row(supervisor.database, job_id)
+    assert (job.state, job.attempt, job.done, job.total) == ("succeeded", 1, 8, 8)
+    (dataset,) = made(supervisor.database)
+    assert job.result == {"outputs": {"dataset": dataset.id}, "metrics": {"samples": 1.0}}
+    assert (dataset.job_id, dataset.name, dataset.file_count) == (job_id, "made", 1)
+    assert events(supervisor.database, job_id) == ["queued", "running", "succeeded"]
+    assert {"all is well", "all is odd"} <= set(logs(supervisor.database, job_id))
+    with supervisor.database.reading() as session:
+        assert session.scalars(select(JobArtifact.name)).all() == ["a.png"]
+        assert session.scalars(select(Leftover.prefix)).all() == [f"jobs/{job_id}/checkpoints/"]
+    assert supervisor.run_next() is None, "nothing is left to do"
+
+
+def test_progress_tells_the_time_to_go(supervisor: Supervisor, script: Script, tmp_path: Path) -> None:
+    script(f"""
+for done in range(1, 6):
+    send("progress", done=done, total=105, message="training")
+    time.sleep(0.1)
+wait_for({str(tmp_path / "go")!r})
+""")
+    job_id = scripted(supervisor.database)
+    with working(supervisor):
+        until(lambda: row(supervisor.database, job_id).done == 5)
+        eta = row(supervisor.database, job_id).eta_s
+        (tmp_path / "go").touch()
+    assert eta is not None and 5 < eta < 60, "a hundred steps of a tenth of a second"
+
+
+ENDS: dict[str, tuple[str, str, str]] = {
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "killed", "ended by SIGKILL"),
+    "crashed": ("os.kill(os.getpid(), signal.SIGSEGV)", "killed", "ended by SIGSEGV"),
+    "exit code": ("sys.exit(3)", "code", "exit code 3 and no result"),
+    "no result": ("pass", "code", "exit code 0 and no result"),
+    "cut off": ("pipe.write('{\"type\": \"res'); pipe.flush(); os._exit(1)", "code", "exit code 1"),
+    "memory": ("send('error', reason='out_of_memory', detail='it ran out'); sys.exit(1)", "out_of_memory", "ran out"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_bad_ends_are_tried_again(supervisor: Supervisor, script: Script, name: str) -> None:
+    body, reason, said = ENDS[name]
+    script("send('log', level='info', message='begun')\n" + body)
+    job_id = scripted(supervisor.database, max_attempts=2)
+    for attempt, state in ((1, "queued"), (2, "failed")):
+        supervisor.run_next()
+        job = row(supervisor.database, job_id)
+        assert (job.state, job.attempt) == (state, attempt)
+        assert job.error is not None and job.error["reason"] == reason
+        assert said in job.error["detail"]
+    assert logs(supervisor.database, job_id).count("begun") == 2, "what it had said before is kept"
+    assert made(supervisor.database) == []
+
+
+def test_a_report_that_is_cut_off_is_noted_and_the_rest_counts(supervisor: Supervisor, script: Script) -> None:
+    script('pipe.write(\'{"type": "metr\\n[1]\\n\\xff\\n{"type":"metrics","step":-1,"values":{}}\\n\')\n' + RESULT)
+    job_id = scripted(supervisor.database)
+    supervisor.run_next()
+    assert row(supervisor.database, job_id).state == "succeeded"
+    assert logs(supervisor.database, job_id).count("a report of the job could not be read") == 4
+
+
+@engines
+def test_anything_may_be_printed(supervisor: Supervisor, script: Script) -> None:
+    script(
+        r"""
+os.write(1, b"nul \0 byte\n\xff\xfe no utf-8\n" + b"x" * 20000 + b"\n\n")
+os.write(2, b"  File \"/srv/secret/place/loop.py\", line 3\n")
+send("log", level="info", message="zero \0 byte")
+send("progress", done=1, total=2, message="a\0b")
+"""
+        + RESULT
+    )
+    job_id = scripted(supervisor.database)
+    supervisor.run_next()
+    assert row(supervisor.database, job_id).state == "succeeded"
+    lines = logs(supervisor.database, job_id)
+    assert "nul  byte" in lines and "zero  byte" in lines
+    assert max(map(len, lines)) == 8000
+    assert '  File "loop.py", line 3' in lines
+
+
+def test_folders_are_cut_from_paths() -> None:
+    assert without_folders("see /usr/lib/python3/x.py:3 and /a/b-c/d+e.so") == "see x.py:3 and d+e.so"
+    assert without_folders("loss 1/2, 3 / 4, a/b.png, http://h/x") == "loss 1/2, 3 / 4, a/b.png, http://h/x"
+
+
+def test_a_job_that_closes_its_pipe_is_still_watched(supervisor: Supervisor, script: Script, tmp_path: Path) -> None:
+    script(f"pipe.close(); os.close(1); os.close(2)\nwait_for({str(tmp_path / 'go')!r})")
+    job_id = scripted(supervisor.database)
+    with working(supervisor):
+        until(lambda: child_of(job_id))
+        first = until(lambda: row(supervisor.database, job_id).lease_until)
+        assert until(lambda: (lease := row(supervisor.database, job_id).lease_until) and lease > first)
+        (tmp_path / "go").touch()
+    assert "no result" in str(row(supervisor.database, job_id).error)
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+def test_what_a_job_has_started_does_not_hold_its_end_up(
+    supervisor: Supervisor, script: Script, own_session: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.worker.process.LAST_WORDS_S", 0.5)
+    script(
+        f"""
+other = subprocess.Popen(["sleep", "60"], pass_fds=[pipe.fileno()], start_new_session={own_session})
+send("log", level="info", message=f"pid {{other.pid}}")
+"""
+        + RESULT
+    )
+    job_id = scripted(supervisor.database)
+    began = time.monotonic()
+    supervisor.run_next()
+    assert time.monotonic() - began < 10
+    assert row(supervisor.database, job_id).state == "succeeded"
+    (pid,) = (int(line.removeprefix("pid ")) for line in logs(supervisor.database, job_id) if line.startswith("pid"))
+    if own_session:
+        psutil.Process(pid).kill()
+    else:
+        until(lambda: not psutil.pid_exists(pid), 10, "the end of the job's own process")
+
+
+def test_a_job_that_never_reads_does_not_block_its_worker(
+    supervisor: Supervisor, script: Script, shutting_down: threading.Event
+) -> None:
+    script("import time; time.sleep(60)", prelude="")
+    job_id = scripted(supervisor.database)
+    with supervisor.database.session() as session:
+        session.add_all(
+            DatasetFile(dataset_id="ds_raw0000000", path=f"{'x' * 100}{n}", size=1, sha256="0" * 64)
+            for n in range(2000)
+        )
+    with working(supervisor):
+        until(lambda: child_of(job_id))
+        first = row(supervisor.database, job_id).lease_until
+        assert first is not None
+        assert until(lambda: (lease := row(supervisor.database, job_id).lease_until) and lease > first)
+        shutting_down.set()
+    assert row(supervisor.database, job_id).state == "queued"
+
+
+STOPS = {
+    "listens": "signal.signal(signal.SIGTERM, lambda *_: os._exit(75))",
+    "not yet listening": "pass",
+    "late": "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), os._exit(75)))",
+}
+
+
+@pytest.mark.parametrize("how", STOPS)
+@pytest.mark.parametrize("order", ["cancel", "pause", "shutdown"])
+def test_orders_to_stop(
+    supervisor: Supervisor, script: Script, shutting_down: threading.Event, how: str, order: str
+) -> None:
+    script(f"{STOPS[how]}\nsend('log', level='info', message='ready')\ntime.sleep(60)")
+    job_id = scripted(supervisor.database, max_attempts=1)
+    with working(supervisor):
+        until(lambda: "ready" in logs(supervisor.database, job_id))
+        began = time.monotonic()
+        if order == "shutdown":
+            shutting_down.set()
+        else:
+            with supervisor.database.session() as session:
+                session.execute(text("UPDATE jobs SET stop_order = :order"), {"order": order})
+    assert time.monotonic() - began < 5
+    job = row(supervisor.database, job_id)
+    assert job.state == {"cancel": "cancelled", "pause": "paused", "shutdown": "queued"}[order]
+    assert job.attempt == (1 if order == "cancel" else 0), "the attempt is not counted when the job goes on later"
+    assert job.error is None
+    assert child_of(job_id) is None
+
+
+def test_an_order_that_comes_before_the_process_can_listen(supervisor: Supervisor, database: Database) -> None:
+    """A real child, told to stop while Python starts: SIGTERM ends it, and that is no failure."""
+    job_id = scripted(database, max_attempts=1)
+    with working(supervisor):
+        until(lambda: row(database, job_id).state == "running")
+        cancel(database, job_id)
+    assert row(database, job_id).state == "cancelled"
+    assert "attempt_failed" not in events(database, job_id)
+
+
+def test_who_does_not_stop_is_killed_when_its_grace_is_over(quick: Settings, script: Script) -> None:
+    impatient = Supervisor(quick.model_copy(update={"stop_grace_s": 0.5}), threading.Event())
+    script("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsend('log', level='info', message='ready')\ntime.sleep(60)")
+    job_id = scripted(impatient.database)
+    with working(impatient):
+        until(lambda: "ready" in logs(impatient.database, job_id))
+        cancel(impatient.database, job_id)
+    assert row(impatient.database, job_id).state == "cancelled"
+    assert child_of(job_id) is None
+    impatient.database.engine.dispose()
+
+
+def test_a_stop_that_the_system_has_ordered_is_no_failure(supervisor: Supervisor, script: Script) -> None:
+    script("sys.exit(75)")
+    job_id = scripted(supervisor.database, max_attempts=1)
+    supervisor.run_next()
+    job = row(supervisor.database, job_id)
+    assert (job.state, job.attempt, job.error) == ("queued", 0, None)
+
+
+def test_a_result_counts_even_if_the_process_was_told_to_stop(supervisor: Supervisor, script: Script) -> None:
+    script(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsend('log', level='info', message='ready')\n"
+        + "while not os.path.exists(os.environ['TMPDIR'] + '/go'): time.sleep(0.01)\n"
+        + RESULT
+    )
+    job_id = scripted(supervisor.database)
+    with working(supervisor):
+        until(lambda: "ready" in logs(supervisor.database, job_id))
+        cancel(supervisor.database, job_id)
+        child = child_of(job_id)
+        assert child is not None
+        (Path(child.environ()["TMPDIR"]) / "go").touch()
+    assert row(supervisor.database, job_id).state == "succeeded"
+
+
+@engines
+def test_a_lost_lease_ends_the_process_and_publishes_nothing(
+    supervisor: Supervisor, script: Script, database: Database
+) -> None:
+    """The successor has begun; what the first says afterwards is not heard."""
+    script("send('log', level='info', message='ready')\ntime.sleep(60)\n" + RESULT)
+    job_id = scripted(database)
+    with working(supervisor):
+        until(lambda: "ready" in logs(database, job_id))
+        child = child_of(job_id)
+        assert child is not None
+        with database.session() as session:
+            # a worker that was cut off: its lease is over and the sweeper comes by
+            session.execute(text("UPDATE jobs SET lease_until = :past"), {"past": now().replace(year=2020)})
+            assert sweep(session, now()) == [job_id]
+    assert not child.is_running()
+    assert made(database) == []
+    job = row(database, job_id)
+    assert (job.state, job.fence) == ("queued", 1)
+    assert events(database, job_id) == ["queued", "running", "attempt_failed", "queued"]
+    script(RESULT)
+    supervisor.run_next()
+    assert (row(database, job_id).state, row(database, job_id).attempt) == ("succeeded", 2)
+    assert len(made(database)) == 1
+
+
+def test_an_input_that_was_deleted_is_named(supervisor: Supervisor, database: Database) -> None:
+    job_id = scripted(database)
+    with database.session() as session:
+        session.delete(session.get_one(Dataset, "ds_raw0000000"))
+    supervisor.run_next()
+    job = row(database, job_id)
+    assert (job.state, job.attempt) == ("failed", 1)
+    assert job.error is not None
+    assert (job.error["reason"], job.error["detail"]) == (
+        "data", "there is no dataset ds_raw0000000; it has been deleted",
+    )  # fmt: skip
+
+
+def test_a_worker_that_cannot_start_a_process_says_so(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.worker.process.COMMAND", ["/nonexistent/python"])
+    job_id = scripted(supervisor.database)
+    supervisor.run_next()
+    job = row(supervisor.database, job_id)
+    assert job.state == "queued", "not left running until its lease is over"
+    assert job.error is not None and "the worker could not run the job" in job.error["detail"]
+
+
+def locked_for(database: Database, seconds: float) -> threading.Thread:
+    """Hold SQLite's write lock for a while."""
+    held = threading.Event()
+
+    def hold() -> None:
+        with database.session() as session:
+            session.execute(text("UPDATE jobs SET priority = priority"))
+            held.set()
+            threading.Event().wait(seconds)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(20)
+    return thread
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch, quick: Settings) -> Any:
+    """A worker whose database gives up at once, and a lease of two seconds."""
+    monkeypatch.setattr(services.core.db, "BUSY_TIMEOUT_S", 0.1)
+    made = Supervisor(quick.model_copy(update={"lease_s": 2.0}), threading.Event())
+    yield made
+    made.database.engine.dispose()
+
+
+def test_a_database_that_is_locked_for_a_moment(
+    hasty: Supervisor, script: Script, database: Database, tmp_path: Path
+) -> None:
+    script(f"send('log', level='info', message='ready')\nwait_for({str(tmp_path / 'go')!r})\n" + RESULT)
+    job_id = scripted(database)
+    with working(hasty):
+        until(lambda: "ready" in logs(database, job_id))
+        first = locked_for(database, 0.7)
+        first.join()
+        second = locked_for(database, 0.7)
+        # the end of the attempt comes while it is locked
+        (tmp_path / "go").touch()
+        second.join()
+    assert row(database, job_id).state == "succeeded"
+
+
+def test_a_database_that_is_away_longer_than_the_lease(hasty: Supervisor, script: Script, database: Database) -> None:
+    script("send('log', level='info', message='ready')\ntime.sleep(60)\n" + RESULT)
+    job_id = scripted(database)
+    with working(hasty):
+        until(lambda: "ready" in logs(database, job_id))
+        child = child_of(job_id)
+        lock = locked_for(database, 4)
+        until(lambda: not child or not child.is_running(), 4, "the end of the process")
+    lock.join()
+    assert row(database, job_id).state == "running", "nobody has told the database yet"
+    with database.session() as session:
+        assert sweep(session, later()) == [job_id]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_connections_that_are_cut(supervisor: Supervisor, script: Script, database: Database, tmp_path: Path) -> None:
+    script(f"send('log', level='info', message='ready')\nwait_for({str(tmp_path / 'go')!r})\n" + RESULT)
+    job_id = scripted(database)
+    with working(supervisor):
+        until(lambda: "ready" in logs(database, job_id))
+        for _ in range(3):
+            with database.session() as session:
+                session.execute(
+                    text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+                )
+            before = row(database, job_id).lease_until
+            assert before is not None
+            assert until(lambda: (lease := row(database, job_id).lease_until) and lease > before)  # noqa: B023
+        (tmp_path / "go").touch()
+    assert row(database, job_id).state == "succeeded"
+
+
+def test_what_the_registry_refuses_is_a_failure_that_says_so(
+    supervisor: Supervisor, script: Script, database: Database
+) -> None:
+    script(RESULT.replace('"id": job["output_id"]', '"id": "ds_raw0000000"'))
+    job_id = scripted(database, max_attempts=1)
+    supervisor.run_next()
+    job = row(database, job_id)
+    assert job.state == "failed"
+    assert job.error is not None and "could not be registered" in job.error["detail"]
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Dataset)) == 1
+        assert session.scalars(select(JobEvent.type).where(JobEvent.type == "succeeded")).all() == []
+
+
+def test_jobs_see_the_settings_but_not_what_is_not_theirs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDCOSS_BOOTSTRAP_ADMIN_KEY", "mk_admin")
+    monkeypatch.setenv("MEDCOSS_DATABASE_URL", "postgresql://user:secret@db/x")
+    monkeypatch.setenv("MEDCOSS_TRITON_MODEL_DIR", "/elsewhere")
+    monkeypatch.setenv("MEDCOSS_EMBEDDED_DIR", "/family")
+    found = environment(settings.model_copy(update={"heartbeat_s": 0.25}))
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    for name in ("MEDCOSS_BOOTSTRAP_ADMIN_KEY", "MEDCOSS_DATABASE_URL", "MEDCOSS_REDIS_URL"):
+        assert name not in found
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("MEDCOSS_TRITON_MODEL_DIR")
+    read = Settings()
+    assert (read.heartbeat_s, read.s3_bucket, read.threads) == (0.25, settings.s3_bucket, 1)
+    assert read.s3_secret_key.get_secret_value() == settings.s3_secret_key.get_secret_value()
+    assert read.triton_model_dir is None
+    assert found["MEDCOSS_EMBEDDED_DIR"] == "/family", "by which the platform finds its processes"
+
+
+def test_work_folders_are_gone_afterwards_also_those_of_the_killed(tmp_path: Path) -> None:
+    with work_folder(tmp_path, "job_1") as first:
+        (first.path / "large").write_bytes(b"x")
+        with work_folder(tmp_path, "job_1") as second:
+            assert first.path != second.path
+            assert first.path.exists(), "somebody works in it"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "job_2-dead").mkdir()
+    (tmp_path / "job_2-dead.lock").touch()
+    with work_folder(tmp_path, "job_3"):
+        assert not (tmp_path / "job_2-dead").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_a_process_that_outlives_its_supervisor_stays(tmp_path: Path) -> None:
+    import subprocess
+
+    with work_folder(tmp_path, "job_1") as folder:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=[folder.lock_fd])
+        lock = folder.path.with_name(f"{folder.path.name}.lock")
+        kept = lock.read_bytes()
+        inode = lock.stat().st_ino
+        # as after a kill: neither folder nor lock was cleared, the child still has the lock
+        saved = lock.with_name("saved")
+        saved.hardlink_to(lock)
+    saved.rename(lock)
+    folder.path.mkdir()
+    assert (lock.read_bytes(), lock.stat().st_ino) == (kept, inode)
+    with work_folder(tmp_path, "job_2"):
+        assert folder.path.exists()
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with work_folder(tmp_path, "job_2"):
+        assert not folder.path.exists()
