@@ -123,7 +123,7 @@ class Pipeline:
         url = f"{self.recorder.gateway_url}/v1/models/{model}/{call}"
         arguments = [call, model, shown(file), *(["--out", shown(output)] if output else [])]
         answer: dict[str, Any] = self.recorder.run(
-            f"{call} {file.name}", arguments, curl_file(url, file, output), "inference"
+            f"{call} {file.parent.name}/{file.name} ({model})", arguments, curl_file(url, file, output), "inference"
         )
         self.made.note(topic, self.recorder.steps[-1])
         return answer
