@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -96,9 +95,3 @@ def encoder_for(module: Encoder, info: ModelInfo, modality: str) -> Embedder:
 def count_parameters(module: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def threads(count: int | None) -> None:
-    """Use `count` CPU threads in torch; None leaves torch's choice."""
-    if count:
-        torch.set_num_threads(count)

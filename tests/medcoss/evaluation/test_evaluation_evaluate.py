@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from medcoss.data.shards import ShardReader
+from medcoss.data.shards import Sample, ShardReader, ShardWriter
 from medcoss.evaluation.evaluate import evaluate
 from medcoss.evaluation.metrics import dice, hd95
 from medcoss.evaluation.predict import class_features, mask_probabilities, segmented_cases
+from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model, save_model
 from medcoss.run import BadInput, LocalRun, Stopped
+from medcoss.specs.preprocess import ImageFolder
+from medcoss.specs.records import DatasetInfo
 from medcoss.specs.training import EvaluateSpec
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, volumes, xrays
@@ -129,6 +132,28 @@ def test_undefined_distances_are_counted_not_hidden(folder: Path, segmenter: Pat
     save_model(model, info, folder / "silent")
     found = evaluate(spec(split="train"), folder / "silent", boxes, folder / "out", LocalRun(folder / "run-silent"))
     assert found.metrics == {"dice": 0.0, "hd95_undefined": 3.0}
+
+
+def test_each_of_several_structures_has_its_own_scores(folder: Path) -> None:
+    names = ["left", "right"]
+    writer = ShardWriter(folder / "two")
+    image = np.zeros((64, 64), np.uint8)
+    image[10:30, 5:25], image[30:60, 40:60] = 120, 250
+    masks = np.stack([image == 120, image == 250]).astype(np.uint8)
+    writer.add(Sample(id="0", split="test", source="a.png", group="a"), image[None], masks)
+    recipe = ImageFolder(size=(64, 64), mask_suffix="_m").model_dump(mode="json")
+    writer.close(
+        DatasetInfo(
+            modality="xray", kind=Kind.IMAGE2D, samples=1, splits={"test": 1}, classes=names, has_masks=True,
+            sample_shape=[1, 64, 64], recipe=recipe,
+        )
+    )  # fmt: skip
+    model = reshaped(write_model(folder / "two-model", "segmentation", ["xray"], names), [1, 64, 64], names)
+    found = evaluate(spec(), model, folder / "two", folder / "out-two", LocalRun(folder / "run-two"))
+    assert [(row["case"], row["class"]) for row in found.cases] == [("a", "left"), ("a", "right")]
+    scores = {row["class"]: row["dice"] for row in found.cases}
+    assert found.metrics["dice/left"] == scores["left"]
+    assert found.metrics["dice"] == pytest.approx((scores["left"] + scores["right"]) / 2)
 
 
 def test_probabilities_do_not_depend_on_the_batch(segmenter: Path, boxes: Path) -> None:
