@@ -32,9 +32,9 @@ class Build:
     @staticmethod
     def draw(rng: np.random.Generator) -> "Build":
         """A random build."""
-        height = rng.uniform(17.5, 21.5)
+        height = rng.uniform(18.5, 20.8)
         return Build(
-            half_width=rng.uniform(12.3, 14.6),
+            half_width=rng.uniform(12.6, 14.2),
             dome_y=(height + rng.uniform(-0.6, 0.6), height + rng.uniform(0.4, 2.0)),
             wall=rng.uniform(1.8, 4.2),
             thickness=rng.uniform(18, 23),
@@ -56,12 +56,12 @@ class View:
     @staticmethod
     def draw(rng: np.random.Generator) -> "View":
         """A random detector field of about 36 cm and 256 pixels a side."""
-        width_cm, top, bottom = rng.uniform(33.5, 37.0), rng.uniform(-5.5, -3.5), rng.uniform(28.0, 30.5)
+        width_cm, top, bottom = rng.uniform(34.0, 36.5), rng.uniform(-5.2, -3.8), rng.uniform(28.4, 30.2)
         per_cm = rng.uniform(235, 280) / width_cm
         rows, columns = round((bottom - top) * per_cm), round(width_cm * per_cm)
         left = -width_cm / 2 + rng.uniform(-0.8, 0.8)
         y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
-        tilt = np.radians(rng.normal(0, 1.5))
+        tilt = np.radians(rng.normal(0, 1.2))
         x, y = x / per_cm + left, y / per_cm + top
         turned = x * np.cos(tilt) - (y - 12) * np.sin(tilt), x * np.sin(tilt) + (y - 12) * np.cos(tilt) + 12
         return View(turned[0].astype(np.float32), turned[1].astype(np.float32), float(per_cm))

@@ -12,6 +12,7 @@ from medcoss.phantoms.canvas import Canvas, Ellipsoid, Field, Grid, Point, Tube,
 from medcoss.phantoms.common import Array, Item, generator, smooth_noise
 from medcoss.phantoms.files import write_nifti
 from medcoss.phantoms.orientation import LAS, LPS, RAS
+from medcoss.phantoms.trees import vessel_tree
 
 COUNT = 10
 LABELS = ("liver", "tumour")
@@ -74,7 +75,7 @@ def _ribs(patient: _Patient) -> Field:
     def distance(x: Array, y: Array, z: Array) -> Array:
         angle = np.arctan2(np.abs(x) / a, y / b)
         ring = (np.sqrt((x / a) ** 2 + (y / b) ** 2) - 1) * b
-        height = z + 30 * angle
+        height = z + 55 * angle
         along = np.mod(height, 27.0) - 13.5
         costal_arch = np.maximum(angle - 2.4, (-30 - z) + 35 * np.maximum(angle - 1.2, 0))
         return np.maximum(np.sqrt(ring**2 + (0.75 * along) ** 2) - 5.2, 6 * costal_arch)
@@ -129,9 +130,12 @@ def _chest(canvas: Canvas, patient: _Patient, rng: np.random.Generator) -> None:
     """Lungs above the diaphragm, with vessels, and the heart between them."""
     above = _diaphragm(patient)
     lung_volume = common(patient.cavity, above)
-    vessels = 420 * np.clip(smooth_noise(rng, canvas.values.shape, 1.6) - 1.5, 0, None)
-    vessels += 25 * smooth_noise(rng, canvas.values.shape, 6)
-    canvas.paint(lung_volume, _LUNG, texture=vessels)
+    canvas.paint(lung_volume, _LUNG, texture=25 * smooth_noise(rng, canvas.values.shape, 5))
+    for side in (-1, 1):
+        for turn in (-0.8, -0.1, 0.6):
+            start, heading = (side * 36.0, 15.0, patient.dome + 60), (side * 1.0, turn, rng.uniform(-1.1, -0.3))
+            for tube in vessel_tree(rng, start, heading, 30, 4.5, 1.3):
+                canvas.paint(common(tube, lung_volume), 30)
     y = patient.half_depth - patient.fat - 52
     mediastinum = union(Ellipsoid((2, y - 12, 0), (30, 30, 1200)), Ellipsoid((10, -42, 110), (40, 50, 70)))
     canvas.paint(common(patient.cavity, above, mediastinum), -70)

@@ -11,6 +11,7 @@ from medcoss.phantoms.canvas import Canvas, Ellipsoid, Field, Grid, Point, Tube,
 from medcoss.phantoms.common import Array, Item, generator, smooth_noise
 from medcoss.phantoms.files import write_nifti
 from medcoss.phantoms.orientation import LAS, LPS, RAS, tilted
+from medcoss.phantoms.trees import vessel_tree
 
 COUNT = 16
 LABELS = ("left_atrium",)
@@ -37,8 +38,12 @@ def _trunk(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint(chest, _FAT, texture=marbling)
     canvas.paint(wall, _MUSCLE, texture=marbling)
     canvas.paint(_ribs(width - fat - 8, depth - fat - 9), 230)
-    vessels = np.clip(smooth_noise(rng, canvas.values.shape, (2, 2, 2)) - 1.6, 0, None) * 110
-    canvas.paint(cage, _LUNG, texture=vessels)
+    canvas.paint(cage, _LUNG, texture=4 * smooth_noise(rng, canvas.values.shape, 3))
+    for side in (-1, 1):
+        for tilt in (-1.1, -0.4, 0.2, 0.9):
+            start, heading = (side * 30.0, 22.0, 22.0 + 12 * tilt), (side * 1.0, rng.uniform(-0.7, 0.7), tilt)
+            for tube in vessel_tree(rng, start, heading, 24, 3.6, 1.2):
+                canvas.paint(common(tube, cage), 260)
     dome = rng.uniform(-52, -44)
     liver = Field(lambda x, y, z: 0.85 * (z - dome + ((x + 62) ** 2 + (y - 5) ** 2) / 190))
     canvas.paint(common(cage, liver), _LIVER, texture=0.5 * marbling)
@@ -48,6 +53,8 @@ def _trunk(canvas: Canvas, rng: np.random.Generator) -> None:
         Ellipsoid((4, 0, 40), (38, 44, 60)),
     )
     canvas.paint(common(cage, mediastinum), 300, texture=marbling)
+    for tip in ((0.0, 40.0, 160.0), (-30.0, 30.0, 32.0), (32.0, 32.0, 34.0)):
+        canvas.paint(Tube((-2, 36, 52), tip, 8 if tip[2] > 100 else 6), _LUNG)
 
 
 def _ribs(half_width: float, half_depth: float) -> Field:

@@ -14,34 +14,41 @@ CLASSES = ("normal", "pneumonia", "effusion")
 COUNTS = {"train": 60, "validation": 15, "test": 15}
 
 
+def _sides(view: chest.View, rng: np.random.Generator, both: float) -> list[NDArray[np.bool_]]:
+    """The pixels of the affected lungs: one lung, or both with the probability `both`."""
+    lungs = [view.x < 0, view.x > 0]
+    return lungs if rng.random() < both else [lungs[int(rng.integers(2))]]
+
+
 def _consolidation(view: chest.View, air: Array, rng: np.random.Generator) -> Array:
-    """Share of the lung depth `air` that patches of pneumonia take away, 0 .. 1, all in one lung."""
-    side = view.x < 0 if rng.random() < 0.5 else view.x > 0
-    open_lung = (air > 0.55 * air.max()) & side
-    rows, columns = np.nonzero(open_lung & (view.y > 4))
+    """Share of the lung depth `air` that patches of pneumonia take away, 0 .. 1: clouds mottled by air that is left."""
     shape, cm = view.x.shape, view.per_cm
     cloud = smooth_noise(rng, shape, 1.3 * cm) + 0.5 * smooth_noise(rng, shape, 0.6 * cm)
-    first = int(rng.integers(len(rows)))
-    x, y = float(view.x[rows[first], columns[first]]), float(view.y[rows[first], columns[first]])
+    mottle = np.clip(0.88 + 0.18 * smooth_noise(rng, shape, 0.6 * cm), 0.2, 1)
     total = np.zeros_like(view.x)
-    for number in range(int(rng.integers(4, 7))):
-        shift = rng.normal(0, 2.6, 2) if number else np.zeros(2)
-        a, b = rng.uniform(2.8, 4.6), rng.uniform(2.6, 4.2)
-        away = np.sqrt(((view.x - x - shift[0]) / a) ** 2 + ((view.y - y - shift[1]) / b) ** 2)
-        total = np.maximum(total, np.clip(1.35 - away - 0.22 * cloud, 0, 0.8))
-    return (rng.uniform(0.85, 1.15) * ndimage.gaussian_filter(total, 0.2 * view.per_cm) * side).astype(np.float32)
+    for side in _sides(view, rng, both=0.4):
+        rows, columns = np.nonzero((air > 0.55 * air.max()) & side & (view.y > 4))
+        first = int(rng.integers(len(rows)))
+        x, y = float(view.x[rows[first], columns[first]]), float(view.y[rows[first], columns[first]])
+        for number in range(int(rng.integers(4, 7))):
+            shift = rng.normal(0, 2.6, 2) if number else np.zeros(2)
+            a, b = rng.uniform(2.8, 4.6), rng.uniform(2.6, 4.2)
+            away = np.sqrt(((view.x - x - shift[0]) / a) ** 2 + ((view.y - y - shift[1]) / b) ** 2)
+            total = np.maximum(total, np.clip(1.35 - away - 0.22 * cloud, 0, 0.85) * side)
+    return (rng.uniform(0.9, 1.15) * ndimage.gaussian_filter(total, 0.2 * cm) * mottle).astype(np.float32)
 
 
 def _fluid(view: chest.View, build: chest.Build, mask: NDArray[np.bool_], rng: np.random.Generator) -> Array:
     """Share of the lung depth that pleural fluid takes away, 0 .. 1: a level that climbs along the lateral wall."""
-    right = rng.random() < 0.5
-    side = view.x < 0 if right else view.x > 0
-    lowest = float(view.y[mask & side].max())
-    height, medial = rng.uniform(8.0, 15.0), rng.uniform(0.6, 0.8)
+    total = np.zeros_like(view.x)
     from_wall = np.clip(chest.lateral_border(view.y, build) - np.abs(view.x), 0, None)
-    level = lowest - height * (medial + (1 - medial) * np.exp(-from_wall / rng.uniform(1.6, 3.0)))
-    level = level + 0.15 * smooth_noise(rng, view.x.shape, 3 * view.per_cm)
-    return (0.93 * soft(level - view.y, rng.uniform(0.6, 1.6)) * side).astype(np.float32)
+    for side in _sides(view, rng, both=0.5):
+        lowest = float(view.y[mask & side].max())
+        height, medial = rng.uniform(7.5, 16.0), rng.uniform(0.6, 0.8)
+        level = lowest - height * (medial + (1 - medial) * np.exp(-from_wall / rng.uniform(1.6, 3.0)))
+        level = level + 0.15 * smooth_noise(rng, view.x.shape, 3 * view.per_cm)
+        total += 0.95 * soft(level - view.y, rng.uniform(0.4, 1.2)) * side
+    return total.astype(np.float32)
 
 
 def attenuation(label: str, rng: np.random.Generator) -> tuple[Array, chest.View]:
@@ -64,18 +71,16 @@ def attenuation(label: str, rng: np.random.Generator) -> tuple[Array, chest.View
 
 
 def exposed(thickness: Array, rng: np.random.Generator) -> Array:
-    """The film as displayed, 0 .. 1, dense is white: window, scatter, noise, and a mean brightness that is drawn at
-    random, so that it tells nothing about the class.
+    """The film as displayed, 0 .. 1, dense is white: scatter, window, film curve and noise.
+
+    Window and curve vary from film to film by more than disease changes the mean brightness.
     """
     low, high = np.percentile(thickness, (rng.uniform(0.5, 2), rng.uniform(98, 99.7)))
     scatter = ndimage.gaussian_filter(thickness, thickness.shape[0] / 9)
     shown = np.clip((0.88 * thickness + 0.12 * scatter - low) / max(high - low, 1e-3), 0.004, 1)
-    target, small, low_gamma, high_gamma = rng.uniform(0.42, 0.54), shown[::4, ::4], 0.3, 4.0
-    for _ in range(12):
-        gamma = (low_gamma + high_gamma) / 2
-        low_gamma, high_gamma = (gamma, high_gamma) if (small**gamma).mean() > target else (low_gamma, gamma)
-    grain = ndimage.gaussian_filter(rng.standard_normal(shown.shape).astype(np.float32), 0.5)
-    return np.clip(shown**gamma * rng.uniform(0.9, 1.0) + rng.uniform(0.012, 0.028) * grain, 0, 1).astype(np.float32)
+    shown = shown ** rng.uniform(1.0, 1.9) * rng.uniform(0.85, 1.0)
+    grain = ndimage.gaussian_filter(rng.standard_normal(shown.shape, dtype=np.float32), 0.5)
+    return np.clip(shown + rng.uniform(0.012, 0.028) * grain, 0, 1).astype(np.float32)
 
 
 def radiograph(label: str, rng: np.random.Generator) -> tuple[Array, float]:
