@@ -78,9 +78,9 @@ def exposed(thickness: Array, rng: np.random.Generator) -> Array:
     low, high = np.percentile(thickness, (rng.uniform(0.5, 2), rng.uniform(98, 99.7)))
     scatter = ndimage.gaussian_filter(thickness, thickness.shape[0] / 9)
     shown = np.clip((0.88 * thickness + 0.12 * scatter - low) / max(high - low, 1e-3), 0.004, 1)
-    shown = shown ** rng.uniform(1.0, 1.9) * rng.uniform(0.85, 1.0)
+    shown = shown ** rng.uniform(1.15, 1.65) * rng.uniform(0.9, 1.0)
     grain = ndimage.gaussian_filter(rng.standard_normal(shown.shape, dtype=np.float32), 0.5)
-    return np.clip(shown + rng.uniform(0.012, 0.028) * grain, 0, 1).astype(np.float32)
+    return np.clip(shown + rng.uniform(0.01, 0.024) * grain, 0, 1).astype(np.float32)
 
 
 def radiograph(label: str, rng: np.random.Generator) -> tuple[Array, float]:
