@@ -9,6 +9,7 @@ import pytest
 
 # before numpy or torch are imported: two cores, several processes
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -147,8 +147,8 @@ def stage_two(client: Client, stage_one: Job, xray_dataset: str, la_dataset: str
         ),
     )
     spec = PretrainSpec(
-        dataset=la_dataset, init_model=stage_one.outputs["model"], rehearsal=(buffer.outputs["dataset"],), epochs=20,
-        max_steps=60, batch_size=8, base_lr=8e-3, warmup_epochs=1, log_every=4, drop_path=0.0,
+        dataset=la_dataset, init_model=stage_one.outputs["model"], rehearsal=(buffer.outputs["dataset"],), epochs=60,
+        max_steps=300, batch_size=16, base_lr=1.6e-2, warmup_epochs=1, log_every=4, drop_path=0.0,
     )  # fmt: skip
     return finished(client, client.jobs.submit("pretrain", spec))
 
@@ -171,12 +171,13 @@ def test_a_killed_trainer_resumes_from_its_checkpoint(client: Client, stage_one:
 
 
 def test_pretraining_learns(client: Client, stage_one: Job, stage_two: Job) -> None:
-    for job, name in ((stage_one, "loss/xray"), (stage_two, "loss/mr"), (stage_two, "distill/xray")):
+    for job, name in ((stage_one, "loss/xray"), (stage_two, "loss/mr")):
         values = metric(client, job, name)
         assert np.isfinite(values).all()
-        tail = np.mean(values[-3:])
-        if name.startswith("loss"):
-            assert tail < 0.9 * values[0], f"{name} did not fall: {values}"
+        # the mean of every patch, known without learning anything, scores 1
+        assert np.mean(values[-5:]) < min(0.96, 0.93 * values[0]), f"{name} did not fall: {values}"
+    distances = metric(client, stage_two, "distill/xray")
+    assert distances[-1] < 0.2 * max(distances), f"the student left the teacher for good: {distances}"
     model = client.models.get(stage_two.outputs["model"])
     assert model.modalities == ["xray", "mr"]
     assert model.stage == 2
