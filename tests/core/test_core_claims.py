@@ -172,7 +172,7 @@ def test_a_take_over_waits_for_what_is_being_stored(
 
     postgresql = database.engine.dialect.name == "postgresql"
     with database.session() as session:
-        assert attempts.record_rows(session, claim.job_id, claim.fence, logs=[("info", "mine")])
+        assert attempts.lock(session, claim.job_id, claim.fence) is not None
         thread = threading.Thread(target=take_over)
         thread.start()
         # PostgreSQL's sweeper leaves the job for its next round, SQLite's waits for the commit

@@ -66,8 +66,9 @@ def test_what_a_lost_attempt_has_stored_goes_once_it_is_surely_dead(database: Da
     swept(database)
     assert rows(database)[PLACE].remove_at is None, "the attempt is running"
     swept(database, later())
+    shift(database, timedelta(minutes=2))
     assert clean(database, store) == 0, "its process may still be storing"
-    shift(database, leftovers.LINGER + timedelta(minutes=2))
+    shift(database, leftovers.LINGER)
     assert clean(database, store) == 1
     assert store.list_keys("") == ["datasets/ds_new2/shards/meta.json"]
     assert rows(database) == {}

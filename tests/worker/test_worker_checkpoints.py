@@ -1,5 +1,6 @@
 """Checkpoints in the object store: the manifest last, the newest whole one first, a zombie's never."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,15 +42,11 @@ def save(store: ObjectStore, folder: Path, step: int, fence: int = 1) -> None:
 
 def latest(store: ObjectStore, folder: Path, fence: int = 1) -> tuple[int | None, str | None]:
     """The step of the newest checkpoint and what its weights are."""
-    target = folder / "resumed"
-    target.mkdir()
-    step = S3Checkpoints(store, JOB, fence).latest(target)
-    file = target / "model.safetensors"
-    found = file.read_text() if file.exists() else None
-    for path in target.iterdir():
-        path.unlink()
-    target.rmdir()
-    return step, found
+    with tempfile.TemporaryDirectory(dir=folder) as target:
+        step = S3Checkpoints(store, JOB, fence).latest(Path(target))
+        found = {path.name: path.read_text() for path in Path(target).iterdir()}
+    assert set(found) == (set() if step is None else {"model.safetensors", "optimizer.pt"})
+    return step, found.get("model.safetensors")
 
 
 def test_nothing_to_go_on_from(store: Recording, tmp_path: Path) -> None:
@@ -74,6 +71,7 @@ def test_two_are_kept(store: Recording, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["weights", "missing file", "no manifest", "broken manifest"])
 def test_a_damaged_one_is_passed_over(store: Recording, tmp_path: Path, damage: str) -> None:
     save(store, tmp_path / "c", 5)
+    (tmp_path / "c" / "another.pt").write_text("of the newer one alone")
     save(store, tmp_path / "c", 10)
     prefix = f"jobs/{JOB}/checkpoints/000000010.000001"
     if damage == "weights":
