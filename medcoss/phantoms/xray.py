@@ -1,4 +1,4 @@
-"""Chest radiographs of three classes: normal, pneumonia (patchy opacities) and effusion (fluid at a lung base)."""
+"""Chest radiographs of three classes: normal, pneumonia (patchy opacities) and effusion (fluid at the lung bases)."""
 
 from pathlib import Path
 
