@@ -20,7 +20,7 @@ The same seed with the same versions of NumPy, SciPy, SimpleITK, Pillow and pydi
 - `reports/reports.csv`: {reports} radiology reports from a grammar, with the columns study_id, findings, impression,
   indication, label (normal, pneumonia, effusion) and split. Recipe `openi_reports` with label_column `label`.
 - `xray/<split>/<class>/`: chest radiographs, the projection of a model chest. Classes normal, pneumonia (patchy
-  opacities) and effusion (fluid at the lung bases), in one lung or both. PNG of 8 bit, and {dicoms} DICOM files in test.
+  opacities) and effusion (fluid at the lung bases), in one lung or both. 8-bit PNG, and {dicoms} DICOM files in test.
   Recipe `image_folder` with labels `folders`.
 - `ct/`: {ct} volumes of the upper abdomen in Hounsfield units. Label maps `_label`: 1 liver, 2 tumour in the liver.
   Recipe `volume_folder` with modality `ct`, label_suffix `_label`, label_names `liver`, `tumour`.
