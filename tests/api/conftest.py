@@ -71,8 +71,21 @@ def listening(app: FastAPI) -> Iterator[str]:
         host, port = listener.getsockname()
         yield f"http://{host}:{port}"
     finally:
+        # it ends by itself, while the next test begins
         server.should_exit = True
+        ending.append((thread, listener))
+
+
+ending: list[tuple[threading.Thread, socket.socket]] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_end() -> Iterator[None]:
+    """No server outlives the tests."""
+    yield
+    for thread, listener in ending:
         thread.join(20)
+        assert not thread.is_alive()
         listener.close()
 
 

@@ -64,7 +64,7 @@ def test_processes_share_the_queue_and_no_job_runs_twice(database: Database, dat
         subprocess.Popen(
             [sys.executable, "-c", RACER, database_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     outputs = []
     for racer in racers:

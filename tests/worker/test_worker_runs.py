@@ -1,8 +1,12 @@
 """Real jobs in real processes: what they make, how they fail, how they go on."""
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ from tests.worker.work import (
 )
 
 PICTURES = 24
-STEPS = 60
+STEPS = 50
 
 
 @pytest.fixture(scope="module")
@@ -179,96 +183,119 @@ def weights(database: Database, job_id: str) -> tuple[str, str]:
         return model.id, session.scalars(query).one()
 
 
-@pytest.fixture(scope="module")
-def trainings(worker: Supervisor, dataset: str) -> tuple[str, str]:
-    """The same training twice, side by side: left alone, and interrupted twice."""
+def cancelled(worker: Supervisor, job_id: str) -> float:
+    """Cancel a training that runs; the seconds that it took to end."""
     database = worker.database
-    alone = submitted(database, "pretrain", pretraining(dataset), priority=1)
-    with working(worker):
-        until(lambda: row(database, alone).state == "running")
-        other = submitted(database, "pretrain", pretraining(dataset))
-        interrupted(worker.settings, other)
-    return alone, other
-
-
-def test_a_killed_training_goes_on_from_its_checkpoint(worker: Supervisor, trainings: tuple[str, str]) -> None:
-    alone, other = trainings
-    job = row(worker.database, other)
-    assert (job.state, job.attempt, job.fence) == ("succeeded", 2, 3)
-    assert row(worker.database, alone).attempt == 1
-    steps: dict[int, list[int]] = {1: [], 2: []}
-    for attempt, step in metrics(worker.database, other):
-        steps[attempt].append(step)
-    assert steps[2][0] > 20, "the second attempt began anew"
-    assert steps[2][-1] == STEPS
-    assert sum("resumed from the checkpoint" in line for line in logs(worker.database, other)) == 2
-
-
-def test_it_ends_with_the_same_bits(worker: Supervisor, trainings: tuple[str, str]) -> None:
-    (_, one), (_, two) = (weights(worker.database, job_id) for job_id in trainings)
-    assert one == two
-
-
-def test_checkpoints_of_a_training_that_is_over_are_removed(worker: Supervisor, trainings: tuple[str, str]) -> None:
-    leftovers.clean(worker.database, ObjectStore(worker.settings), lambda _: None, 30)
-    for job_id in trainings:
-        assert ObjectStore(worker.settings).list_keys(f"jobs/{job_id}/checkpoints/") == []
-
-
-def test_cancelling_a_training(worker: Supervisor, dataset: str) -> None:
-    import time
-
-    database = worker.database
-    job_id = submitted(database, "pretrain", pretraining(dataset, 100_000, checkpoint_every=100_000))
     with working(worker):
         until(lambda: (row(database, job_id).done or 0) >= 3, what="the first steps")
         with database.session() as session:
             request_cancel(session, job_id)
         began = time.monotonic()
-    assert time.monotonic() - began < 15
-    job = row(database, job_id)
+    return time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """The same training twice: left alone, and interrupted twice; and one that was cancelled."""
+
+    alone: str
+    interrupted: str
+    interrupted_in: Database
+    cancelled: str
+    cancelled_in_s: float
+    buffer: str
+
+
+@pytest.fixture(scope="module")
+def trainings(worker: Supervisor, dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
+    """Side by side, each in a queue of its own: a worker takes whatever is queued."""
+    path = tmp_path_factory.mktemp("second") / "medcoss.db"
+    first = worker.database.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(first)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    second = worker.settings.model_copy(update={"database_url": f"sqlite:///{path}"})
+    other_database, database = Database(second.database_url), worker.database
+    other = submitted(other_database, "pretrain", pretraining(dataset))
+    alone = submitted(database, "pretrain", pretraining(dataset))
+    with ThreadPoolExecutor(1) as pool:
+        aside = pool.submit(interrupted, second, other)
+        finished(worker, alone)
+        stopped = submitted(database, "pretrain", pretraining(dataset, 100_000, checkpoint_every=100_000))
+        seconds = cancelled(worker, stopped)
+        spec = {"model": weights(database, alone)[0], "dataset": dataset, "centers_fraction": 0.2,
+                "buffer_fraction": 0.5}  # fmt: skip
+        buffer = finished(worker, submitted(database, "build_buffer", spec)).result
+        aside.result()
+    assert buffer is not None
+    yield Trainings(alone, other, other_database, stopped, seconds, str(buffer["outputs"]["dataset"]))
+    other_database.engine.dispose()
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(worker: Supervisor, trainings: Trainings) -> None:
+    database = trainings.interrupted_in
+    job = row(database, trainings.interrupted)
+    assert (job.state, job.attempt, job.fence) == ("succeeded", 2, 3)
+    assert row(worker.database, trainings.alone).attempt == 1
+    steps: dict[int, list[int]] = {1: [], 2: []}
+    for attempt, step in metrics(database, trainings.interrupted):
+        steps[attempt].append(step)
+    assert steps[2][0] > 20, "the second attempt began anew"
+    assert steps[2][-1] == STEPS
+    assert sum("resumed from the checkpoint" in line for line in logs(database, trainings.interrupted)) == 2
+
+
+def test_it_ends_with_the_same_bits(worker: Supervisor, trainings: Trainings) -> None:
+    left_alone = weights(worker.database, trainings.alone)[1]
+    assert weights(trainings.interrupted_in, trainings.interrupted)[1] == left_alone
+
+
+def test_checkpoints_of_a_training_that_is_over_are_removed(worker: Supervisor, trainings: Trainings) -> None:
+    store = ObjectStore(worker.settings)
+    assert len(checkpoints(worker.settings, trainings.alone)) == 2
+    leftovers.clean(worker.database, store, lambda _: None, 30)
+    assert store.list_keys(f"jobs/{trainings.alone}/checkpoints/") == []
+    assert checkpoints(worker.settings, trainings.cancelled), "of one that may be looked at"
+
+
+def test_cancelling_a_training(worker: Supervisor, trainings: Trainings) -> None:
+    assert trainings.cancelled_in_s < 15
+    job = row(worker.database, trainings.cancelled)
     assert (job.state, job.error) == ("cancelled", None)
-    assert len(checkpoints(worker.settings, job_id)) == 1, "written when it was told to stop"
-    with database.reading() as session:
-        assert session.scalars(select(Model.id).where(Model.job_id == job_id)).all() == []
+    assert len(checkpoints(worker.settings, trainings.cancelled)) == 1, "written when it was told to stop"
+    with worker.database.reading() as session:
+        assert session.scalars(select(Model.id).where(Model.job_id == trainings.cancelled)).all() == []
 
 
-def test_buffers_heads_and_scores(worker: Supervisor, dataset: str, trainings: tuple[str, str]) -> None:
-    """The other kinds, two at a time: a buffer and a classifier from the encoder, then the next stage and scores."""
+def test_a_buffer_is_a_dataset(worker: Supervisor, dataset: str, trainings: Trainings) -> None:
+    with worker.database.reading() as session:
+        kept = session.get_one(Dataset, trainings.buffer)
+        assert kept.info is not None
+        assert kept.role == kept.info["role"] == "buffer"
+        assert 4 <= kept.info["samples"] <= PICTURES // 2, "four clusters of at most three"
+        assert set(kept.parents) == {dataset, weights(worker.database, trainings.alone)[0]}
+        assert session.scalars(select(DatasetFile.path).where(DatasetFile.dataset_id == kept.id)).all()
+
+
+def test_the_next_stage_a_head_and_its_scores(worker: Supervisor, dataset: str, trainings: Trainings) -> None:
+    """A stage with rehearsal, beside it a classifier that is then evaluated."""
     database = worker.database
-    encoder = weights(database, trainings[0])[0]
+    encoder = weights(database, trainings.alone)[0]
     other = Supervisor(worker.settings, threading.Event())
-
-    def both(*wanted: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        ids = [submitted(database, kind, spec) for kind, spec in wanted]
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda each: each.run_next(), (worker, other)))
-        results = [row(database, job_id).result for job_id in ids]
-        assert all(results), [(row(database, job_id).error, logs(database, job_id)) for job_id in ids]
-        return [result or {} for result in results]
-
-    buffer, head = both(
-        ("build_buffer", {"model": encoder, "dataset": dataset, "centers_fraction": 0.2, "buffer_fraction": 0.5}),
-        (
-            "finetune",
-            {"task": "classification", "dataset": dataset, "init_model": encoder, "max_steps": 6, "batch_size": 8},
-        ),
-    )
-    assert buffer["metrics"]["samples"] >= 4
-    stage, scores = both(
-        (
-            "pretrain",
-            pretraining(dataset, 4, init_model=encoder, rehearsal=[buffer["outputs"]["dataset"]]),
-        ),
-        ("evaluate", {"model": head["outputs"]["model"], "dataset": dataset, "split": "train"}),
-    )
+    next_stage = pretraining(dataset, 4, init_model=encoder, rehearsal=[trainings.buffer], checkpoint_every=100)
+    stage_job = submitted(database, "pretrain", next_stage)
+    with working(other):
+        until(lambda: row(database, stage_job).state == "running")
+        spec = {"task": "classification", "dataset": dataset, "init_model": encoder, "max_steps": 6, "batch_size": 8}
+        head = finished(worker, submitted(database, "finetune", spec)).result
+        assert head is not None
+        spec = {"model": head["outputs"]["model"], "dataset": dataset, "split": "train"}
+        scores = finished(worker, submitted(database, "evaluate", spec)).result
     other.database.engine.dispose()
+    stage = row(database, stage_job).result
+    assert stage is not None and scores is not None
     with database.reading() as session:
         made = session.get_one(Model, stage["outputs"]["model"])
-        assert (made.parents, made.info["stage"], made.dataset_id) == ([encoder], 2, dataset)
-        kept = session.get_one(Dataset, buffer["outputs"]["dataset"])
-        assert (kept.role, set(kept.parents)) == ("buffer", {dataset, encoder})
-        assert session.scalars(select(DatasetFile.path).where(DatasetFile.dataset_id == kept.id)).all()
+    assert (made.parents, made.info["stage"], made.dataset_id) == ([encoder], 2, dataset)
     assert scores["outputs"] == {}
     assert 0 <= scores["evaluation"]["metrics"]["accuracy"] <= 1
     assert len(scores["evaluation"]["confusion"]) == 2
