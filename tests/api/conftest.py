@@ -1,24 +1,15 @@
 """The control plane behind a real HTTP server, with a key of every role."""
 
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
-from services.api.app import create_app
 from services.core.db import Database
-from services.core.keys import Role, store_key
 from services.core.settings import Settings
-from services.core.storage import ObjectStore
+from tests.api.serving import Served, ending, start, store_keys
 from tests.core.databases import (
     database,
     database_url,
@@ -39,45 +30,6 @@ __all__ = [
     "sqlite_template",
 ]
 
-KEYS = {role: f"mk_{role.name.lower()}" for role in Role}
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running control plane: a client of each role, and what stands behind it."""
-
-    url: str
-    app: FastAPI
-    admin: httpx.Client
-    operator: httpx.Client
-    viewer: httpx.Client
-    stranger: httpx.Client
-    database: Database
-    store: ObjectStore
-    settings: Settings
-
-
-@contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """The address of a real HTTP server with `app`."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started and thread.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        host, port = listener.getsockname()
-        yield f"http://{host}:{port}"
-    finally:
-        # it ends by itself, while the next test begins
-        server.should_exit = True
-        ending.append((thread, listener))
-
-
-ending: list[tuple[threading.Thread, socket.socket]] = []
-
 
 @pytest.fixture(scope="session", autouse=True)
 def servers_end() -> Iterator[None]:
@@ -87,27 +39,6 @@ def servers_end() -> Iterator[None]:
         thread.join(20)
         assert not thread.is_alive()
         listener.close()
-
-
-def store_keys(database: Database) -> None:
-    with database.session() as session:
-        for role, key in KEYS.items():
-            store_key(session, key, f"the {role.name.lower()}", role)
-
-
-def start(stack: ExitStack, chosen: Settings, database: Database) -> Served:
-    """Run a control plane until the stack is closed."""
-    app = create_app(chosen)
-    url = stack.enter_context(listening(app))
-
-    def client(key: str | None) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=60))
-
-    roles = {role.name.lower(): client(key) for role, key in KEYS.items()}
-    return Served(
-        url, app, **roles, stranger=client(None), database=database, store=ObjectStore(chosen), settings=chosen
-    )
 
 
 @pytest.fixture

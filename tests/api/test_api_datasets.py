@@ -15,7 +15,7 @@ from services.core.sweep import sweep
 from services.core.tables import Dataset, DatasetFile
 from services.core.tables.base import now
 from tests.api.calls import LIST, announced, entry, pointers, prepared, preprocess, problem, take, trained, uploaded
-from tests.api.conftest import Served
+from tests.api.serving import Served
 from tests.core.databases import engines
 
 FILES = {"train/normal/a 1.png": b"pixels", "train/Füße/b#2.png": b"more pixels", "empty.txt": b""}

@@ -15,7 +15,7 @@ from services.core.sweep import sweep
 from services.core.tables.base import now
 from services.worker.supervisor import Supervisor
 from tests.api.calls import LIST
-from tests.api.conftest import KEYS, Role, Served
+from tests.api.serving import KEYS, Role, Served
 from tests.worker.work import class_folders
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from services.core.settings import Settings
 from services.embedded.servers import free_port
 from tests.api.calls import announced, preprocess, problem, uploaded
-from tests.api.conftest import Served
+from tests.api.serving import Served
 from tests.core.databases import execute, postgres_server
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}

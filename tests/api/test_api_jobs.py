@@ -19,7 +19,7 @@ from services.core.tables import Job
 from services.core.tables.base import now
 from services.embedded.servers import free_port
 from tests.api.calls import LIST, announced, pointers, prepared, preprocess, problem, take, trained, uploaded
-from tests.api.conftest import KEYS, Served, listening
+from tests.api.serving import KEYS, Served, listening
 from tests.core.databases import engines
 
 FILES = {"a.png": b"pixels"}

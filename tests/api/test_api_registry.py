@@ -13,7 +13,7 @@ from medcoss.specs import JOB_KINDS
 from medcoss.specs.records import DeploymentInfo
 from services.core.registry import register_deployment
 from tests.api.calls import problem, trained
-from tests.api.conftest import Served
+from tests.api.serving import Served
 
 REQUIRED = {"dataset": "ds_00000000", "model": "mdl_00000000", "task": "segmentation", "name": "chest",
             "recipe": {"name": "image_folder"}}  # fmt: skip

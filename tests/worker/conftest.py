@@ -24,6 +24,7 @@ from tests.core.databases import (
     shared_bucket,
     sqlite_template,
 )
+from tests.worker.scripts import PRELUDE
 
 __all__ = [
     "database",
@@ -36,18 +37,6 @@ __all__ = [
 ]
 
 QUICK = {"heartbeat_s": 0.1, "lease_s": 10.0, "stop_grace_s": 20.0, "threads": 1, "sweep_s": 0.5}
-
-# what the scripts of tests begin with: the job has been read, `send` reports
-PRELUDE = """
-import json, os, signal, subprocess, sys, time
-job = json.load(sys.stdin)
-pipe = os.fdopen(int(os.environ["MEDCOSS_REPORT_FD"]), "w")
-def send(type, **report):
-    print(json.dumps({"type": type, **report}), file=pipe, flush=True)
-def wait_for(path):
-    while not os.path.exists(path):
-        time.sleep(0.01)
-"""
 
 
 @pytest.fixture(scope="session", autouse=True)

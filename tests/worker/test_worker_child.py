@@ -23,7 +23,7 @@ from services.worker.context import WorkerRun
 from services.worker.errors import TritonRefused
 from services.worker.process import environment
 from services.worker.protocol import ChildJob, LogReport, ReportWriter
-from tests.worker.conftest import PRELUDE
+from tests.worker.scripts import PRELUDE
 from tests.worker.work import logs, row, scripted, until
 
 SUPERVISE = """

@@ -1,39 +1,27 @@
 """The supervisor with real processes that behave badly."""
 
-import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 
-import services.core.db
 from services.core.db import Database
 from services.core.jobs import request_cancel
 from services.core.settings import Settings
 from services.core.sweep import sweep
-from services.core.tables import Dataset, DatasetFile, JobArtifact, JobEvent, Leftover
+from services.core.tables import Dataset, DatasetFile, JobArtifact, Leftover
 from services.core.tables.base import now
-from services.worker.process import environment, without_folders
+from services.worker.process import without_folders
 from services.worker.supervisor import Supervisor
-from services.worker.workdir import work_folder
 from tests.core.databases import engines
-from tests.core.steps import later
+from tests.worker.scripts import RESULT
 from tests.worker.work import child_of, events, logs, row, scripted, until, working
 
 Script = Callable[..., None]
-
-RESULT = """
-info = {"modality": "xray", "kind": "image2d", "samples": 1, "splits": {"train": 1}, "sample_shape": [1, 32, 32],
-        "recipe": {}}
-send("result", metrics={"samples": 1.0}, outputs=[{
-    "resource": "dataset", "id": job["output_id"], "name": "made", "prefix": f"datasets/{job['output_id']}/shards",
-    "info": info, "files": [{"path": "meta.json", "size": 2, "sha256": "0" * 64}]}])
-"""
 
 
 def cancel(database: Database, job_id: str) -> None:
@@ -77,14 +65,14 @@ send("artifact", name="a.png", key=f"jobs/{job['job_id']}/artifacts/000001/a.png
 
 def test_progress_tells_the_time_to_go(supervisor: Supervisor, script: Script, tmp_path: Path) -> None:
     script(f"""
-for done in range(1, 6):
-    send("progress", done=done, total=105, message="training")
+for done in range(1, 11):
+    send("progress", done=done, total=110, message="training")
     time.sleep(0.1)
 wait_for({str(tmp_path / "go")!r})
 """)
     job_id = scripted(supervisor.database)
     with working(supervisor):
-        until(lambda: row(supervisor.database, job_id).done == 5)
+        until(lambda: row(supervisor.database, job_id).done == 10)
         eta = row(supervisor.database, job_id).eta_s
         (tmp_path / "go").touch()
     assert eta is not None and 5 < eta < 60, "a hundred steps of a tenth of a second"
@@ -304,19 +292,6 @@ def test_a_lost_lease_ends_the_process_and_publishes_nothing(
     assert len(made(database)) == 1
 
 
-def test_an_input_that_was_deleted_is_named(supervisor: Supervisor, database: Database) -> None:
-    job_id = scripted(database)
-    with database.session() as session:
-        session.delete(session.get_one(Dataset, "ds_raw0000000"))
-    supervisor.run_next()
-    job = row(database, job_id)
-    assert (job.state, job.attempt) == ("failed", 1)
-    assert job.error is not None
-    assert (job.error["reason"], job.error["detail"]) == (
-        "data", "there is no dataset ds_raw0000000; it has been deleted",
-    )  # fmt: skip
-
-
 def test_a_worker_that_cannot_start_a_process_says_so(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.worker.process.COMMAND", ["/nonexistent/python"])
     job_id = scripted(supervisor.database)
@@ -324,148 +299,3 @@ def test_a_worker_that_cannot_start_a_process_says_so(supervisor: Supervisor, mo
     job = row(supervisor.database, job_id)
     assert job.state == "queued", "not left running until its lease is over"
     assert job.error is not None and "the worker could not run the job" in job.error["detail"]
-
-
-def locked_for(database: Database, seconds: float) -> threading.Thread:
-    """Hold SQLite's write lock for a while."""
-    held = threading.Event()
-
-    def hold() -> None:
-        with database.session() as session:
-            session.execute(text("UPDATE jobs SET priority = priority"))
-            held.set()
-            threading.Event().wait(seconds)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert held.wait(20)
-    return thread
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch, quick: Settings) -> Any:
-    """A worker whose database gives up at once, and a lease of two seconds."""
-    monkeypatch.setattr(services.core.db, "BUSY_TIMEOUT_S", 0.1)
-    made = Supervisor(quick.model_copy(update={"lease_s": 2.0}), threading.Event())
-    yield made
-    made.database.engine.dispose()
-
-
-def test_a_database_that_is_locked_for_a_moment(
-    hasty: Supervisor, script: Script, database: Database, tmp_path: Path
-) -> None:
-    script(f"send('log', level='info', message='ready')\nwait_for({str(tmp_path / 'go')!r})\n" + RESULT)
-    job_id = scripted(database)
-    with working(hasty):
-        until(lambda: "ready" in logs(database, job_id))
-        first = locked_for(database, 0.7)
-        first.join()
-        second = locked_for(database, 0.7)
-        # the end of the attempt comes while it is locked
-        (tmp_path / "go").touch()
-        second.join()
-    assert row(database, job_id).state == "succeeded"
-
-
-def test_a_database_that_is_away_longer_than_the_lease(hasty: Supervisor, script: Script, database: Database) -> None:
-    script("send('log', level='info', message='ready')\ntime.sleep(60)\n" + RESULT)
-    job_id = scripted(database)
-    with working(hasty):
-        until(lambda: "ready" in logs(database, job_id))
-        child = child_of(job_id)
-        lock = locked_for(database, 4)
-        until(lambda: not child or not child.is_running(), 4, "the end of the process")
-    lock.join()
-    assert row(database, job_id).state == "running", "nobody has told the database yet"
-    with database.session() as session:
-        assert sweep(session, later()) == [job_id]
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_connections_that_are_cut(supervisor: Supervisor, script: Script, database: Database, tmp_path: Path) -> None:
-    script(f"send('log', level='info', message='ready')\nwait_for({str(tmp_path / 'go')!r})\n" + RESULT)
-    job_id = scripted(database)
-    with working(supervisor):
-        until(lambda: "ready" in logs(database, job_id))
-        for _ in range(3):
-            with database.session() as session:
-                session.execute(
-                    text(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                    )
-                )
-            before = row(database, job_id).lease_until
-            assert before is not None
-            assert until(lambda: (lease := row(database, job_id).lease_until) and lease > before)  # noqa: B023
-        (tmp_path / "go").touch()
-    assert row(database, job_id).state == "succeeded"
-
-
-def test_what_the_registry_refuses_is_a_failure_that_says_so(
-    supervisor: Supervisor, script: Script, database: Database
-) -> None:
-    script(RESULT.replace('"id": job["output_id"]', '"id": "ds_raw0000000"'))
-    job_id = scripted(database, max_attempts=1)
-    supervisor.run_next()
-    job = row(database, job_id)
-    assert job.state == "failed"
-    assert job.error is not None and "could not be registered" in job.error["detail"]
-    with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Dataset)) == 1
-        assert session.scalars(select(JobEvent.type).where(JobEvent.type == "succeeded")).all() == []
-
-
-def test_jobs_see_the_settings_but_not_what_is_not_theirs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDCOSS_BOOTSTRAP_ADMIN_KEY", "mk_admin")
-    monkeypatch.setenv("MEDCOSS_DATABASE_URL", "postgresql://user:secret@db/x")
-    monkeypatch.setenv("MEDCOSS_TRITON_MODEL_DIR", "/elsewhere")
-    monkeypatch.setenv("MEDCOSS_EMBEDDED_DIR", "/family")
-    found = environment(settings.model_copy(update={"heartbeat_s": 0.25}))
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
-    for name in ("MEDCOSS_BOOTSTRAP_ADMIN_KEY", "MEDCOSS_DATABASE_URL", "MEDCOSS_REDIS_URL"):
-        assert name not in found
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("MEDCOSS_TRITON_MODEL_DIR")
-    read = Settings()
-    assert (read.heartbeat_s, read.s3_bucket, read.threads) == (0.25, settings.s3_bucket, 1)
-    assert read.s3_secret_key.get_secret_value() == settings.s3_secret_key.get_secret_value()
-    assert read.triton_model_dir is None
-    assert found["MEDCOSS_EMBEDDED_DIR"] == "/family", "by which the platform finds its processes"
-
-
-def test_work_folders_are_gone_afterwards_also_those_of_the_killed(tmp_path: Path) -> None:
-    with work_folder(tmp_path, "job_1") as first:
-        (first.path / "large").write_bytes(b"x")
-        with work_folder(tmp_path, "job_1") as second:
-            assert first.path != second.path
-            assert first.path.exists(), "somebody works in it"
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "job_2-dead").mkdir()
-    (tmp_path / "job_2-dead.lock").touch()
-    with work_folder(tmp_path, "job_3"):
-        assert not (tmp_path / "job_2-dead").exists()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_folder_of_a_process_that_outlives_its_supervisor_stays(tmp_path: Path) -> None:
-    import subprocess
-
-    with work_folder(tmp_path, "job_1") as folder:
-        child = subprocess.Popen(["sleep", "60"], pass_fds=[folder.lock_fd])
-        lock = folder.path.with_name(f"{folder.path.name}.lock")
-        kept = lock.read_bytes()
-        inode = lock.stat().st_ino
-        # as after a kill: neither folder nor lock was cleared, the child still has the lock
-        saved = lock.with_name("saved")
-        saved.hardlink_to(lock)
-    saved.rename(lock)
-    folder.path.mkdir()
-    assert (lock.read_bytes(), lock.stat().st_ino) == (kept, inode)
-    with work_folder(tmp_path, "job_2"):
-        assert folder.path.exists()
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    with work_folder(tmp_path, "job_2"):
-        assert not folder.path.exists()
