@@ -30,7 +30,7 @@ from services.worker.protocol import (
     ProgressReport,
     ResultReport,
 )
-from services.worker.workdir import WorkFolder
+from services.worker.workdir import WorkFolder, work_folder
 
 T = TypeVar("T")
 LEVELS = frozenset({"debug", "info", "warning", "error"})
@@ -76,8 +76,8 @@ class Attempt:
     """The life of one child process."""
 
     def __init__(self, settings: Settings, database: Database, claim: Claim, shutting_down: threading.Event,
-                 prepare: Callable[[Session, Claim, WorkFolder], ChildJob], folder: WorkFolder) -> None:  # fmt: skip
-        self.settings, self.database, self.claim, self.folder = settings, database, claim, folder
+                 prepare: Callable[[Session, Claim, WorkFolder], ChildJob]) -> None:  # fmt: skip
+        self.settings, self.database, self.claim = settings, database, claim
         self.shutting_down, self.prepare = shutting_down, prepare
         self.pending, self.outcome, self.pace = Pending(), Outcome(), Pace()
         self.renewed = time.monotonic()
@@ -87,8 +87,9 @@ class Attempt:
         """Run to the end; the state that the job is in then, or None when the lease was lost."""
         try:
             try:
-                job = self._patiently(lambda session: self.prepare(session, self.claim, self.folder))
-                self._supervise(job)
+                with work_folder(self.settings.cache_dir / "work", self.claim.job_id) as folder:
+                    job = self._patiently(lambda session: self.prepare(session, self.claim, folder))
+                    self._supervise(job, folder)
             except NotFound as error:
                 self.outcome.error = ErrorReport(reason="data", detail=f"{error.detail}; it has been deleted")
             except LeaseLost:
@@ -101,8 +102,8 @@ class Attempt:
             _log.warning("lease_lost")
             return None
 
-    def _supervise(self, job: ChildJob) -> None:
-        child = Child(job, self.settings, self.folder)
+    def _supervise(self, job: ChildJob, folder: WorkFolder) -> None:
+        child = Child(job, self.settings, folder)
         try:
             while not child.ended():
                 self._collect(child, self.settings.heartbeat_s / 2)

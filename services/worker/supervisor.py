@@ -17,7 +17,7 @@ from services.core.settings import Settings
 from services.core.specs import references
 from services.worker.attempt import Attempt
 from services.worker.protocol import ChildJob, InputRecord
-from services.worker.workdir import WorkFolder, work_folder
+from services.worker.workdir import WorkFolder
 
 _log = structlog.get_logger()
 _PLACES = {"dataset": ("ds", "datasets"), "model": ("mdl", "models"), "deployment": ("dep", "triton")}
@@ -40,8 +40,7 @@ class Supervisor:
             return job_id
         with structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt):
             _log.info("attempt_started", kind=claim.kind)
-            with work_folder(self.settings.cache_dir / "work", claim.job_id) as folder:
-                state = Attempt(self.settings, self.database, claim, self.shutting_down, child_job, folder).run()
+            state = Attempt(self.settings, self.database, claim, self.shutting_down, child_job).run()
             _log.info("attempt_ended", state=state)
         return claim.job_id
 

@@ -1,5 +1,6 @@
 """Who may do what, and what an answer looks like when something is wrong, away or slow."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -131,7 +132,7 @@ def held_back(endpoint: str) -> Iterator[tuple[str, threading.Event]]:
     go, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
 
     def copy(source: socket.socket, target: socket.socket, *, wait: bool) -> None:
-        with source, target:
+        with contextlib.suppress(OSError), source, target:
             while data := source.recv(65536):
                 if wait:
                     go.wait(30)

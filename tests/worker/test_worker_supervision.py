@@ -292,8 +292,15 @@ def test_a_lost_lease_ends_the_process_and_publishes_nothing(
     assert len(made(database)) == 1
 
 
-def test_a_worker_that_cannot_start_a_process_says_so(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.worker.process.COMMAND", ["/nonexistent/python"])
+@pytest.mark.parametrize("missing", ["program", "folder"])
+def test_a_worker_that_cannot_start_a_process_says_so(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing == "program":
+        monkeypatch.setattr("services.worker.process.COMMAND", ["/nonexistent/python"])
+    else:
+        supervisor.settings.cache_dir.mkdir()
+        (supervisor.settings.cache_dir / "work").write_text("no folder")
     job_id = scripted(supervisor.database)
     supervisor.run_next()
     job = row(supervisor.database, job_id)
