@@ -104,7 +104,7 @@ def _classifier(pipeline: Pipeline, out: Path) -> Section:
     ]
     names = {"accuracy": "accuracy", "auc": "AUC (one against the rest)", "f1": "F1 (macro)"}
     table = _scores(pipeline.made.jobs["evaluate classifier"], names)
-    text = "Three classes of synthetic chest X-rays; the test images were in no training."
+    text = "Three classes of synthetic tissue; the test tiles were in no training."
     return Section("Classification", text, figures, table)
 
 
@@ -130,12 +130,12 @@ def _segmenter(pipeline: Pipeline, out: Path) -> Section:
 def _scatter(pipeline: Pipeline, out: Path) -> Section:
     panels = {
         "encoder: no label was seen": pipeline.embed("demo-encoder"),
-        "classifier: fine-tuned": pipeline.embed("demo-chest"),
+        "classifier: fine-tuned": pipeline.embed("demo-tissue"),
     }
     draw_scatter(panels, out / "scatter.png")
     count = len(next(iter(panels.values()))[1])
     caption = (
-        f"Embeddings of {count} X-rays of the validation and test folders over HTTP, standardised, on their two main "
+        f"Embeddings of {count} tiles of the validation and test folders over HTTP, standardised, on their two main "
         "axes, coloured by class. The line below shows the call for the first image; the others differ in the file."
     )
     steps = pipeline.made.steps

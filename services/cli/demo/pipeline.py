@@ -72,8 +72,8 @@ class Pipeline:
         return str(job["result"]["outputs"]["dataset"])
 
     def finetune(self) -> None:
-        """A classifier on X-ray and a segmenter on MR, both scored on samples that no training saw."""
-        for topic, modality, settings in (("classifier", "xray", CLASSIFIER), ("segmenter", "mr", SEGMENTER)):
+        """A classifier on pathology and a segmenter on MR, both scored on samples that no training saw."""
+        for topic, modality, settings in (("classifier", "pathology", CLASSIFIER), ("segmenter", "mr", SEGMENTER)):
             dataset = self.made.datasets[modality]
             spec = settings | {"dataset": dataset, "init_model": self.made.encoder}
             job = self._job(f"finetune {topic}", "finetune", spec)
@@ -89,8 +89,8 @@ class Pipeline:
         """Serve the classifier, the segmenter and the encoder."""
         models = {topic: self.made.jobs[f"finetune {topic}"] for topic in ("classifier", "segmenter")}
         exports = {topic: {"model": job["result"]["outputs"]["model"]} for topic, job in models.items()}
-        exports["encoder"] = {"model": self.made.encoder, "modality": "xray"}
-        names = {"classifier": "demo-chest", "segmenter": "demo-atrium", "encoder": "demo-encoder"}
+        exports["encoder"] = {"model": self.made.encoder, "modality": "pathology"}
+        names = {"classifier": "demo-tissue", "segmenter": "demo-atrium", "encoder": "demo-encoder"}
         for topic, spec in exports.items():
             self._job(f"export {names[topic]}", "export", spec | {"name": names[topic]})
             self.made.note(topic, self.recorder.steps[-1])
@@ -98,9 +98,9 @@ class Pipeline:
     def classify(self) -> list[tuple[Path, str, dict[str, float]]]:
         """Class probabilities of some test images over HTTP: (file, true class, probabilities)."""
         answers = []
-        for folder in sorted(p for p in (self.data / "xray" / "test").iterdir() if p.is_dir()):
+        for folder in sorted(p for p in (self.data / "pathology" / "test").iterdir() if p.is_dir()):
             for image in sorted(folder.glob("*.png"))[:ANSWERS_PER_CLASS]:
-                found = self._ask("classify", "demo-chest", image, "answers")
+                found = self._ask("classify", "demo-tissue", image, "answers")
                 answers.append((image, folder.name, found["probabilities"]))
         return answers
 
@@ -113,8 +113,10 @@ class Pipeline:
         return volume, mask, answer
 
     def embed(self, model: str) -> tuple[NDArray[np.float64], list[str]]:
-        """Embeddings (N, d) and classes of all X-rays of the validation and test folders, over HTTP."""
-        images = [p for split in ("validation", "test") for p in sorted((self.data / "xray" / split).glob("*/*.png"))]
+        """Embeddings (N, d) and classes of all tiles of the validation and test folders, over HTTP."""
+        images = [
+            p for split in ("validation", "test") for p in sorted((self.data / "pathology" / split).glob("*/*.png"))
+        ]
         self._ask("embed", model, images[0], "scatter")
         answers = [self.client.inference.embed(model, image).embedding for image in images]
         return np.array(answers), [image.parent.name for image in images]
