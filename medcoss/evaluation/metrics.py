@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from monai.metrics import compute_hausdorff_distance
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
@@ -44,6 +43,9 @@ def hd95(predicted: Mask, reference: Mask, spacing: tuple[float, ...]) -> float 
 
     The larger of the 95th percentiles of the surface distances in the two directions.
     """
+    # here, because it takes a second and a half that jobs without volumes need not wait for
+    from monai.metrics import compute_hausdorff_distance
+
     if not predicted.any() or not reference.any():
         return None
     pair = (torch.from_numpy(m.astype(np.float32))[None, None] for m in (predicted, reference))

@@ -1,7 +1,6 @@
 """What is fine-tuned on an encoder: a classifier and a UNETR segmenter (Hatamizadeh et al., WACV 2022)."""
 
 import torch
-from monai.networks.blocks import UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
 from torch import Tensor, nn
 
 from medcoss.modalities import Kind
@@ -64,6 +63,9 @@ class Segmenter(nn.Module):
         super().__init__()
         if kind is Kind.TEXT:
             raise ValueError("reports cannot be segmented; expected images or volumes")
+        # here, because it takes a second and a half that other jobs need not wait for
+        from monai.networks.blocks import UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
+
         self.encoder, self.kind = encoder, kind
         config, axes = encoder.config, 2 if kind is Kind.IMAGE2D else 3
         dim, width = config.dim, config.feature_size

@@ -136,8 +136,10 @@ def blend(tiles: Array, starts: list[int], slices: int) -> Array:
     _, channels, depth, height, width = tiles.shape
     centre = (depth - 1) / 2
     weights = np.exp(-0.5 * ((np.arange(depth) - centre) / (depth / 8)) ** 2).astype(np.float32) + 1e-3
-    total = np.zeros((channels, max(slices, depth), height, width), np.float32)
-    norm = np.zeros((1, max(slices, depth), 1, 1), np.float32)
+    # padded tiles reach beyond the last slice
+    length = max(slices, max(starts) + depth)
+    total = np.zeros((channels, length, height, width), np.float32)
+    norm = np.zeros((1, length, 1, 1), np.float32)
     for tile, start in zip(tiles, starts, strict=True):
         total[:, start : start + depth] += tile * weights[None, :, None, None]
         norm[:, start : start + depth] += weights[None, :, None, None]

@@ -67,7 +67,7 @@ def services(data_dir: Path, settings: Settings, env: dict[str, str], port: int)
             "--no-access-log", "--timeout-graceful-shutdown", "5",
         ]  # fmt: skip
         address = f"http://{LOOPBACK}:{at}"
-        return Server(name, argv, address, _answers(f"{address}/readyz"), logs / f"{name}.log", env)
+        return Server(name, argv, address, _answers(f"{address}/readyz"), logs / f"{name.replace(' ', '-')}.log", env)
 
     def celery(name: str, stop_timeout_s: float, *options: str) -> Server:
         node = f"{name}@medcoss"

@@ -61,7 +61,7 @@ class Deployments:
         Raises NotFound naming the served models, Conflict naming the right call when the
         model does not answer `call`.
         """
-        with self._database.session() as session:
+        with self._database.reading() as session:
             served = _served(registry.ready_deployment(session, name))
         if call not in served.calls:
             right = " or ".join(f"POST /v1/models/{name}/{other}" for other in served.calls)
@@ -71,12 +71,12 @@ class Deployments:
     def all(self) -> list[Served]:
         """The newest ready version of every name, by name."""
         ready = select(Deployment).where(Deployment.state == "ready").order_by(Deployment.name, Deployment.version)
-        with self._database.session() as session:
+        with self._database.reading() as session:
             return _newest(session.scalars(ready).all())
 
     def healthy(self) -> bool:
         """True when the database answers."""
-        with self._database.session() as session:
+        with self._database.reading() as session:
             return session.scalar(select(1)) == 1
 
     def _preprocessing(self, served: Served) -> Preprocessing:
@@ -86,7 +86,7 @@ class Deployments:
 
     def _tokenizer(self, model_id: str) -> Tokenizer:
         """The tokenizer of a model, from the vocabulary among its files."""
-        with self._database.session() as session:
+        with self._database.reading() as session:
             model = registry.get_model(session, model_id)
             prefix, files = model.prefix, registry.entries(model.files)
         recorded = next((file for file in files if file.path == "vocab.txt"), None)

@@ -32,7 +32,7 @@ GatewayDep = Annotated[Gateway, Depends(_gateway)]
 
 def require_key(request: Request, gateway: GatewayDep) -> None:
     """Let in any known key: to infer, the lowest role is enough."""
-    with gateway.database.session() as session:
+    with gateway.database.reading() as session:
         authenticate(session, request.headers.get("authorization"))
 
 

@@ -27,6 +27,9 @@ def write_model(
 ) -> Path:
     """Write the folder of an untrained model for `task` that has learnt `modalities`; returns the folder."""
     last = modalities[-1]
+    recipe = RECIPES[last]
+    if task == "segmentation" and last == "mr":
+        recipe = recipe | {"label_suffix": "_label", "label_names": classes}
     config = CONFIG.with_vocabulary(len(VOCABULARY)) if "report" in modalities else CONFIG
     info = ModelInfo(
         task=task,
@@ -38,7 +41,7 @@ def write_model(
         kind=get_modality(last).kind,
         classes=classes,
         sample_shape=SHAPES[last],
-        recipe=RECIPES[last],
+        recipe=recipe,
         recipes={name: RECIPES[name] for name in modalities},
     )
     torch.manual_seed(seed)
