@@ -55,11 +55,11 @@ STAGES = [
 ]
 
 CLASSIFIER: dict[str, Any] = {
-    "task": "classification", "epochs": 1000, "max_steps": 250, "batch_size": 16, "lr": 1e-3, "drop_path": 0.0,
+    "task": "classification", "epochs": 1000, "max_steps": 220, "batch_size": 16, "lr": 1e-3, "drop_path": 0.0,
     "output_name": "demo-tissue",
 }  # fmt: skip
 SEGMENTER: dict[str, Any] = {
-    "task": "segmentation", "epochs": 1000, "max_steps": 150, "batch_size": 2, "lr": 2e-3, "drop_path": 0.0,
+    "task": "segmentation", "epochs": 1000, "max_steps": 110, "batch_size": 4, "lr": 2e-3, "drop_path": 0.0,
     "output_name": "demo-atrium",
 }  # fmt: skip
 
