@@ -21,7 +21,17 @@ from minio.error import MinioException
 from services.embedded.process import PlatformError, Process, Server
 
 LOOPBACK = "127.0.0.1"
-__all__ = ["PlatformError", "Process", "Server", "free_port", "redis_server", "s3_server", "triton_server"]
+__all__ = [
+    "PlatformError",
+    "Process",
+    "Server",
+    "free_port",
+    "free_port_pair",
+    "port_is_free",
+    "redis_server",
+    "s3_server",
+    "triton_server",
+]
 
 
 def free_port() -> int:
@@ -29,6 +39,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def free_port_pair() -> int:
+    """A free port whose successor is free too: a control plane and its gateway."""
+    while not port_is_free((port := free_port()) + 1):
+        pass
+    return port
 
 
 def _free_ports(count: int, below: int = 55_000) -> list[int]:

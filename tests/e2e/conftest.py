@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from medcoss.client import Client
-from services.embedded.servers import free_port
+from services.embedded.servers import free_port_pair
 
 START_TIMEOUT_S = 120
 
@@ -23,7 +23,7 @@ def platform_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
     data_dir = tmp_path_factory.mktemp("platform") / "data"
     log = (data_dir.parent / "up.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "up", "--data-dir", str(data_dir), "--port", str(free_port())],
+        [sys.executable, "-m", "services.cli.main", "up", "--data-dir", str(data_dir), "--port", str(free_port_pair())],
         stdout=log,
         stderr=subprocess.STDOUT,
         env=os.environ | {"MEDCOSS_HEARTBEAT_S": "1", "MEDCOSS_SWEEP_S": "2"},

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from services.embedded.parts import FAMILY
-from services.embedded.servers import free_port
+from services.embedded.servers import free_port_pair
 
 PARTS = ["redis", "s3", "triton", "control plane", "gateway", "worker", "beat"]
 pytestmark = pytest.mark.timeout(180)
@@ -91,7 +91,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_life_of_a_platform(data_dir: Path) -> None:
-    port = free_port()
+    port = free_port_pair()
     up = start(data_dir, port)
     assert [part["name"] for part in up.state["parts"]] == PARTS
     table = up.log.read_text()
@@ -110,7 +110,7 @@ def test_life_of_a_platform(data_dir: Path) -> None:
 
     # a second one on the same folder, and one on the same port
     for arguments, words in (
-        ((data_dir, free_port()), "already runs on"),
+        ((data_dir, free_port_pair()), "already runs on"),
         ((data_dir.parent / "other", port), f"port {port} is taken"),
     ):
         refused = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False)
@@ -151,7 +151,7 @@ def answers(up: Up, gateway: bool) -> bool:
 
 
 def test_sigterm_while_starting(data_dir: Path) -> None:
-    process = subprocess.Popen(command(data_dir, free_port()), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(data_dir, free_port_pair()), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     until(lambda: bool(family(data_dir)), "first part")
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
@@ -160,7 +160,7 @@ def test_sigterm_while_starting(data_dir: Path) -> None:
 
 
 def test_gateway_port_is_taken(data_dir: Path) -> None:
-    port = free_port()
+    port = free_port_pair()
     with socket.create_server(("127.0.0.1", port + 1)):
         refused = subprocess.run(command(data_dir, port), capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 1

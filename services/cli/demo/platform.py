@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medcoss.client import Client
 from services.embedded.process import Process, Server
-from services.embedded.servers import free_port, port_is_free
+from services.embedded.servers import free_port_pair, port_is_free
 from services.embedded.state import read_running
 
 DEFAULT_PORT = 8000
@@ -16,10 +16,8 @@ DEFAULT_PORT = 8000
 
 def _port() -> int:
     """The usual port if it and the gateway's are free, else any."""
-    port = DEFAULT_PORT
-    while not (port_is_free(port) and port_is_free(port + 1)):
-        port = free_port()
-    return port
+    usual = port_is_free(DEFAULT_PORT) and port_is_free(DEFAULT_PORT + 1)
+    return DEFAULT_PORT if usual else free_port_pair()
 
 
 @contextmanager
