@@ -77,11 +77,11 @@ def load_model(folder: Path) -> tuple[Encoder | Classifier | Segmenter, ModelInf
     return module.eval(), info
 
 
-def load_encoder(folder: Path) -> tuple[Encoder, ModelInfo]:
-    """The encoder of an encoder model. Raises BadInput for a fine-tuned model."""
+def load_encoder(folder: Path, field: str = "init_model") -> tuple[Encoder, ModelInfo]:
+    """The encoder of an encoder model. Raises BadInput naming the spec's `field` for a fine-tuned model."""
     module, info = load_model(folder)
     if not isinstance(module, Encoder):
-        raise BadInput(f"this model is a {info.task} model; expected an encoder from a pretrain job", "init_model")
+        raise BadInput(f"this model is a {info.task} model; expected an encoder from a pretrain job", field)
     return module, info
 
 

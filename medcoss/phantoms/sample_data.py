@@ -61,12 +61,13 @@ def write_sample_data(
         ct=ct.COUNT,
         mr=mr.COUNT,
     )
-    (directory / "README.md").write_text(readme, encoding="utf-8")
     items = [item for module in (reports, xray, ct, mr, pathology) for item in module.items(seed)]
     for done, item in enumerate(items):
         if progress:
             progress(done, len(items), item.path)
         item.write(directory)
+    # last, so that it stands for a whole set
+    (directory / "README.md").write_text(readme, encoding="utf-8")
     if progress:
         progress(len(items), len(items), "")
     return [directory / name for name in FOLDERS]

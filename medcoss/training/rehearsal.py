@@ -77,7 +77,7 @@ def build_buffer(
 
     Source: MedCoSS (Ye et al., CVPR 2024). Raises BadInput when the model has not learnt the modality.
     """
-    encoder, model = load_encoder(model_dir)
+    encoder, model = load_encoder(model_dir, "model")
     reader = ShardReader(dataset_dir)
     indices = reader.indices("train")
     if len(indices) == 0:

@@ -48,18 +48,18 @@ VOLUMES = {"batch_size": 16, "base_lr": 1.6e-2}
 # the published order of the stages
 STAGES = [
     Stage("report", "reports", {"name": "openi_reports", "label_column": "label"}, 3, 0.01, 0.04, REPORTS),
-    Stage("xray", "xray", _images("xray"), 24, 0.03, 0.1),
-    Stage("ct", "ct", _volumes("ct", "liver", "tumour"), 50, 0.1, 0.5, VOLUMES),
+    Stage("xray", "xray", _images("xray"), 20, 0.03, 0.1),
+    Stage("ct", "ct", _volumes("ct", "liver", "tumour"), 45, 0.1, 0.5, VOLUMES),
     Stage("mr", "mr", _volumes("mr", "left_atrium"), 30, 0.1, 0.4, VOLUMES),
-    Stage("pathology", "pathology", _images("pathology"), 16, 0.05, 0.15),
+    Stage("pathology", "pathology", _images("pathology"), 14, 0.05, 0.15),
 ]
 
 CLASSIFIER: dict[str, Any] = {
-    "task": "classification", "epochs": 1000, "max_steps": 220, "batch_size": 16, "lr": 1e-3, "drop_path": 0.0,
+    "task": "classification", "epochs": 1000, "max_steps": 180, "batch_size": 16, "lr": 1e-3, "drop_path": 0.0,
     "output_name": "demo-tissue",
 }  # fmt: skip
 SEGMENTER: dict[str, Any] = {
-    "task": "segmentation", "epochs": 1000, "max_steps": 110, "batch_size": 4, "lr": 2e-3, "drop_path": 0.0,
+    "task": "segmentation", "epochs": 1000, "max_steps": 90, "batch_size": 4, "lr": 2e-3, "drop_path": 0.0,
     "output_name": "demo-atrium",
 }  # fmt: skip
 

@@ -131,3 +131,6 @@ def test_a_buffer_needs_an_encoder_that_knows_the_data(tmp_path: Path) -> None:
     other = write_model(tmp_path / "mr", "encoder", ["mr"])
     with pytest.raises(BadInput, match="has not learnt 'xray'"):
         build_buffer(spec(), other, xrays(tmp_path / "data"), tmp_path / "out", LocalRun(tmp_path / "run"))
+    classifier = write_model(tmp_path / "classifier", "classification", ["xray"], ["a", "b"])
+    with pytest.raises(BadInput, match=r"^model: .*expected an encoder"):
+        build_buffer(spec(), classifier, xrays(tmp_path / "more"), tmp_path / "out", LocalRun(tmp_path / "run"))
