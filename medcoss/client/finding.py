@@ -74,7 +74,7 @@ def find_server(server: str | None, key: str | None, data_dir: Path | str | None
             "(server=, --server or MEDCOSS_SERVER)"
         )
     if local is not None and (address is None or _same(address, local.url)):
-        from_environment = os.environ.get("MEDCOSS_KEY") if address is not None else None
+        from_environment = os.environ.get("MEDCOSS_KEY") if address is not None or data_dir is None else None
         advice = f"process {local.pid} should run it: see `medcoss status`, or start it again with `medcoss up`"
         return Found(local.url, key or from_environment or local.key, advice)
     assert address is not None

@@ -80,7 +80,7 @@ def check_limits(files: list[LocalFile], limits: dict[str, int]) -> None:
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size:,} bytes"
 
 
 def hash_files(files: list[LocalFile], notify: Notify | None, threads: int) -> list[str]:

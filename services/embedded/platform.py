@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from pydantic import ValidationError
 
 from services.core.db import migrate
 from services.core.settings import Settings
@@ -76,7 +77,11 @@ class Platform:
                 )
         state = load_state(self.data_dir)
         env = environment(self.data_dir, state, self.port)
-        settings = Settings.model_validate(_without_prefix(os.environ | env))
+        try:
+            settings = Settings.model_validate(_without_prefix(os.environ | env))
+        except ValidationError as error:
+            wrong = "; ".join(f"MEDCOSS_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+            raise PlatformError(f"a setting cannot be used ({wrong}); change it or unset it") from None
         self._launch(foundation(self.data_dir, state, env))
         migrate(settings.database_url)
         self._wait()
@@ -127,7 +132,7 @@ class Platform:
             pause = min(WATCH_S * 2 ** (part.deaths - 1), LONGEST_PAUSE_S)
             part.again_at = now + pause
             self.say(
-                f"{part.server.name} ended ({part.process.last_words()}); it starts again in {pause:.1f} s, "
+                f"{part.server.name} ended ({part.process.ending()}); it starts again in {pause:.1f} s, "
                 f"log: {part.server.log}"
             )
         if now >= part.again_at:

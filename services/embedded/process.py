@@ -93,6 +93,13 @@ class Process:
         lines = [line.strip() for line in self.server.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1][:300] if lines else "none"
 
+    def ending(self) -> str:
+        """How it ended: by which signal, or with which exit code."""
+        code = self._process.poll() if self._process else None
+        if code is None:
+            return "it runs"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
     def terminate(self) -> None:
         """Ask it to end, and come back at once."""
         if self._process is not None and self._process.poll() is None:

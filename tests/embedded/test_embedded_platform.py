@@ -125,7 +125,7 @@ def test_life_of_a_platform(data_dir: Path) -> None:
         os.kill(dead, signal.SIGKILL)
         until(lambda part=part, dead=dead: up.pid_of(part) not in {0, dead}, f"{part} starts again")
         until(lambda gateway=gateway: answers(up, gateway), f"{part} answers again")
-    assert "gateway ended" in up.log.read_text()
+    assert "gateway ended (killed by SIGKILL)" in up.log.read_text()
 
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(60) == 0
@@ -166,3 +166,13 @@ def test_gateway_port_is_taken(data_dir: Path) -> None:
     assert refused.returncode == 1
     assert f"port {port + 1} is taken" in refused.stderr
     assert not family(data_dir)
+
+
+def test_a_setting_that_cannot_be_used_is_named(data_dir: Path) -> None:
+    refused = subprocess.run(
+        command(data_dir, free_port_pair()), env=os.environ | {"MEDCOSS_MAX_FILE_BYTES": "many"}, capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "MEDCOSS_MAX_FILE_BYTES" in refused.stderr
+    assert "pydantic" not in refused.stderr

@@ -39,6 +39,17 @@ def test_the_data_folder_is_enough(plane: ControlPlane, tmp_path: Path, monkeypa
     assert works(Client())
 
 
+def test_a_key_in_the_environment_goes_before_the_folders(
+    plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEDCOSS_SERVER", raising=False)
+    monkeypatch.setenv("MEDCOSS_DATA_DIR", str(write_ready_file(tmp_path, plane.url)))
+    monkeypatch.setenv("MEDCOSS_KEY", "mk_wrong")
+    with Client() as client, pytest.raises(ApiError) as caught:
+        list(client.jobs.list())
+    assert caught.value.status == 401
+
+
 def test_the_environment_is_enough(plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDCOSS_SERVER", plane.url + "/")
