@@ -5,6 +5,7 @@ Triton copies of this file stand alone: nothing of medcoss is imported.
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,21 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 
 
+def _report_unraisable(problem: Any) -> None:
+    """Report what cannot be raised, but for one complaint at every answer.
+
+    The backend takes over NumPy's capsules under a name that NumPy does not expect when it lets go of them.
+    """
+    if "PyCapsule_GetPointer called with incorrect name" not in str(problem.exc_value):
+        sys.__unraisablehook__(problem)
+
+
 class TritonPythonModel:
     """One instance of one model version."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the graph; the configuration says how many threads it may use, 0 for all cores."""
+        sys.unraisablehook = _report_unraisable
         config = json.loads(args["model_config"])
         threads = int(config["parameters"]["intra_op_thread_count"]["string_value"])
         options = onnxruntime.SessionOptions()

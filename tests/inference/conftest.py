@@ -42,9 +42,10 @@ class Exported:
 
 @dataclass(frozen=True)
 class Repository:
-    """A Triton server and what it serves, by model name; `retired` is an earlier version."""
+    """A Triton server, its log and what it serves, by model name; `retired` is an earlier version."""
 
     url: str
+    log: Path
     models: dict[str, Exported]
     retired: Exported
 
@@ -73,7 +74,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
     (root / "golden.npz").unlink()
     port = free_port()
     with Process(triton_server(work / "server", port, free_port(), free_port(), root)):
-        yield Repository(f"127.0.0.1:{port}", models, retired)
+        yield Repository(f"127.0.0.1:{port}", work / "server" / "triton.log", models, retired)
 
 
 def register(settings: Settings, exported: Exported) -> None:

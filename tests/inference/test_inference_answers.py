@@ -189,3 +189,8 @@ def test_served_models(gateway: httpx.Client) -> None:
 def test_earlier_versions_stay_loaded(repository: Repository) -> None:
     for version in (1, 2):
         assert httpx.get(f"http://{repository.url}/v2/models/chest/versions/{version}/ready").status_code == 200
+
+
+def test_good_answers_leave_no_complaint_in_the_log(gateway: httpx.Client, repository: Repository) -> None:
+    assert gateway.post("/v1/models/chest/classify", content=png(0)).status_code == 200
+    assert "Traceback" not in repository.log.read_text(errors="replace")
