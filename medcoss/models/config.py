@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Positions = Literal["grid", "flat"]
-TextAttention = Literal["bidirectional", "published"]
+TextAttention = Literal["bidirectional", "published", "published_batched"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,9 @@ class EncoderConfig:
     `vocabulary` is the number of word pieces, 0 for an encoder that has learnt no reports.
     `positions` reads the position tables by row and column, interpolated when the input
     size changes ("grid"), or by flat token index ("flat", published). `attention` of text
-    is bidirectional over the real tokens, or causal as published.
+    is bidirectional over the real tokens ("bidirectional"), or causal with the padding counted in
+    features and distillation ("published"); "published_batched" mixes up the padding masks of a
+    batch among its samples, too, as the published code does.
     """
 
     dim: int
@@ -35,6 +37,11 @@ class EncoderConfig:
         first, second, third = (round(self.depth * k / 4) for k in (1, 2, 3))
         return first, second, third, self.depth - 1
 
+    @property
+    def counts_padding(self) -> bool:
+        """True when the padding of reports takes part in features and distillation, as published."""
+        return self.attention != "bidirectional"
+
     def with_vocabulary(self, size: int) -> "EncoderConfig":
         """The same encoder with a text embedding of `size` word pieces."""
         return replace(self, vocabulary=size)
@@ -53,6 +60,10 @@ SIZES: dict[str, EncoderConfig] = {
     ),
     "base": EncoderConfig(
         dim=768, depth=12, heads=12, layer_scale=1e-3, decoder_dim=512, decoder_depth=8, decoder_heads=16,
+        feature_size=16,
+    ),
+    "large": EncoderConfig(
+        dim=1024, depth=24, heads=16, layer_scale=1e-3, decoder_dim=512, decoder_depth=8, decoder_heads=16,
         feature_size=16,
     ),
 }  # fmt: skip

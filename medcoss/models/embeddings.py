@@ -29,11 +29,15 @@ class PatchEmbedding(nn.Module):
         self.spatial = nn.Embedding(TABLE_ROWS[axes], dim)
         self.temporal = nn.Embedding(TEMPORAL_POSITIONS, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, L, d) in row-major order, before normalisation."""
-        patches = self.projection(x)
-        grid = tuple(int(n) for n in patches.shape[2:])
-        return patches.flatten(2).transpose(1, 2) + self._positions(grid) + self._depths(grid)
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Tokens (B, L, d) in row-major order, before normalisation; with `kept` (B, k) those patches alone."""
+        grid = tuple(int(n) // PATCH for n in x.shape[2:])
+        places = self._positions(grid) + self._depths(grid)
+        if kept is None:
+            return self.projection(x).flatten(2).transpose(1, 2) + places
+        # a convolution whose stride is its kernel is a product with each patch
+        patches = patches_at(x, kept).flatten(2)
+        return F.linear(patches, self.projection.weight.flatten(1), self.projection.bias) + places[kept]
 
     def _depths(self, grid: tuple[int, ...]) -> Tensor:
         """Row 0 of the temporal table (d,), or one row for each token (L, d) of a volume deeper than one patch."""
@@ -75,6 +79,11 @@ class TextEmbedding(nn.Module):
         return self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]] + self.types.weight[0])
 
 
-def keep_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
-    """The tokens (B, k, d) at the positions `kept` (B, k), in that order."""
-    return torch.gather(tokens, 1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+def patches_at(x: Tensor, places: Tensor) -> Tensor:
+    """The patches (B, k, C, 16, 16) or (B, k, C, 16, 16, 16) of an input (B, C, ...) at the flat `places` (B, k)."""
+    batch, channels, *sizes = x.shape
+    grid, axes = [n // PATCH for n in sizes], len(sizes)
+    split = x.reshape(batch, channels, *(v for n in grid for v in (n, PATCH)))
+    cut = split.permute(0, *range(2, 2 + 2 * axes, 2), 1, *range(3, 3 + 2 * axes, 2))
+    rows = torch.arange(batch, device=x.device)[:, None]
+    return cut[rows, *torch.unravel_index(places, grid)]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medcoss.modalities import Kind
 from medcoss.models.config import EncoderConfig
-from medcoss.models.embeddings import PatchEmbedding, TextEmbedding, keep_tokens
+from medcoss.models.embeddings import PatchEmbedding, TextEmbedding
 
 _BLOCKED = -10000.0
 
@@ -50,10 +50,13 @@ class Encoder(nn.Module):
             block.drop_path1.drop_prob = rate
             block.drop_path2.drop_prob = rate
 
-    def embed_image(self, x: Tensor) -> Tensor:
-        """Normalised tokens (B, L, d) of images (B, 3, H, W) or volumes (B, 1, D, H, W), without the class token."""
+    def embed_image(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Normalised tokens (B, L, d) of images (B, 3, H, W) or volumes (B, 1, D, H, W), without the class token.
+
+        `kept` (B, k) chooses and orders the patches; only these are computed.
+        """
         embedding = self.image_embedding if x.ndim == 4 else self.volume_embedding
-        return self.image_norm(embedding(x))
+        return self.image_norm(embedding(x, kept))
 
     def run_blocks(self, tokens: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """Outputs (B, L, d) of every block."""
@@ -65,21 +68,29 @@ class Encoder(nn.Module):
 
     def encode_image(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """Class token and (kept) patch tokens, (B, 1 + L, d); `kept` (B, k) chooses and orders the patches."""
-        tokens = self.embed_image(x)
-        if kept is not None:
-            tokens = keep_tokens(tokens, kept)
+        tokens = self.embed_image(x, kept)
         return self.run_blocks(torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1))[-1]
 
     def encode_text(self, ids: Tensor, attention: Tensor) -> Tensor:
         """Tokens (B, L, d) of reports; `attention` (B, L) is 1 at real tokens."""
         if self.text_embedding is None:
             raise ValueError("this encoder has learnt no reports; pre-train a stage on reports first")
+        return self.run_blocks(self.text_embedding(ids), self._text_mask(attention))[-1]
+
+    def _text_mask(self, attention: Tensor) -> Tensor:
+        """What is added to the attention logits, (B, 1 or heads, L, L)."""
+        length = attention.shape[1]
         mask = (1.0 - attention[:, None, None, :].to(self.class_token.dtype)) * _BLOCKED
-        if self.config.attention == "published":
-            length = ids.shape[1]
-            causal = torch.full((length, length), _BLOCKED, device=ids.device).triu(1)
-            mask = torch.minimum(mask, causal)
-        return self.run_blocks(self.text_embedding(ids), mask.expand(-1, 1, ids.shape[1], -1))[-1]
+        if self.config.attention == "bidirectional":
+            return mask.expand(-1, 1, length, -1)
+        causal = torch.full((length, length), _BLOCKED, dtype=mask.dtype, device=mask.device).triu(1)
+        mask = torch.minimum(mask, causal)
+        if self.config.attention == "published_batched":
+            # sample b, head h reads the mask of sample (heads b + h) mod B
+            heads, batch = self.config.heads, len(mask)
+            owners = torch.arange(batch * heads, device=mask.device).remainder(batch)
+            mask = mask[:, 0][owners].unflatten(0, (batch, heads))
+        return mask
 
 
 def pooled_image(encoder: Encoder, x: Tensor) -> Tensor:
@@ -88,8 +99,10 @@ def pooled_image(encoder: Encoder, x: Tensor) -> Tensor:
 
 
 def pooled_text(encoder: Encoder, ids: Tensor, attention: Tensor) -> Tensor:
-    """Feature of a report, (B, d): the mean over its real tokens."""
-    weights = attention.unsqueeze(-1).to(torch.float32)
+    """Feature of a report, (B, d): the mean over its real tokens, over all where padding counts (published)."""
+    if encoder.config.counts_padding:
+        return encoder.encode_text(ids, attention).mean(dim=1)
+    weights = attention.unsqueeze(-1).to(encoder.class_token.dtype)
     return (encoder.encode_text(ids, attention) * weights).sum(dim=1) / weights.sum(dim=1)
 
 

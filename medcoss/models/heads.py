@@ -1,5 +1,7 @@
 """What is fine-tuned on an encoder: a classifier and a UNETR segmenter (Hatamizadeh et al., WACV 2022)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -7,19 +9,34 @@ from medcoss.modalities import Kind
 from medcoss.models.embeddings import PATCH
 from medcoss.models.encoder import Encoder, pooled_text
 
+HeadShape = Literal["linear", "mlp"]
+
 
 class Classifier(nn.Module):
-    """Logits from the mean over the patch tokens (images) or the real tokens (reports)."""
+    """Logits from the mean over the patch tokens (images) or the real tokens (reports).
 
-    def __init__(self, encoder: Encoder, kind: Kind, classes: int) -> None:
+    `head` is one linear layer, or two with LayerNorm and GELU between them ("mlp"); without `normalise`
+    the mean goes into it as it is, as in the published classifier of reports.
+    """
+
+    def __init__(self, encoder: Encoder, kind: Kind, classes: int, head: HeadShape = "linear",
+                 normalise: bool = True) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.kind = encoder, kind
         dim = encoder.config.dim
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.head = nn.Linear(dim, classes)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.norm = nn.LayerNorm(dim, eps=1e-6) if normalise else nn.Identity()
+        last = nn.Linear(dim, classes)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        self.head: nn.Module = last
+        if head == "mlp":
+            self.head = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim, eps=1e-5), nn.GELU(), last)
         self.spread: nn.Module = nn.Identity()
+
+    @property
+    def first(self) -> nn.Linear:
+        """The first linear layer of the head."""
+        return self.head if isinstance(self.head, nn.Linear) else self.head[0]  # type: ignore[index,return-value]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """`(images,)` or `(ids, attention)` to logits (B, K) and the feature (B, d) they are read from."""
@@ -36,10 +53,10 @@ class Classifier(nn.Module):
         What all samples share is hundreds of times larger in them than what tells samples
         apart (He et al., CVPR 2022, appendix A.1).
         """
-        self.spread = nn.BatchNorm1d(self.head.in_features, eps=1e-6, affine=False)
+        self.spread = nn.BatchNorm1d(self.first.in_features, eps=1e-6, affine=False)
 
     def fold(self, features: Tensor) -> None:
-        """Put the standardisation into the linear layer, by the statistics of `features` (N, d).
+        """Put the standardisation into the first linear layer, by the statistics of `features` (N, d).
 
         Without standardisation nothing changes.
         """
@@ -48,8 +65,8 @@ class Classifier(nn.Module):
         # in float64: the mean is large beside the deviations
         known = features.detach().double()
         with torch.no_grad():
-            self.head.weight /= (known.var(dim=0, correction=0) + self.spread.eps).sqrt()
-            self.head.bias -= self.head.weight.double() @ known.mean(dim=0)
+            self.first.weight /= (known.var(dim=0, correction=0) + self.spread.eps).sqrt()
+            self.first.bias -= self.first.weight.double() @ known.mean(dim=0)
         self.spread = nn.Identity()
 
 

@@ -1,6 +1,7 @@
 """Pretext tasks: masked image modelling (He et al., CVPR 2022) and masked language modelling (Devlin et al., 2019)."""
 
 from functools import partial
+from typing import Literal
 
 import torch
 from timm.models.vision_transformer import Block
@@ -8,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medcoss.models.config import EncoderConfig
-from medcoss.models.embeddings import PATCH
+from medcoss.models.embeddings import PATCH, patches_at
+from medcoss.models.encoder import Encoder
+
+ImageKind = Literal["2d", "3d"]
 
 
 def patchify(x: Tensor) -> Tensor:
@@ -52,47 +56,63 @@ def random_mask(noise: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
 class MaskedImageDecoder(nn.Module):
     """Predicts the pixels of removed patches from the encoded visible ones.
 
-    `tokens` is the number of patches L, `pixels` the length P of a patch vector.
+    `inputs` names the kinds of input it decodes, each with its number of patches L and the length P of
+    a patch vector; they share everything but the position table and the last layer.
     """
 
-    def __init__(self, config: EncoderConfig, tokens: int, pixels: int) -> None:
+    def __init__(self, config: EncoderConfig, inputs: dict[ImageKind, tuple[int, int]]) -> None:
         super().__init__()
         dim = config.decoder_dim
         self.embed = nn.Linear(config.dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.positions = nn.Parameter(torch.zeros(1, tokens + 1, dim))
+        self.positions = nn.ParameterDict({k: torch.zeros(1, tokens + 1, dim) for k, (tokens, _) in inputs.items()})
         self.blocks = nn.ModuleList(
             Block(dim, config.decoder_heads, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
             for _ in range(config.decoder_depth)
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pixels = nn.Linear(dim, pixels)
+        self.pixels = nn.ModuleDict({kind: nn.Linear(dim, pixels) for kind, (_, pixels) in inputs.items()})
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, encoded: Tensor, kept: Tensor, removed: Tensor) -> Tensor:
-        """Predicted normalised patch vectors (B, L - k, P) at the `removed` positions, in their order."""
+    def decode(self, encoded: Tensor, kept: Tensor, removed: Tensor, kind: ImageKind) -> Tensor:
+        """Decoded tokens (B, 1 + L, d), before the norm: the class token, the kept patches, the removed ones."""
         embedded = self.embed(encoded)
-        positions = self.positions.expand(len(encoded), -1, -1)
+        table = self.positions[kind][0]
         # class token first, then tokens in the mask's order: their places come from the position table
-        order = torch.cat([kept, removed], dim=1) + 1
-        placed = torch.gather(positions, 1, order.unsqueeze(-1).expand(-1, -1, positions.shape[2]))
+        placed = table[torch.cat([kept, removed], dim=1) + 1]
         filled = torch.cat([embedded[:, 1:], self.mask_token.expand(*removed.shape, -1)], dim=1) + placed
-        tokens = torch.cat([embedded[:, :1] + positions[:, :1], filled], dim=1)
+        tokens = torch.cat([embedded[:, :1] + table[:1], filled], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.pixels(self.norm(tokens[:, -removed.shape[1] :]))
+        return tokens
+
+    def forward(self, encoded: Tensor, kept: Tensor, removed: Tensor, kind: ImageKind) -> Tensor:
+        """Predicted normalised patch vectors (B, L - k, P) at the `removed` positions, in their order."""
+        tokens = self.decode(encoded, kept, removed, kind)
+        return self.pixels[kind](self.norm(tokens[:, -removed.shape[1] :]))
 
 
-def reconstruction_loss(predicted: Tensor, patches: Tensor, removed: Tensor) -> Tensor:
-    """Mean squared error against the removed patches, each normalised by its own mean and deviation."""
+def image_kind(x: Tensor) -> ImageKind:
+    """Which of a decoder's inputs images (B, C, H, W) or volumes (B, 1, D, H, W) are."""
+    return "2d" if x.ndim == 4 else "3d"
+
+
+def reconstruction_target(x: Tensor, removed: Tensor) -> Tensor:
+    """Patch vectors (B, r, P) of an input (B, C, ...) at the places `removed` (B, r), each normalised by its own
+    mean and deviation, ordered as in `patchify`.
+    """
+    patches = patches_at(x, removed).movedim(2, -1).flatten(2)
     mean, deviation = patch_statistics(patches)
-    target = (patches - mean) / deviation
-    target = torch.gather(target, 1, removed.unsqueeze(-1).expand(-1, -1, patches.shape[2]))
-    return F.mse_loss(predicted, target)
+    return (patches - mean) / deviation
+
+
+def reconstruction_loss(predicted: Tensor, x: Tensor, removed: Tensor) -> Tensor:
+    """Mean squared error of predicted patch vectors (B, r, P) against the input's removed patches, normalised."""
+    return F.mse_loss(predicted, reconstruction_target(x, removed))
 
 
 class LanguageHead(nn.Module):
@@ -113,3 +133,13 @@ class LanguageHead(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (N, vocabulary) of the tokens (N, d) that are to be predicted."""
         return self.words(self.norm(F.gelu(self.transform(tokens + self.query[0])))) + self.bias
+
+
+class PretrainingModel(nn.Module):
+    """All that the published pre-training holds: the encoder, a decoder of images and volumes, the language head."""
+
+    def __init__(self, config: EncoderConfig, inputs: dict[ImageKind, tuple[int, int]]) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.decoder = MaskedImageDecoder(config, inputs)
+        self.language = LanguageHead(config)

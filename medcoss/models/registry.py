@@ -20,7 +20,7 @@ PRETEXT = "pretext."
 
 def save_model(module: nn.Module, info: ModelInfo, folder: Path, vocabulary: Path | None = None,
                pretext: nn.Module | None = None) -> None:  # fmt: skip
-    """Write a model folder; the pretext head of an encoder goes along under `pretext.`."""
+    """Write a model folder; the pretext heads of an encoder go along as `pretext.decoder.` and `pretext.language.`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     if pretext is not None:

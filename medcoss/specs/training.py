@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documented
 
-ModelSize = Literal["tiny", "small", "base"]
+ModelSize = Literal["tiny", "small", "base", "large"]
 
 
 class PretrainSpec(Spec):
@@ -20,6 +20,16 @@ class PretrainSpec(Spec):
         "encoder to go on from; it is also the frozen teacher of the rehearsal. None starts from scratch", default=None
     )
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
+    attention: Literal["bidirectional", "published", "published_batched"] = documented(
+        "of reports, when starting from scratch: bidirectional over the real tokens; published: causal, padding "
+        "counted; published_batched: padding masks mixed up within a batch, too",
+        default="bidirectional",
+    )
+    positions: Literal["grid", "flat"] = documented(
+        "position tables, when starting from scratch: read by row and column, interpolated for other sizes (grid), or "
+        "by flat token index as published (flat)",
+        default="grid",
+    )
     rehearsal: tuple[DatasetRef, ...] = documented(
         "rehearsal buffers of the earlier stages (needs init_model)", default=(), max_length=64
     )

@@ -5,7 +5,7 @@ one, feature distillation from the frozen previous encoder on mixed samples of i
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,14 @@ from medcoss.modalities import Kind
 from medcoss.models.config import SIZES
 from medcoss.models.embeddings import PATCH, TextEmbedding
 from medcoss.models.encoder import Encoder
-from medcoss.models.pretext import LanguageHead, MaskedImageDecoder, patchify, random_mask, reconstruction_loss
+from medcoss.models.pretext import (
+    ImageKind,
+    LanguageHead,
+    MaskedImageDecoder,
+    image_kind,
+    random_mask,
+    reconstruction_loss,
+)
 from medcoss.models.registry import load_encoder, save_model
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import ModelInfo
@@ -56,7 +63,7 @@ class PretrainTask:
             with torch.no_grad():
                 target = self.teacher.encode_image(images, kept)
             return F.mse_loss(encoded, target)
-        return reconstruction_loss(self.modules["head"](encoded, kept, removed), patchify(images), removed)
+        return reconstruction_loss(self.modules["head"](encoded, kept, removed, image_kind(images)), images, removed)
 
     def _reports(self, batch: Batch, source: Source, device: torch.device) -> Tensor:
         ids, attention, labels = (torch.as_tensor(x, device=device) for x in (batch.ids, batch.attention, batch.labels))
@@ -65,7 +72,7 @@ class PretrainTask:
             assert self.teacher is not None
             with torch.no_grad():
                 target = self.teacher.encode_text(ids, attention)
-            real = attention.bool()
+            real = attention.bool() | self.teacher.config.counts_padding
             return F.mse_loss(encoded[real], target[real])
         masked = labels != IGNORED
         return F.cross_entropy(self.modules["head"](encoded[masked]).float(), labels[masked])
@@ -96,7 +103,8 @@ def _start(spec: PretrainSpec, reader: ShardReader, init_model_dir: Path | None,
     teacher = copy.deepcopy(encoder).eval().requires_grad_(False) if encoder is not None and spec.rehearsal else None
     words = Tokenizer(vocabulary).size if vocabulary else 0
     if encoder is None:
-        encoder = Encoder(SIZES[spec.size].with_vocabulary(words))
+        config = replace(SIZES[spec.size], vocabulary=words, attention=spec.attention, positions=spec.positions)
+        encoder = Encoder(config)
     elif words and encoder.text_embedding is None:
         encoder.config = encoder.config.with_vocabulary(words)
         encoder.text_embedding = TextEmbedding(words, encoder.config.dim)
@@ -135,7 +143,8 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
     tokens, pixels = 1, 3 if reader.info.kind is Kind.IMAGE2D else 1
     for n in sizes:
         tokens, pixels = tokens * (n // PATCH), pixels * PATCH
-    return MaskedImageDecoder(encoder.config, tokens, pixels)
+    kind: ImageKind = "2d" if reader.info.kind is Kind.IMAGE2D else "3d"
+    return MaskedImageDecoder(encoder.config, {kind: (tokens, pixels)})
 
 
 def pretrain(spec: PretrainSpec, dataset_dir: Path, init_model_dir: Path | None, buffer_dirs: list[Path],
@@ -170,8 +179,13 @@ def pretrain(spec: PretrainSpec, dataset_dir: Path, init_model_dir: Path | None,
     start.encoder.set_drop_path(0.0)
     metrics = write_reconstructions(task, sources[0], spec, output_dir.parent, context, loop.device)
     info = _describe(start, reader, metrics)
-    save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), head)
+    save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
     return info
+
+
+def _named(head: nn.Module) -> nn.Module:
+    """The head under the name that model folders keep it by."""
+    return nn.ModuleDict({"language" if isinstance(head, LanguageHead) else "decoder": head})
 
 
 def _outside(vocabulary: Path | None, output_dir: Path) -> Path | None:

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
-from medcoss.models.pretext import patch_statistics, patchify, random_mask, reconstruction_loss, unpatchify
+from medcoss.models.pretext import (
+    image_kind,
+    patch_statistics,
+    patchify,
+    random_mask,
+    reconstruction_loss,
+    unpatchify,
+)
 from medcoss.run import RunContext
 from medcoss.specs.training import PretrainSpec
 from medcoss.training.masking import IGNORED, mask_words
@@ -50,8 +57,9 @@ def _pictures(task, source, indices, spec, folder, context, device) -> dict[str,
     generator = torch.Generator().manual_seed(spec.seed)
     noise = torch.rand(patches.shape[:2], generator=generator).to(device)
     kept, removed = random_mask(noise, spec.mask_ratio)
-    predicted = task.modules["head"](task.modules["encoder"].encode_image(images, kept), kept, removed)
-    loss = float(reconstruction_loss(predicted, patches, removed))
+    encoded = task.modules["encoder"].encode_image(images, kept)
+    predicted = task.modules["head"](encoded, kept, removed, image_kind(images))
+    loss = float(reconstruction_loss(predicted, images, removed))
     mean, deviation = patch_statistics(patches)
     place = removed.unsqueeze(-1).expand(-1, -1, patches.shape[2])
     filled = patches.scatter(1, place, predicted * torch.gather(deviation, 1, removed.unsqueeze(-1))

@@ -12,8 +12,8 @@ from medcoss.modalities import Kind
 from medcoss.models.config import SIZES, EncoderConfig
 from medcoss.models.embeddings import PatchEmbedding
 from medcoss.models.encoder import Embedder, Encoder, pooled_text
-from medcoss.models.heads import Classifier, Segmenter
-from medcoss.models.pretext import LanguageHead, MaskedImageDecoder
+from medcoss.models.heads import Classifier, HeadShape, Segmenter
+from medcoss.models.pretext import LanguageHead, MaskedImageDecoder, PretrainingModel, image_kind
 from medcoss.models.registry import count_parameters
 from tests.medcoss.export.small_models import CONFIG
 
@@ -53,7 +53,7 @@ def test_every_grid_gives_one_token_a_patch_and_the_class_token(encoder: Encoder
     assert torch.isfinite(feature).all()
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+@pytest.mark.parametrize("size", ["tiny", "small", "base", "large"])
 def test_every_size_reads_every_modality(size: str) -> None:
     config = dataclasses.replace(SIZES[size], depth=1, decoder_depth=1)
     module = Encoder(config.with_vocabulary(50)).eval()
@@ -63,7 +63,8 @@ def test_every_size_reads_every_modality(size: str) -> None:
             kept, removed = torch.tensor([[2]]), torch.tensor([[0, 1, 3]])
             encoded = module.encode_image(x, kept)
             pixels = 768 if len(shape) == 3 else 4096
-            predicted = MaskedImageDecoder(config, 4, pixels)(encoded, kept, removed)
+            kind = image_kind(x)
+            predicted = MaskedImageDecoder(config, {kind: (4, pixels)})(encoded, kept, removed, kind)
             assert predicted.shape == (1, 3, pixels)
         encoded = module.encode_text(*reports(5, 20))
         assert LanguageHead(module.config)(encoded[0]).shape == (20, 50)
@@ -75,22 +76,19 @@ def test_base_is_the_published_size() -> None:
     assert (config.decoder_dim, config.decoder_depth, config.decoder_heads) == (512, 8, 16)
     assert config.taps == (3, 6, 9, 11)
     with torch.device("meta"):
-        module = Encoder(config.with_vocabulary(49_411))
-        decoders = [MaskedImageDecoder(config, 196, 768), MaskedImageDecoder(config, 144, 4096)]
-        language = LanguageHead(module.config)
-    blocks = count_parameters(module.blocks)
+        module = PretrainingModel(config.with_vocabulary(49_411), {"2d": (196, 768), "3d": (144, 4096)})
+    blocks = count_parameters(module.encoder.blocks)
     assert blocks == 12 * (12 * 768**2 + 13 * 768 + 2 * 768)
-    # the published model keeps one decoder for both image kinds and some tables that nothing reads
-    whole = count_parameters(module) + count_parameters(language) + sum(map(count_parameters, decoders))
-    assert 195e6 < whole < 230e6
+    # two published tables, of 1600 rows and of one, are read by nothing
+    assert count_parameters(module) == 199_205_635 - 1601 * 768
 
 
 def test_sizes_grow() -> None:
     counts = []
-    for name in ("tiny", "small", "base"):
+    for name in SIZES:
         with torch.device("meta"):
             counts.append(count_parameters(Encoder(SIZES[name])))
-    assert counts[0] < 6e6 < counts[1] < 40e6 < counts[2] < 100e6
+    assert counts[0] < 6e6 < counts[1] < 40e6 < counts[2] < 100e6 < counts[3] < 330e6
 
 
 def test_taps_are_four_depths_of_any_encoder() -> None:
@@ -140,6 +138,23 @@ def test_attention_looks_both_ways_unless_published(encoder: Encoder) -> None:
         assert not torch.allclose(*first, atol=1e-4)
         first = (causal.encode_text(x, attention)[0, :9] for x in (ids, later))
         assert torch.equal(*first)
+
+
+def test_published_batches_read_each_others_padding_masks(encoder: Encoder) -> None:
+    ids, attention = reports(10, 4)
+    mixed = Encoder(dataclasses.replace(encoder.config, attention="published_batched")).eval()
+    own = Encoder(dataclasses.replace(encoder.config, attention="published")).eval()
+    for module in (mixed, own):
+        module.load_state_dict(encoder.state_dict())
+    with torch.inference_mode():
+        together, alone = mixed.encode_text(ids, attention), own.encode_text(ids, attention)
+        assert not torch.allclose(together, alone, atol=1e-4)
+        for i in range(2):
+            one = mixed.encode_text(ids[i : i + 1], attention[i : i + 1])
+            assert torch.allclose(one, own.encode_text(ids[i : i + 1], attention[i : i + 1]), atol=1e-6)
+        same = torch.ones_like(attention)
+        assert torch.allclose(mixed.encode_text(ids, same), own.encode_text(ids, same), atol=1e-6)
+        assert torch.allclose(pooled_text(own, ids, attention), alone.mean(dim=1), atol=1e-6), "padding counts"
 
 
 def test_an_encoder_without_words_says_so() -> None:
@@ -267,12 +282,13 @@ def test_classifier_reads_patches_not_the_class_token() -> None:
     assert feature.shape == (2, 48)
 
 
+@pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("count", [2, 3, 8, 100])
-def test_folding_keeps_the_answers_of_the_standardised_head(count: int) -> None:
+def test_folding_keeps_the_answers_of_the_standardised_head(count: int, head: HeadShape) -> None:
     torch.manual_seed(2)
-    module = Classifier(Encoder(CONFIG), Kind.IMAGE2D, 4)
-    torch.nn.init.normal_(module.head.weight)
-    torch.nn.init.normal_(module.head.bias)
+    module = Classifier(Encoder(CONFIG), Kind.IMAGE2D, 4, head)
+    torch.nn.init.normal_(module.first.weight)
+    torch.nn.init.normal_(module.first.bias)
     # samples differ far less than their common mean is large, one feature is the same in all
     features = 5 + 0.05 * torch.randn(count, 48)
     features[:, 7] = 1.25
@@ -282,9 +298,9 @@ def test_folding_keeps_the_answers_of_the_standardised_head(count: int) -> None:
     module.fold(features)
     assert torch.allclose(module.head(module.spread(features)), expected, atol=2e-3)
     assert not [name for name in module.state_dict() if name.startswith("spread")]
-    folded = module.head.weight.clone()
+    folded = module.first.weight.clone()
     module.fold(features)
-    assert torch.equal(module.head.weight, folded), "folding twice changes nothing"
+    assert torch.equal(module.first.weight, folded), "folding twice changes nothing"
 
 
 def test_folding_without_standardisation_changes_nothing() -> None:

@@ -66,34 +66,36 @@ def test_statistics_are_unbiased() -> None:
     assert deviation.item() == pytest.approx((14 / 3 + 1e-6) ** 0.5)
 
 
-def test_reconstruction_loss_counts_removed_patches_only() -> None:
-    patches = torch.rand(2, 6, 10)
+@pytest.mark.parametrize("shape", [(2, 3, 32, 48), (2, 1, 16, 32, 48)], ids=["image", "volume"])
+def test_reconstruction_loss_counts_removed_patches_only(shape: tuple[int, ...]) -> None:
+    x = torch.rand(shape)
     removed = torch.tensor([[1, 4], [0, 5]])
+    patches = patchify(x)
     mean, deviation = patch_statistics(patches)
     target = (patches - mean) / deviation
     chosen = torch.stack([target[0, [1, 4]], target[1, [0, 5]]])
-    assert reconstruction_loss(chosen, patches, removed).item() == pytest.approx(0, abs=1e-10)
-    assert reconstruction_loss(chosen + 2, patches, removed).item() == pytest.approx(4, rel=1e-5)
-    changed = patches.clone()
-    changed[0, 0] += 10
-    assert torch.equal(reconstruction_loss(chosen, changed, removed), reconstruction_loss(chosen, patches, removed))
+    assert reconstruction_loss(chosen, x, removed).item() == pytest.approx(0, abs=1e-10)
+    assert reconstruction_loss(chosen + 2, x, removed).item() == pytest.approx(4, rel=1e-5)
+    patches[0, 0] += 10
+    changed = unpatchify(patches, shape)
+    assert torch.equal(reconstruction_loss(chosen, changed, removed), reconstruction_loss(chosen, x, removed))
 
 
 def test_constant_patches_have_a_finite_target() -> None:
-    loss = reconstruction_loss(torch.zeros(1, 1, 768), torch.full((1, 2, 768), 0.3), torch.tensor([[1]]))
+    loss = reconstruction_loss(torch.zeros(1, 1, 768), torch.full((1, 3, 16, 32), 0.3), torch.tensor([[1]]))
     assert torch.isfinite(loss)
 
 
 def test_decoder_answers_for_places_not_for_their_order() -> None:
     torch.manual_seed(0)
-    decoder = MaskedImageDecoder(CONFIG, 6, 20).eval()
-    torch.nn.init.normal_(decoder.positions)
+    decoder = MaskedImageDecoder(CONFIG, {"2d": (6, 20)}).eval()
+    torch.nn.init.normal_(decoder.positions["2d"])
     encoded = torch.randn(1, 4, 48)
     kept, removed = torch.tensor([[2, 0, 5]]), torch.tensor([[1, 3, 4]])
     with torch.inference_mode():
-        found = decoder(encoded, kept, removed)
+        found = decoder(encoded, kept, removed, "2d")
         assert found.shape == (1, 3, 20)
-        again = decoder(encoded[:, [0, 3, 1, 2]], kept[:, [2, 0, 1]], removed[:, [1, 2, 0]])
+        again = decoder(encoded[:, [0, 3, 1, 2]], kept[:, [2, 0, 1]], removed[:, [1, 2, 0]], "2d")
     assert torch.allclose(found[:, [1, 2, 0]], again, atol=1e-5)
     assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-3), "places differ"
 

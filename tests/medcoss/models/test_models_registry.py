@@ -49,10 +49,10 @@ def test_models_round_trip(
 def test_the_pretext_head_travels_along_but_is_not_needed(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "a", "encoder", ["xray"])
     model, info = load_encoder(folder)
-    head = MaskedImageDecoder(CONFIG, 16, 768)
-    save_model(model, info, tmp_path / "b", pretext=head)
+    head = MaskedImageDecoder(CONFIG, {"2d": (16, 768)})
+    save_model(model, info, tmp_path / "b", pretext=torch.nn.ModuleDict({"decoder": head}))
     stored = load_file(tmp_path / "b" / "model.safetensors")
-    assert torch.equal(stored["pretext.mask_token"], head.mask_token)
+    assert torch.equal(stored["pretext.decoder.mask_token"], head.mask_token)
     again, _ = load_encoder(tmp_path / "b")
     assert torch.equal(again.class_token, model.class_token)
 
