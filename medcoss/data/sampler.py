@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+POOLED_BATCHES = 32
+
 
 def epoch_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """A permutation of `range(n)` that depends on nothing but its arguments; shape (n,)."""
@@ -14,12 +16,35 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, 1, index])
 
 
-def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def epoch_batches(
+    n: int, batch_size: int, seed: int, epoch: int, lengths: NDArray[np.int64] | None = None
+) -> list[NDArray[np.int64]]:
     """The batches of one epoch, each of `min(batch_size, n)` positions of `range(n)`.
 
     The last, shorter batch is left out, as in the published training; its samples
-    come at other places in other epochs.
+    come at other places in other epochs. With `lengths` (n,), samples of about the same
+    length come together, so that little of a batch is padding; who meets whom still
+    changes from epoch to epoch.
     """
     size = min(batch_size, n)
     order = epoch_order(n, seed, epoch)
-    return [order[start : start + size] for start in range(0, n - size + 1, size)]
+    order = order[: n // size * size]
+    if lengths is not None:
+        order = _by_length(order, lengths, size, np.random.default_rng([seed, epoch, 2]))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def drawn_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """As many batches as an epoch has, each drawn from all of `range(n)` with replacement, as published."""
+    size = min(batch_size, n)
+    rng = np.random.default_rng([seed, epoch, 3])
+    return [rng.integers(0, n, size) for _ in range(n // size)]
+
+
+def _by_length(
+    order: NDArray[np.int64], lengths: NDArray[np.int64], size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """`order`, sorted by roughly the length within pools of some batches."""
+    rough = lengths[order] * rng.uniform(0.9, 1.1, len(order))
+    pools = np.arange(len(order)) // (size * POOLED_BATCHES)
+    return order[np.lexsort((rough, pools))]

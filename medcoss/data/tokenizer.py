@@ -57,6 +57,15 @@ def _inner_letters(tokenizer: HfTokenizer, texts: list[str]) -> list[str]:
     return sorted({f"##{letter}" for word in words for letter in word[1:]})
 
 
+def vocabulary_in(folder: Path) -> Path:
+    """The one `.txt` file of a folder. Raises BadInput when there is none, or several and none is `vocab.txt`."""
+    found = sorted(p for p in folder.rglob("*.txt") if p.is_file())
+    named = [p for p in found if p.name == "vocab.txt"]
+    if len(named) == 1 or len(found) == 1:
+        return (named or found)[0]
+    raise BadInput(f"{len(found)} text files found; expected one vocab.txt with a word piece a line", "vocabulary")
+
+
 class Tokenizer:
     """Reports to token ids. `vocabulary` is a `vocab.txt`: one token a line, line number = id.
 
@@ -87,6 +96,11 @@ class Tokenizer:
         ids[:n], attention[:n] = found.ids, 1
         words[:n] = [-1 if word is None else word for word in found.word_ids]
         return Encoded(ids, attention, words)
+
+    def lengths(self, texts: list[str], length: int = REPORT_LENGTH) -> NDArray[np.int64]:
+        """Number of tokens (N,) of each text, special ones included, at most `length`."""
+        self._tokenizer.enable_truncation(length)
+        return np.array([len(found.ids) for found in self._tokenizer.encode_batch_fast(texts)], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The tokens of `ids` as text, word pieces joined, padding left out."""

@@ -53,6 +53,15 @@ class PretrainSpec(Spec):
         ge=256,
         le=100_000,
     )
+    vocabulary: DatasetRef | None = documented(
+        "raw dataset that holds a BERT vocab.txt, for an encoder without one; None learns one from the reports",
+        default=None,
+    )
+    sampling: Literal["without_replacement", "with_replacement"] = documented(
+        "without_replacement shows every sample once an epoch; with_replacement draws every batch from all samples, as "
+        "published",
+        default="without_replacement",
+    )
     augment: bool = documented("random resized crops and mirroring", default=True)
     seed: Seed = documented("seed of weights, order, masks and augmentation", default=0)
     checkpoint_every: int = documented("steps between two checkpoints", "step", default=500, ge=1, le=1_000_000)

@@ -89,19 +89,36 @@ class _Start:
     vocabulary: Path | None
 
 
-def _start(spec: PretrainSpec, reader: ShardReader, init_model_dir: Path | None, work: Path) -> _Start:
+def _vocabulary(spec: PretrainSpec, reader: ShardReader, encoder: Encoder | None, own: Path | None,
+                given: Path | None, work: Path) -> Path | None:  # fmt: skip
+    """The encoder's own vocabulary, the given one, or, for a stage on reports, one learnt from them."""
+    if own is not None and given is not None:
+        raise BadInput("init_model has a vocabulary, its embeddings mean nothing with another; leave it out",
+                       "vocabulary")  # fmt: skip
+    known = own or given
+    if known is not None or reader.info.kind is not Kind.TEXT:
+        return known
+    if encoder is not None and encoder.text_embedding is not None:
+        raise BadInput("init_model has word embeddings but no vocabulary; give the one they belong to", "vocabulary")
+    learnt = work / "vocab.txt"
+    tokens = train_vocabulary((reader.text(int(i)) for i in reader.indices("train")), spec.vocabulary_size)
+    learnt.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    return learnt
+
+
+def _start(spec: PretrainSpec, reader: ShardReader, init_model_dir: Path | None, given: Path | None,
+           work: Path) -> _Start:  # fmt: skip
     torch.manual_seed(spec.seed)
-    encoder, previous, vocabulary = None, None, None
+    encoder, previous, own = None, None, None
     if init_model_dir is not None:
         encoder, previous = load_encoder(init_model_dir)
-        if (init_model_dir / "vocab.txt").is_file():
-            vocabulary = init_model_dir / "vocab.txt"
-    if reader.info.kind is Kind.TEXT and vocabulary is None:
-        vocabulary = work / "vocab.txt"
-        tokens = train_vocabulary((reader.text(int(i)) for i in reader.indices("train")), spec.vocabulary_size)
-        vocabulary.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+        own = init_model_dir / "vocab.txt" if (init_model_dir / "vocab.txt").is_file() else None
+    vocabulary = _vocabulary(spec, reader, encoder, own, given, work)
     teacher = copy.deepcopy(encoder).eval().requires_grad_(False) if encoder is not None and spec.rehearsal else None
     words = Tokenizer(vocabulary).size if vocabulary else 0
+    if encoder is not None and encoder.text_embedding is not None and words > encoder.config.vocabulary:
+        raise BadInput(f"{words} word pieces for an encoder with {encoder.config.vocabulary} embeddings; give the "
+                       "vocabulary that it was trained with", "vocabulary")  # fmt: skip
     if encoder is None:
         config = replace(SIZES[spec.size], vocabulary=words, attention=spec.attention, positions=spec.positions)
         encoder = Encoder(config)
@@ -128,6 +145,9 @@ def _sources(spec: PretrainSpec, reader: ShardReader, buffer_dirs: list[Path], s
                 f"(it knows {', '.join(start.previous.modalities)})",
                 "rehearsal",
             )
+        if buffer.info.kind is Kind.TEXT and tokenizer is None:
+            raise BadInput("init_model has no vocabulary to read reports with; give the one it was trained with",
+                           "vocabulary")  # fmt: skip
         sources.append(Source(buffer, True, buffer.indices(), tokenizer))
     return sources
 
@@ -148,20 +168,22 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
 
 
 def pretrain(spec: PretrainSpec, dataset_dir: Path, init_model_dir: Path | None, buffer_dirs: list[Path],
-             output_dir: Path, context: RunContext) -> ModelInfo:  # fmt: skip
+             output_dir: Path, context: RunContext, vocabulary: Path | None = None) -> ModelInfo:  # fmt: skip
     """Train one stage and write the encoder, with the new modality's head, as a model folder.
 
+    `vocabulary` is a BERT `vocab.txt` for an encoder that has none; without it, a stage on reports learns one.
     Raises BadInput for data that does not fit, Stopped when asked to stop.
     """
     reader = ShardReader(dataset_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    start = _start(spec, reader, init_model_dir, output_dir)
+    start = _start(spec, reader, init_model_dir, vocabulary, output_dir)
     sources = _sources(spec, reader, buffer_dirs, start)
     head = _head(start.encoder, reader)
     task = PretrainTask(start.encoder, head, start.teacher, sources, spec.mask_ratio)
     steps = PretrainSteps(
         sources, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed, text_mask_ratio=spec.text_mask_ratio,
-        mixup=spec.mixup, augment=spec.augment,
+        mixup=spec.mixup, augment=spec.augment, replacement=spec.sampling == "with_replacement",
+        padding=start.encoder.config.counts_padding,
     )  # fmt: skip
     total = min(len(steps), spec.max_steps or len(steps))
     epochs = total / steps.per_epoch

@@ -1,13 +1,14 @@
 """What each pre-training step sees: one batch of one modality, as a pure function of seed and step."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from medcoss.data.augment import augment_image, augment_volume
-from medcoss.data.sampler import epoch_batches, sample_rng
+from medcoss.data.sampler import drawn_batches, epoch_batches, sample_rng
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
@@ -25,6 +26,14 @@ class Source:
     rehearsal: bool
     indices: NDArray[np.int64]
     tokenizer: Tokenizer | None = None
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64] | None:
+        """Number of tokens of each report, (N,); None for images and volumes."""
+        if self.kind is not Kind.TEXT:
+            return None
+        assert self.tokenizer is not None
+        return self.tokenizer.lengths([self.reader.text(int(i)) for i in self.indices])
 
     @property
     def modality(self) -> str:
@@ -56,13 +65,17 @@ class Batch:
 class PretrainSteps(Dataset[Batch]):
     """The batches of a stage by step number.
 
-    An epoch holds every whole batch of every source, in an order drawn anew each epoch.
+    An epoch holds every whole batch of every source, in an order drawn anew each epoch. Reports of
+    about the same length come together, and columns that are padding in every report of a batch are
+    cut off, unless the `padding` counts as published. With `replacement` every batch is drawn from
+    all samples.
     """
 
     def __init__(self, sources: list[Source], *, batch_size: int, epochs: int, seed: int, text_mask_ratio: float,
-                 mixup: bool, augment: bool) -> None:  # fmt: skip
+                 mixup: bool, augment: bool, replacement: bool = False, padding: bool = False) -> None:  # fmt: skip
         self.sources, self.batch_size, self.seed = sources, batch_size, seed
         self.text_mask_ratio, self.mixup, self.augment = text_mask_ratio, mixup, augment
+        self.replacement, self.padding = replacement, padding
         self.per_epoch = sum(len(epoch_batches(len(s.indices), batch_size, seed, 0)) for s in sources)
         self.total = self.per_epoch * epochs
         self._plan: tuple[int, list[tuple[int, NDArray[np.int64]]]] | None = None
@@ -76,11 +89,17 @@ class PretrainSteps(Dataset[Batch]):
             batches = [
                 (number, positions)
                 for number, source in enumerate(self.sources)
-                for positions in epoch_batches(len(source.indices), self.batch_size, self.seed + number, epoch)
+                for positions in self._batches(source, self.seed + number, epoch)
             ]
             order = np.random.default_rng([self.seed, epoch, _ORDER]).permutation(len(batches))
             self._plan = (epoch, [batches[i] for i in order])
         return self._plan[1]
+
+    def _batches(self, source: Source, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+        n = len(source.indices)
+        if self.replacement:
+            return drawn_batches(n, self.batch_size, seed, epoch)
+        return epoch_batches(n, self.batch_size, seed, epoch, None if self.padding else source.lengths)
 
     def __getitem__(self, step: int) -> Batch:
         epoch, place = divmod(step, self.per_epoch)
@@ -116,7 +135,7 @@ class PretrainSteps(Dataset[Batch]):
         if source.rehearsal and self.mixup:
             ids, attention = mix_reports(ids, attention, mix)
         # columns that are padding in every report would only cost time
-        used = int(np.flatnonzero(attention.any(axis=0))[-1]) + 1
+        used = ids.shape[1] if self.padding else int(np.flatnonzero(attention.any(axis=0))[-1]) + 1
         return Batch(number, ids=ids[:, :used], attention=attention[:, :used], labels=labels[:, :used])
 
 

@@ -28,6 +28,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="`next` of the rows before")]
 RowLimit = Annotated[int, Query(ge=1, le=5000, description="rows in an answer")]
+# kinds whose datasets are files as they were uploaded
+_READ_RAW = frozenset({"preprocess", "import_model"})
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -78,9 +80,10 @@ def _check_references(session: Session, asked: NewJob) -> None:
 def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
     if row.state != "ready":
         yield f"dataset {row.id} is still {row.state}; complete its upload first"
-    elif kind == "preprocess" and row.role != "raw":
-        yield f"dataset {row.id} is {row.role}; expected a raw dataset"
-    elif kind != "preprocess" and row.role == "raw":
+    elif kind in _READ_RAW or field == "vocabulary":
+        if row.role != "raw":
+            yield f"dataset {row.id} is {row.role}; expected a raw dataset"
+    elif row.role == "raw":
         yield f"dataset {row.id} is raw; expected a prepared dataset: preprocess it first"
     elif field.startswith("rehearsal") and row.role != "buffer":
         yield f"dataset {row.id} is {row.role}; expected a rehearsal buffer: make one with build_buffer"

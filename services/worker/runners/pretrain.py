@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+from medcoss.data.tokenizer import vocabulary_in
 from medcoss.specs import PretrainSpec
 from medcoss.training.pretrain import pretrain
 from services.worker.context import WorkerRun
@@ -19,7 +20,9 @@ def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
         dataset = inputs.enter_context(context.input(spec.dataset))
         model = inputs.enter_context(context.input(spec.init_model)) if spec.init_model else None
         buffers = [inputs.enter_context(context.input(buffer)) for buffer in spec.rehearsal]
-        info = pretrain(spec, dataset, model, buffers, work / "model", context)
+        words = inputs.enter_context(context.input(spec.vocabulary)) if spec.vocabulary else None
+        vocabulary = vocabulary_in(words) if words else None
+        info = pretrain(spec, dataset, model, buffers, work / "model", context, vocabulary)
     name = spec.output_name or f"encoder-stage{info.stage}-{info.modality}"
     parents = [spec.init_model] if spec.init_model else []
     output = store_model(work / "model", info, name, parents, spec.dataset, context)

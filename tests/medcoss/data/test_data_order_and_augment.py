@@ -1,11 +1,13 @@
 """The order of samples is a pure function; augmentation moves image and mask alike."""
 
+from itertools import combinations
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcoss.data.augment import augment_image, augment_volume, random_resized_crop
-from medcoss.data.sampler import epoch_batches, epoch_order, sample_rng
+from medcoss.data.sampler import drawn_batches, epoch_batches, epoch_order, sample_rng
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -34,6 +36,39 @@ def test_batches_are_whole_and_disjoint(n: int, size: int, seed: int) -> None:
 def test_no_sample_is_left_out_in_every_epoch() -> None:
     seen = {int(i) for epoch in range(20) for batch in epoch_batches(10, 4, 0, epoch) for i in batch}
     assert seen == set(range(10))
+
+
+@given(st.integers(1, 300), st.integers(1, 40), seeds)
+def test_batches_of_like_lengths_show_the_same_samples(n: int, size: int, seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(5, 112, n)
+    plain, sorted_ones = epoch_batches(n, size, seed, 1), epoch_batches(n, size, seed, 1, lengths)
+    assert [len(batch) for batch in sorted_ones] == [len(batch) for batch in plain]
+    assert sorted(np.concatenate(sorted_ones)) == sorted(np.concatenate(plain))
+
+
+def test_little_of_a_batch_of_like_lengths_is_padding() -> None:
+    lengths = np.random.default_rng(0).integers(5, 113, 5000)
+
+    def padding(batches: list[np.ndarray]) -> float:
+        computed = sum(lengths[batch].max() * len(batch) for batch in batches)
+        return float(1 - sum(lengths[batch].sum() for batch in batches) / computed)
+
+    assert padding(epoch_batches(5000, 32, 0, 0)) > 0.4
+    assert padding(epoch_batches(5000, 32, 0, 0, lengths)) < 0.12
+    neighbours = []
+    for epoch in (0, 1):
+        batches = [sorted(map(int, batch)) for batch in epoch_batches(200, 8, 0, epoch, lengths[:200])]
+        neighbours.append({pair for batch in batches for pair in combinations(batch, 2)})
+    assert len(neighbours[0] & neighbours[1]) < 0.6 * len(neighbours[0]), "other epochs, other company"
+
+
+def test_drawing_with_replacement_repeats_and_leaves_out() -> None:
+    batches = drawn_batches(1000, 100, 0, 0)
+    assert [len(batch) for batch in batches] == [100] * 10
+    # with as many draws as samples, 1 - 1/e of them are seen
+    assert 0.6 < len(set(np.concatenate(batches).tolist())) / 1000 < 0.67
+    assert np.array_equal(batches[3], drawn_batches(1000, 100, 0, 0)[3])
+    assert not np.array_equal(batches[3], drawn_batches(1000, 100, 0, 1)[3])
 
 
 def test_the_generator_of_a_sample_is_its_own() -> None:

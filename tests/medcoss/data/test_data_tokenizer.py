@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medcoss.data.tokenizer import SPECIAL, Tokenizer, train_vocabulary
+from medcoss.data.tokenizer import SPECIAL, Tokenizer, train_vocabulary, vocabulary_in
 from medcoss.run import BadInput
 
 TEXTS = [
@@ -91,3 +91,23 @@ def test_a_vocabulary_without_special_tokens_is_refused(tmp_path: Path) -> None:
     path.write_text("[PAD]\n[UNK]\n[CLS]\nword\n")
     with pytest.raises(BadInput, match=r"vocab\.txt: .*\[SEP\], \[MASK\]"):
         Tokenizer(path)
+
+
+def test_lengths_are_those_of_the_encoded_reports(tokenizer: Tokenizer) -> None:
+    texts = [*TEXTS, "", "effusion " * 200]
+    expected = [int(tokenizer.encode(text).attention.sum()) for text in texts]
+    assert tokenizer.lengths(texts).tolist() == expected
+    assert expected[-1] == 112
+
+
+def test_a_vocabulary_is_found_in_an_upload(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"vocabulary: 0 text files found; expected one vocab\.txt"):
+        vocabulary_in(tmp_path)
+    (tmp_path / "words.txt").write_text("a")
+    assert vocabulary_in(tmp_path).name == "words.txt"
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "vocab.txt").write_text("a")
+    assert vocabulary_in(tmp_path).name == "vocab.txt"
+    (tmp_path / "vocab.txt").write_text("a")
+    with pytest.raises(BadInput, match="3 text files found"):
+        vocabulary_in(tmp_path)
