@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from medcoss.modalities import get_modality
 from medcoss.models.config import EncoderConfig
@@ -16,15 +16,20 @@ from medcoss.run import BadInput
 from medcoss.specs.records import ModelInfo
 
 PRETEXT = "pretext."
+PUBLISHED = "published."
 
 
 def save_model(module: nn.Module, info: ModelInfo, folder: Path, vocabulary: Path | None = None,
-               pretext: nn.Module | None = None) -> None:  # fmt: skip
-    """Write a model folder; the pretext heads of an encoder go along as `pretext.decoder.` and `pretext.language.`."""
+               pretext: nn.Module | None = None, published: dict[str, Tensor] | None = None) -> None:  # fmt: skip
+    """Write a model folder; the pretext heads of an encoder go along as `pretext.decoder.` and `pretext.language.`.
+
+    `published` are tensors of an imported checkpoint that no model here has, kept as `published.` for the way back.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     if pretext is not None:
         tensors |= {PRETEXT + name: t.detach().cpu().contiguous() for name, t in pretext.state_dict().items()}
+    tensors |= {PUBLISHED + name: t.detach().cpu().contiguous() for name, t in (published or {}).items()}
     save_file(tensors, folder / "model.safetensors")
     if vocabulary is not None:
         shutil.copyfile(vocabulary, folder / "vocab.txt")
@@ -66,7 +71,7 @@ def load_model(folder: Path) -> tuple[Encoder | Classifier | Segmenter, ModelInf
         tensors = load_file(folder / "model.safetensors")
     except (FileNotFoundError, SafetensorError) as error:
         raise BadInput(f"the weights cannot be read ({type(error).__name__})", "model.safetensors") from error
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PRETEXT)}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith((PRETEXT, PUBLISHED))}
     expected = module.state_dict()
     missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     wrong = [f"{n} {tuple(t.shape)} for {tuple(expected[n].shape)}" for n, t in tensors.items()
@@ -88,7 +93,8 @@ def load_encoder(folder: Path, field: str = "init_model") -> tuple[Encoder, Mode
 def encoder_for(module: Encoder, info: ModelInfo, modality: str) -> Embedder:
     """The function from one modality's input to features (B, d). Raises BadInput when it was not learnt."""
     if modality not in info.modalities:
-        raise BadInput(f"the encoder has not learnt '{modality}'; it knows {', '.join(info.modalities)}", "modality")
+        known = ", ".join(info.modalities) or "none yet"
+        raise BadInput(f"the encoder has not learnt '{modality}'; it knows {known}", "modality")
     return Embedder(module, get_modality(modality).kind).eval()
 
 
