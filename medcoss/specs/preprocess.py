@@ -117,13 +117,21 @@ class OpeniReports(Spec):
 Recipe = Annotated[ImageFolder | VolumeFolder | OpeniReports, Field(discriminator="name")]
 
 
-class PreprocessSpec(Spec):
-    """Turn a raw dataset into an immutable dataset version of training shards."""
+class PreprocessOptions(Spec):
+    """How files become samples: every parameter but the input."""
 
-    dataset: DatasetRef = documented("raw dataset to read")
     recipe: Recipe = documented("how the files become samples")
     max_bad_fraction: float = documented(
         "the job fails when more than this share of the inputs cannot be used", "fraction", default=0.1, ge=0, le=1
     )
     seed: Seed = documented("seed of random splits", default=0)
+
+
+class _PreprocessInputs(Spec):
+    dataset: DatasetRef = documented("raw dataset to read")
+
+
+class PreprocessSpec(PreprocessOptions, _PreprocessInputs):
+    """Turn a raw dataset into an immutable dataset version of training shards."""
+
     output_name: Name | None = documented("name of the new dataset; the raw dataset's name when left out", default=None)

@@ -9,16 +9,9 @@ from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documente
 ModelSize = Literal["tiny", "small", "base", "large"]
 
 
-class PretrainSpec(Spec):
-    """One stage of continual pre-training: masked modelling on a dataset, with rehearsal of earlier ones.
+class PretrainOptions(Spec):
+    """How a stage of pre-training trains: every parameter but its inputs."""
 
-    Defaults are those of MedCoSS (CVPR 2024) where a single small server can bear them.
-    """
-
-    dataset: DatasetRef = documented("prepared dataset of the new modality")
-    init_model: ModelRef | None = documented(
-        "encoder to go on from; it is also the frozen teacher of the rehearsal. None starts from scratch", default=None
-    )
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
     attention: Literal["bidirectional", "published", "published_batched"] = documented(
         "of reports, when starting from scratch: bidirectional over the real tokens; published: causal, padding "
@@ -29,9 +22,6 @@ class PretrainSpec(Spec):
         "position tables, when starting from scratch: read by row and column, interpolated for other sizes (grid), or "
         "by flat token index as published (flat)",
         default="grid",
-    )
-    rehearsal: tuple[DatasetRef, ...] = documented(
-        "rehearsal buffers of the earlier stages (needs init_model)", default=(), max_length=64
     )
     epochs: int = documented("passes over the dataset", "epoch", default=300, ge=1, le=10_000)
     max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
@@ -53,10 +43,6 @@ class PretrainSpec(Spec):
         ge=256,
         le=100_000,
     )
-    vocabulary: DatasetRef | None = documented(
-        "raw dataset that holds a BERT vocab.txt, for an encoder without one; None learns one from the reports",
-        default=None,
-    )
     sampling: Literal["without_replacement", "with_replacement"] = documented(
         "without_replacement shows every sample once an epoch; with_replacement draws every batch from all samples, as "
         "published",
@@ -67,6 +53,28 @@ class PretrainSpec(Spec):
     checkpoint_every: int = documented("steps between two checkpoints", "step", default=500, ge=1, le=1_000_000)
     log_every: int = documented("steps between two metric rows", "step", default=10, ge=1, le=1_000_000)
     reconstructions: int = documented("samples drawn masked / reconstructed / original", default=4, ge=0, le=64)
+
+
+class _PretrainInputs(Spec):
+    dataset: DatasetRef = documented("prepared dataset of the new modality")
+    init_model: ModelRef | None = documented(
+        "encoder to go on from; it is also the frozen teacher of the rehearsal. None starts from scratch", default=None
+    )
+    rehearsal: tuple[DatasetRef, ...] = documented(
+        "rehearsal buffers of the earlier stages (needs init_model)", default=(), max_length=64
+    )
+    vocabulary: DatasetRef | None = documented(
+        "raw dataset that holds a BERT vocab.txt, for an encoder without one; None learns one from the reports",
+        default=None,
+    )
+
+
+class PretrainSpec(PretrainOptions, _PretrainInputs):
+    """One stage of continual pre-training: masked modelling on a dataset, with rehearsal of earlier ones.
+
+    Defaults are those of MedCoSS (CVPR 2024) where a single small server can bear them.
+    """
+
     output_name: Name | None = documented("name of the model", default=None)
 
     @model_validator(mode="after")
@@ -76,24 +84,30 @@ class PretrainSpec(Spec):
         return self
 
 
-class BuildBufferSpec(Spec):
-    """Choose a rehearsal buffer: the samples nearest to the k-means centres of a dataset's features."""
+class BuildBufferOptions(Spec):
+    """How a rehearsal buffer is chosen: every parameter but its inputs."""
 
-    model: ModelRef = documented("encoder that has just learnt the dataset")
-    dataset: DatasetRef = documented("prepared dataset to choose from")
     centers_fraction: float = documented("clusters as a share of the samples", "fraction", default=0.01, gt=0, le=1)
     buffer_fraction: float = documented("buffer size as a share of the samples", "fraction", default=0.05, gt=0, le=1)
     batch_size: int = documented("samples in a batch", "sample", default=32, ge=1, le=8192)
     seed: Seed = documented("seed of k-means", default=0)
+
+
+class _BuildBufferInputs(Spec):
+    model: ModelRef = documented("encoder that has just learnt the dataset")
+    dataset: DatasetRef = documented("prepared dataset to choose from")
+
+
+class BuildBufferSpec(BuildBufferOptions, _BuildBufferInputs):
+    """Choose a rehearsal buffer: the samples nearest to the k-means centres of a dataset's features."""
+
     output_name: Name | None = documented("name of the buffer", default=None)
 
 
-class FinetuneSpec(Spec):
-    """Train a classifier or a segmenter on an encoder of the registry."""
+class FinetuneOptions(Spec):
+    """How fine-tuning trains: every parameter but its inputs."""
 
     task: Literal["classification", "segmentation"] = documented("what the head predicts")
-    dataset: DatasetRef = documented("prepared dataset with labels or masks")
-    init_model: ModelRef | None = documented("encoder to start from; None starts from scratch", default=None)
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
     epochs: int = documented("passes over the training split", "epoch", default=100, ge=1, le=10_000)
     max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
@@ -107,6 +121,16 @@ class FinetuneSpec(Spec):
     seed: Seed = documented("seed of weights, order and augmentation", default=0)
     checkpoint_every: int = documented("steps between two checkpoints", "step", default=200, ge=1, le=1_000_000)
     log_every: int = documented("steps between two metric rows", "step", default=10, ge=1, le=1_000_000)
+
+
+class _FinetuneInputs(Spec):
+    dataset: DatasetRef = documented("prepared dataset with labels or masks")
+    init_model: ModelRef | None = documented("encoder to start from; None starts from scratch", default=None)
+
+
+class FinetuneSpec(FinetuneOptions, _FinetuneInputs):
+    """Train a classifier or a segmenter on an encoder of the registry."""
+
     output_name: Name | None = documented("name of the model", default=None)
 
 
