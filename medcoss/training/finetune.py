@@ -24,6 +24,7 @@ from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneSpec
 from medcoss.training.loop import Loop, adamw
+from medcoss.training.losses import segmentation_loss
 from medcoss.training.rehearsal import model_inputs
 
 SCORED_AT_MOST = 512
@@ -66,14 +67,6 @@ class FinetuneSteps(Dataset[Pair]):
         return augment_volume(image, rng, mask, intensity=0.1)
 
 
-def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the soft Dice of sigmoid probabilities, the mean over samples and channels; (B, K, ...)."""
-    axes = tuple(range(2, logits.ndim))
-    p = torch.sigmoid(logits)
-    overlap = 2 * (p * target).sum(axes)
-    return 1 - (overlap / (p.sum(axes) + target.sum(axes) + 1)).mean()
-
-
 class FinetuneTask:
     """Cross-entropy for a classifier; soft Dice plus binary cross-entropy for a segmenter."""
 
@@ -90,7 +83,7 @@ class FinetuneTask:
             value = F.cross_entropy(logits, target)
             accuracy = float((logits.argmax(dim=1) == target).float().mean())
             return value, {"loss": float(value.detach()), "batch_accuracy": accuracy}
-        value = dice_loss(output.float(), target) + F.binary_cross_entropy_with_logits(output.float(), target)
+        value = segmentation_loss(output.float(), target)
         return value, {"loss": float(value.detach())}
 
 

@@ -1,12 +1,10 @@
 """Fine-tuning: heads learn, and what does not fit is named."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from medcoss.data.shards import ShardReader
 from medcoss.evaluation.predict import class_probabilities, mask_probabilities
@@ -15,7 +13,7 @@ from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_encoder, load_model
 from medcoss.run import BadInput, LocalRun
 from medcoss.specs.training import FinetuneSpec
-from medcoss.training.finetune import FinetuneSteps, dice_loss, finetune
+from medcoss.training.finetune import FinetuneSteps, finetune
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, reports, volumes, xrays
 
@@ -177,29 +175,6 @@ def test_targets_belong_to_their_inputs(folder: Path, encoder: Path) -> None:
     assert torch.equal(augmented[0][0][0], images)
     inside, outside = images[:, :1][masks > 0].mean(), images[:, :1][masks == 0].mean()
     assert inside > outside + 0.15, "the box stays bright"
-
-
-@pytest.mark.parametrize("case", ["2d_plain", "2d_empty", "3d_plain", "3d_empty"])
-def test_segmentation_losses_are_the_published_ones(parity: Path, case: str) -> None:
-    sys.path.insert(0, str(parity))
-    try:
-        import fill
-    finally:
-        sys.path.remove(str(parity))
-    golden = np.load(parity / "losses.npz")
-    if f"target_{case}__full" not in golden:
-        pytest.skip(f"no golden numbers for {case}")
-    logits = torch.from_numpy(golden[f"logits_{case[:2]}__full"])
-    target = torch.from_numpy(golden[f"target_{case}__full"])
-    found = {"dice": dice_loss(logits, target), "bce": F.binary_cross_entropy_with_logits(logits, target)}
-    for name, value in found.items():
-        assert fill.compare(f"{name}_{case}", value.numpy(), golden)["rel"] < 1e-5
-
-
-def test_perfect_and_opposite_answers_bound_the_dice_loss() -> None:
-    target = (torch.arange(64).reshape(1, 1, 8, 8) % 3 == 0).float()
-    assert dice_loss(80 * (target - 0.5), target).item() == pytest.approx(1 - 44 / 45, abs=1e-4)
-    assert dice_loss(80 * (0.5 - target), target).item() == pytest.approx(1, abs=1e-4)
 
 
 def test_from_scratch_without_an_encoder(folder: Path, stripes: Path) -> None:
