@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from medcoss.specs.base import DatasetRef, ModelRef, Spec
 from medcoss.specs.export import ExportSpec
+from medcoss.specs.imports import ImportModelSpec
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessSpec, Recipe, Splits, VolumeFolder
 from medcoss.specs.training import BuildBufferSpec, EvaluateSpec, FinetuneSpec, ModelSize, PretrainSpec
 
@@ -31,6 +32,7 @@ JOB_KINDS: dict[str, JobKind] = {
         JobKind("finetune", FinetuneSpec, "model"),
         JobKind("evaluate", EvaluateSpec, "evaluation"),
         JobKind("export", ExportSpec, "deployment"),
+        JobKind("import_model", ImportModelSpec, "model"),
     )
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "ExportSpec",
     "FinetuneSpec",
     "ImageFolder",
+    "ImportModelSpec",
     "JobKind",
     "ModelRef",
     "ModelSize",

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from medcoss import __version__
 from medcoss.client import ApiError, ClientError
-from services.cli import datasets, inference, jobs, local, models, samples
+from services.cli import checkpoints, datasets, inference, jobs, local, models, samples
 from services.cli.connection import Connection, DataDir, Key, Server
 from services.cli.output import CliError, err
 
@@ -26,6 +26,8 @@ app.command("demo", rich_help_panel="Platform")(samples.demo)
 app.command("sample-data", rich_help_panel="Platform")(samples.sample_data)
 app.add_typer(datasets.app, rich_help_panel="Work")
 app.add_typer(jobs.app, rich_help_panel="Work")
+models.app.command("import")(checkpoints.import_model)
+models.app.command("export-checkpoint")(checkpoints.export_checkpoint)
 app.add_typer(models.app, rich_help_panel="Work")
 app.add_typer(models.deployments, rich_help_panel="Work")
 app.command("embed", rich_help_panel="Inference")(inference.embed)

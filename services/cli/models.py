@@ -22,7 +22,7 @@ from services.cli.output import (
 )
 from services.cli.transfers import transfer_bar
 
-app = typer.Typer(name="models", help="Look at and fetch trained models.", no_args_is_help=True)
+app = typer.Typer(name="models", help="Look at, fetch, import and export models.", no_args_is_help=True)
 deployments = typer.Typer(name="deployments", help="Look at the served models.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc...")]

@@ -201,7 +201,7 @@ def test_kinds_and_their_fields(medcoss: Medcoss, environment: pytest.MonkeyPatc
 def test_help_names_the_kinds_and_their_fields(medcoss: Medcoss) -> None:
     general = medcoss("jobs", "submit", "--help")
     assert general.code == 0
-    for kind in ("preprocess", "pretrain", "build_buffer", "finetune", "evaluate", "export"):
+    for kind in ("preprocess", "pretrain", "build_buffer", "finetune", "evaluate", "export", "import_model"):
         assert f"{kind}: " in general.out
     assert "recipe.stride" not in general.out
     assert "recipe.stride" in medcoss("jobs", "submit", "preprocess", "--help").out

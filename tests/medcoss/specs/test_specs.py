@@ -17,6 +17,7 @@ from medcoss.specs import (
     ExportSpec,
     FinetuneSpec,
     ImageFolder,
+    ImportModelSpec,
     OpeniReports,
     PreprocessSpec,
     PretrainSpec,
@@ -33,6 +34,7 @@ MINIMAL: dict[type[Spec], dict[str, Any]] = {
     FinetuneSpec: {"dataset": DATASET, "task": "classification"},
     EvaluateSpec: {"dataset": DATASET, "model": MODEL},
     ExportSpec: {"model": MODEL, "name": "chest"},
+    ImportModelSpec: {"dataset": DATASET},
     ImageFolder: {},
     VolumeFolder: {},
     OpeniReports: {},
@@ -129,6 +131,19 @@ def test_references_name_records_and_nothing_else(text: str) -> None:
 
 def test_rehearsal_needs_a_teacher() -> None:
     refused(PretrainSpec, {"dataset": DATASET, "rehearsal": [DATASET]}, "", "rehearsal needs init_model")
+
+
+@pytest.mark.parametrize("path", ["/a.pth", "../a.pth", "a/../../b.pth", "a\\b.pth", "a//b.pth", "./a.pth", "", "."])
+def test_a_checkpoint_lies_in_its_dataset(path: str) -> None:
+    for field in ("file", "vocabulary"):
+        refused(ImportModelSpec, {"dataset": DATASET, field: path}, field)
+    assert ImportModelSpec(dataset=DATASET, file="runs/a b.pth").file == "runs/a b.pth"
+
+
+def test_what_an_imported_encoder_knows() -> None:
+    refused(ImportModelSpec, {"dataset": DATASET, "modalities": ["xrey"]}, "modalities", "expected one of report, xray")
+    refused(ImportModelSpec, {"dataset": DATASET, "modalities": ["ct", "ct"]}, "modalities", "every modality once")
+    assert ImportModelSpec(dataset=DATASET, modalities=()).modalities == ()
 
 
 def test_recipes_read_what_they_are_made_for() -> None:
