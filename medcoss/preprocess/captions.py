@@ -6,8 +6,8 @@ _SENTENCE_END = re.compile(r"[0-9]+\.|\.")
 _WORDS = re.compile(r"\w+")
 
 
-def clean_caption(impression: str, findings: str, min_tokens: int = 3) -> str | None:
-    """The caption of a report, or None when it has fewer than `min_tokens` tokens.
+def caption_sentences(impression: str, findings: str, min_tokens: int = 3) -> list[str] | None:
+    """The cleaned sentences of a report, or None when it has fewer than `min_tokens` tokens.
 
     Sentences end at every period, with the number before it if there is one; tokens are
     lower-cased runs of word characters without what is not ASCII; sentences of fewer
@@ -22,4 +22,10 @@ def clean_caption(impression: str, findings: str, min_tokens: int = 3) -> str | 
         sentences.append([token for token in kept if token])
     if sum(map(len, sentences)) < min_tokens:
         return None
-    return " ".join(" ".join(tokens) for tokens in sentences if tokens)
+    return [" ".join(tokens) for tokens in sentences if tokens]
+
+
+def clean_caption(impression: str, findings: str, min_tokens: int = 3) -> str | None:
+    """The sentences of a report as one caption, or None when it has fewer than `min_tokens` tokens."""
+    sentences = caption_sentences(impression, findings, min_tokens)
+    return None if sentences is None else " ".join(sentences)
