@@ -53,9 +53,10 @@ __all__ = [
 
 # Uni-Perceiver's own head, and a table that its released code does not read
 _NOT_USED = ("loss_prepare.", "video_embed.embeddings_type.weight")
+# what only one of them has, in the order of asking
 _MARKS = {
-    "medcoss": "video_embed.embeddings_st_pos_2D.spatial_pos_embed.weight",
-    "uniperceiver": "video_embed.embeddings_st_pos.spatial_pos_embed.weight",
+    "medcoss": ("video_embed.embeddings_3D.", "video_embed.embeddings_st_pos_2D.", "video_embed.embeddings_st_pos_3D."),
+    "uniperceiver": ("video_embed.embeddings_st_pos.",),
 }
 STEPS = 3
 
@@ -116,9 +117,9 @@ def _step(context: RunContext, done: int, what: str) -> None:
 def _format(found: dict[str, Tensor], asked: CheckpointFormat, where: str) -> str:
     if asked != "auto":
         return asked
-    fits = [name for name, mark in _MARKS.items() if mark in found]
-    if len(fits) == 1:
-        return fits[0]
+    for kind, marks in _MARKS.items():
+        if any(name.startswith(marks) for name in found):
+            return kind
     raise BadInput(
         f"these are no tensors of a MedCoSS or Uni-Perceiver checkpoint: {', '.join(list(found)[:3])}, ...; expected "
         "fused_encoder.layers.0.norm1.weight, ... Say which format it is to learn what is missing",
