@@ -11,7 +11,7 @@ from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.preprocess.volumes import blend, to_label_map
-from medcoss.training.loop import pick_device, precision
+from medcoss.training.precision import pick_device, precision
 from medcoss.training.rehearsal import model_inputs
 
 

@@ -9,9 +9,26 @@ from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documente
 ModelSize = Literal["tiny", "small", "base", "large"]
 
 
-class PretrainOptions(Spec):
-    """How a stage of pre-training trains: every parameter but its inputs."""
+class LoopOptions(Spec):
+    """What the training loop does, whatever it trains."""
 
+    accumulate: int = documented(
+        "micro-batches that a batch is cut into, for models that a whole batch does not fit beside",
+        "micro-batch", default=1, ge=1, le=1024,
+    )  # fmt: skip
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = documented(
+        "number format of the matrix products; auto: bf16 where the GPU has it, fp16 on older GPUs, fp32 on CPUs",
+        default="auto",
+    )
+    compile: bool = documented("compile the transformer blocks: slow to start, then faster", default=False)
+    checkpoint_minutes: float = documented("time between two checkpoints", "minute", default=10, gt=0, le=1440)
+    checkpoint_every: int | None = documented(
+        "steps between two checkpoints, besides those by time", "step", default=None, ge=1, le=1_000_000
+    )
+    log_every: int = documented("steps between two metric rows", "step", default=10, ge=1, le=1_000_000)
+
+
+class _PretrainScience(Spec):
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
     attention: Literal["bidirectional", "published", "published_batched"] = documented(
         "of reports, when starting from scratch: bidirectional over the real tokens; published: causal, padding "
@@ -25,13 +42,18 @@ class PretrainOptions(Spec):
     )
     epochs: int = documented("passes over the dataset", "epoch", default=300, ge=1, le=10_000)
     max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
-    batch_size: int = documented("samples in a batch, of each modality", "sample", default=32, ge=1, le=8192)
+    batch_size: int = documented(
+        "samples of an optimizer step, all of one modality, over all processes", "sample", default=32, ge=1, le=8192
+    )
     base_lr: float = documented("learning rate for a batch of 256, scaled linearly", default=1.5e-4, gt=0, le=1)
     min_lr: float = documented("learning rate at the end of the cosine", default=0.0, ge=0, le=1)
     warmup_epochs: float = documented(
         "linear warm-up; at most a quarter of the run", "epoch", default=40, ge=0, le=10_000
     )
     weight_decay: float = documented("AdamW weight decay of matrices and embeddings", default=0.05, ge=0, le=1)
+    clip_norm: float | None = documented(
+        "largest gradient norm; None, as published, does not clip", default=None, gt=0, le=1e6
+    )
     mask_ratio: float = documented("share of image patches that are masked", "fraction", default=0.75, gt=0, lt=1)
     text_mask_ratio: float = documented("share of tokens that are masked", "fraction", default=0.15, gt=0, lt=1)
     drop_path: float = documented("drop path rate of every encoder block", "fraction", default=0.1, ge=0, le=0.9)
@@ -50,9 +72,16 @@ class PretrainOptions(Spec):
     )
     augment: bool = documented("random resized crops and mirroring", default=True)
     seed: Seed = documented("seed of weights, order, masks and augmentation", default=0)
-    checkpoint_every: int = documented("steps between two checkpoints", "step", default=500, ge=1, le=1_000_000)
-    log_every: int = documented("steps between two metric rows", "step", default=10, ge=1, le=1_000_000)
     reconstructions: int = documented("samples drawn masked / reconstructed / original", default=4, ge=0, le=64)
+    picture_every: int = documented(
+        "epochs between two pictures of reconstructed images; the last one is at the end", "epoch", default=20, ge=1,
+        le=10_000,
+    )  # fmt: skip
+
+
+# fields are served in the order of the bases, the last one first
+class PretrainOptions(LoopOptions, _PretrainScience):
+    """How a stage of pre-training trains: every parameter but its inputs."""
 
 
 class _PretrainInputs(Spec):
@@ -104,23 +133,23 @@ class BuildBufferSpec(BuildBufferOptions, _BuildBufferInputs):
     output_name: Name | None = documented("name of the buffer", default=None)
 
 
-class FinetuneOptions(Spec):
-    """How fine-tuning trains: every parameter but its inputs."""
-
+class _FinetuneScience(Spec):
     task: Literal["classification", "segmentation"] = documented("what the head predicts")
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
     epochs: int = documented("passes over the training split", "epoch", default=100, ge=1, le=10_000)
     max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
-    batch_size: int = documented("samples in a batch", "sample", default=8, ge=1, le=8192)
+    batch_size: int = documented("samples of an optimizer step, over all processes", "sample", default=8, ge=1, le=8192)
     lr: float = documented("learning rate at the start of the polynomial decay (power 0.9)", default=1e-4, gt=0, le=1)
     weight_decay: float = documented("AdamW weight decay", default=1e-4, ge=0, le=1)
-    clip_norm: float = documented("largest gradient norm", default=12.0, gt=0, le=1e6)
+    clip_norm: float | None = documented("largest gradient norm; None does not clip", default=12.0, gt=0, le=1e6)
     drop_path: float = documented("drop path rate of every encoder block", "fraction", default=0.1, ge=0, le=0.9)
     freeze_encoder: bool = documented("train the head alone (linear probe)", default=False)
     augment: bool = documented("augmentation of the training split", default=True)
     seed: Seed = documented("seed of weights, order and augmentation", default=0)
-    checkpoint_every: int = documented("steps between two checkpoints", "step", default=200, ge=1, le=1_000_000)
-    log_every: int = documented("steps between two metric rows", "step", default=10, ge=1, le=1_000_000)
+
+
+class FinetuneOptions(LoopOptions, _FinetuneScience):
+    """How fine-tuning trains: every parameter but its inputs."""
 
 
 class _FinetuneInputs(Spec):

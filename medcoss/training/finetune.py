@@ -23,8 +23,11 @@ from medcoss.models.registry import load_encoder, save_model
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneSpec
-from medcoss.training.loop import Loop, adamw
-from medcoss.training.losses import segmentation_loss
+from medcoss.training.batches import check_parts, moved, named
+from medcoss.training.distributed import Ranks
+from medcoss.training.loop import Loop, LoopSettings
+from medcoss.training.losses import UNKNOWN, segmentation_loss
+from medcoss.training.optim import adamw, polynomial
 from medcoss.training.rehearsal import model_inputs
 
 SCORED_AT_MOST = 512
@@ -41,10 +44,13 @@ class FinetuneSteps(Dataset[Pair]):
         self.reader, self.indices, self.spec, self.tokenizer = reader, indices, spec, tokenizer
         self.per_epoch = len(epoch_batches(len(indices), spec.batch_size, spec.seed, 0))
 
-    def __getitem__(self, step: int) -> Pair:
+    def chosen(self, step: int) -> NDArray[np.int64]:
+        """Places in the dataset of the samples of a step."""
         epoch, place = divmod(step, self.per_epoch)
-        positions = epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch)[place]
-        chosen = self.indices[positions]
+        return self.indices[epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch)[place]]
+
+    def __getitem__(self, step: int) -> Pair:
+        epoch, chosen = step // self.per_epoch, self.chosen(step)
         if self.reader.info.kind is Kind.TEXT:
             return model_inputs(self.reader, chosen, self.tokenizer), self._labels(chosen)
         pairs = [self._sample(int(i), epoch) for i in chosen]
@@ -70,21 +76,28 @@ class FinetuneSteps(Dataset[Pair]):
 class FinetuneTask:
     """Cross-entropy for a classifier; soft Dice plus binary cross-entropy for a segmenter."""
 
+    frozen: nn.Module | None = None
+
     def __init__(self, model: Classifier | Segmenter) -> None:
         self.modules: nn.Module = model
 
-    def loss(self, batch: Pair, device: torch.device) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Pair, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one batch and its value as `loss`."""
         inputs, target = batch
-        output = self.modules(*(x.to(device) for x in inputs))
-        target = target.to(device)
+        output = self.modules(*(moved(x, device) for x in inputs))
+        target = moved(target, device)
         if isinstance(self.modules, Classifier):
             logits = output[0].float()
             value = F.cross_entropy(logits, target)
-            accuracy = float((logits.argmax(dim=1) == target).float().mean())
-            return value, {"loss": float(value.detach()), "batch_accuracy": accuracy}
+            accuracy = (logits.detach().argmax(dim=1) == target).float().mean()
+            return value, {"loss": value.detach(), "batch_accuracy": accuracy}
         value = segmentation_loss(output.float(), target)
-        return value, {"loss": float(value.detach())}
+        return value, {"loss": value.detach()}
+
+    def terms(self, batch: Pair) -> int:
+        """Number of samples, or of (sample, channel) pairs of which anything is known."""
+        target = batch[1]
+        return len(target) if target.ndim == 1 else int((target != UNKNOWN).flatten(2).any(2).sum())
 
 
 def _encoder(spec: FinetuneSpec, init_model_dir: Path | None) -> tuple[Encoder, ModelInfo | None]:
@@ -119,8 +132,10 @@ def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None,
 
     Raises BadInput when the dataset does not fit the task, Stopped when asked to stop.
     """
+    ranks = Ranks.join()
     reader = ShardReader(dataset_dir)
     indices = _training_indices(spec, reader)
+    check_parts(spec.batch_size, {"the training split": len(indices)}, spec.accumulate, ranks.world)
     encoder, previous = _encoder(spec, init_model_dir)
     vocabulary = _vocabulary(init_model_dir) if reader.info.kind is Kind.TEXT else None
     tokenizer = Tokenizer(vocabulary) if vocabulary else None
@@ -129,36 +144,49 @@ def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None,
     encoder.requires_grad_(not spec.freeze_encoder)
     head = Classifier if spec.task == "classification" else Segmenter
     model = head(encoder, reader.info.kind, len(reader.info.classes or []))
-    _start_head(model, reader, indices, spec)
+    _start_head(model, reader, indices, spec, min(spec.batch_size, len(indices)) // (spec.accumulate * ranks.world))
     steps = FinetuneSteps(reader, indices, spec, tokenizer)
     total = min(steps.per_epoch * spec.epochs, spec.max_steps or steps.per_epoch * spec.epochs)
-    loop = Loop(
-        FinetuneTask(model), adamw(model, spec.lr, spec.weight_decay, (0.9, 0.999)), steps, total,
-        lambda step: spec.lr * (1 - step / total) ** 0.9, context, seed=spec.seed,
-        checkpoint_every=spec.checkpoint_every, log_every=spec.log_every, clip_norm=spec.clip_norm,
-    )  # fmt: skip
-    context.log(f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {loop.device.type}")
-    loop.run()
+    _train(spec, model, steps, total, ranks, context)
     encoder.set_drop_path(0.0)
     model.requires_grad_(True)
-    if isinstance(model, Classifier):
-        known = np.random.default_rng(spec.seed).permutation(indices)[:SCORED_AT_MOST]
-        model.fold(class_features(model, reader, known, spec.batch_size, tokenizer))
     metrics: dict[str, float] = {}
-    for split in ("train", "val"):
-        metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
-    context.metrics(total, metrics)
-    info = _describe(spec, encoder, previous, reader, metrics)
-    save_model(model, info, output_dir, vocabulary)
+    if ranks.main:
+        if isinstance(model, Classifier):
+            known = np.random.default_rng(spec.seed).permutation(indices)[:SCORED_AT_MOST]
+            model.fold(class_features(model, reader, known, spec.batch_size, tokenizer))
+        for split in ("train", "val"):
+            metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
+        context.metrics(total, metrics)
+    info = _describe(spec, encoder, previous, reader, ranks.from_main(metrics))
+    if ranks.main:
+        save_model(model, info, output_dir, vocabulary)
     return info
 
 
+def _train(spec: FinetuneSpec, model: Classifier | Segmenter, steps: FinetuneSteps, total: int, ranks: Ranks,
+           context: RunContext) -> None:  # fmt: skip
+    model.to(ranks.device)
+    loop = Loop(
+        FinetuneTask(model), adamw(model, spec.lr, spec.weight_decay, (0.9, 0.999)), steps, total,
+        lambda step: polynomial(step, total, spec.lr), context, LoopSettings.of(spec, "lr"), ranks,
+        describe=lambda step: named(steps.reader.info.modality, steps.chosen(step)),
+    )  # fmt: skip
+    loop.context.log(
+        f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {ranks.world} x {ranks.device.type}"
+    )
+    loop.run()
+
+
 def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDArray[np.int64],
-                spec: FinetuneSpec) -> None:  # fmt: skip
-    """Give the head a start from which short runs do not dwell on a plateau."""
+                spec: FinetuneSpec, together: int) -> None:  # fmt: skip
+    """Give the head a start from which short runs do not dwell on a plateau.
+
+    `together` samples pass the model at once.
+    """
     if isinstance(model, Classifier):
         # the statistics of a few samples would be noise
-        if min(spec.batch_size, len(indices)) >= SMALLEST_STANDARDISED:
+        if together >= SMALLEST_STANDARDISED:
             model.standardise()
     else:
         chosen = np.random.default_rng(spec.seed).permutation(indices)[:STARTED_FROM]

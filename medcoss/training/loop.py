@@ -1,24 +1,34 @@
-"""The one training loop: steps, schedule, checkpoints, metrics, stopping.
+"""The one training loop: steps, micro-batches, ranks, precision, checkpoints, metrics, stopping.
 
-Every step's data and random numbers are a pure function of the seed and the step, so a run
+Every step's data and random numbers are a pure function of the seed, the step and the rank, so a run
 that was killed and resumed from a checkpoint ends with the same bits on a CPU as one that was not.
 """
 
 import contextlib
-import math
 import tempfile
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from medcoss.run import BadInput, RunContext, Stopped
+from medcoss.specs.training import LoopOptions
+from medcoss.training.batches import cut, part_rows, samples, signature
+from medcoss.training.checkpointing import Checkpoints, TrainingState
+from medcoss.training.compiling import compiled_blocks
+from medcoss.training.distributed import Ranks
+from medcoss.training.events import Events
+from medcoss.training.meter import FlopCount, Meter, peak_tflops
+from medcoss.training.precision import Choice, gradient_scaler, number_type, precision
+from medcoss.training.watch import NAMES, NotFinite, Watch
+
+GPU_WORKERS = 4
 
 
 class Task(Protocol):
@@ -26,131 +36,231 @@ class Task(Protocol):
 
     modules: nn.Module
 
-    def loss(self, batch: Any, device: torch.device) -> tuple[Tensor, dict[str, float]]:
-        """The loss to minimise and the named numbers of this step."""
+    @property
+    def frozen(self) -> nn.Module | None:
+        """What takes part without being trained."""
+
+    def loss(self, batch: Any, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise and the named numbers of this batch, all of them means over its `terms`."""
+
+    def terms(self, batch: Any) -> int:
+        """Number of equal terms that the loss of this batch is the mean of; asked when a batch is cut."""
 
 
-def pick_device() -> torch.device:
-    """The first GPU, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the specs say of the loop; `lr_field` is the field to name when the loss is not finite."""
+
+    seed: int
+    log_every: int = 10
+    checkpoint_minutes: float = 10.0
+    checkpoint_every: int | None = None
+    accumulate: int = 1
+    clip_norm: float | None = None
+    precision: Choice = "auto"
+    compile: bool = False
+    lr_field: str = "lr"
+
+    @classmethod
+    def of(cls, spec: LoopOptions, lr_field: str) -> "LoopSettings":
+        """The fields of a spec that are the loop's."""
+        known = {f.name: getattr(spec, f.name) for f in fields(cls) if f.name in type(spec).model_fields}
+        return cls(**known, lr_field=lr_field)
 
 
-def precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 autocast on a GPU, plain float32 on a CPU."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
+@dataclass(frozen=True)
+class Orders:
+    """What all ranks have agreed to do after a step."""
 
-
-def adamw(modules: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """AdamW that decays parameters of two or more dimensions, biases never."""
-    named = [(name, p) for name, p in modules.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in named if p.ndim >= 2 and not name.endswith(".bias")]
-    plain = [p for name, p in named if p.ndim < 2 or name.endswith(".bias")]
-    groups = [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8)
-
-
-def warmup_cosine(progress: float, warmup: float, total: float, peak: float, floor: float) -> float:
-    """Learning rate after `progress` epochs: linear to `peak` over `warmup`, then cosine to `floor` at `total`."""
-    if progress < warmup:
-        return peak * progress / warmup
-    return floor + (peak - floor) * (1 + math.cos(math.pi * (progress - warmup) / max(total - warmup, 1e-9))) / 2
-
-
-class _Window:
-    """Means of named numbers since the last row."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, list[float]] = defaultdict(list)
-        self.began, self.steps = time.monotonic(), 0
-
-    def add(self, values: dict[str, float]) -> None:
-        self.steps += 1
-        for name, value in values.items():
-            self.sums[name].append(value)
-
-    def row(self) -> dict[str, float]:
-        seconds = max(time.monotonic() - self.began, 1e-9)
-        return {n: sum(v) / len(v) for n, v in self.sums.items()} | {"steps_per_s": self.steps / seconds}
+    stop: bool
+    save: bool
 
 
 class Loop:
     """Runs `task` over the batches `steps[0] .. steps[total - 1]`.
 
-    `rate(step)` gives the learning rate; gradients are clipped to `clip_norm` if it is given.
+    `rate(step)` gives the learning rate. `describe(step)` says which samples a step saw, for errors.
+    `pictures(done)` is called every `picture_every` steps, if given.
     """
 
     def __init__(self, task: Task, optimizer: torch.optim.Optimizer, steps: Dataset[Any], total: int,
-                 rate: Callable[[int], float], context: RunContext, *, seed: int, checkpoint_every: int,
-                 log_every: int, clip_norm: float | None = None) -> None:  # fmt: skip
-        self.task, self.optimizer, self.steps, self.total = task, optimizer, steps, total
-        self.rate, self.context, self.seed = rate, context, seed
-        self.checkpoint_every, self.log_every, self.clip_norm = checkpoint_every, log_every, clip_norm
-        self.device = pick_device()
-        task.modules.to(self.device)
+                 rate: Callable[[int], float], context: RunContext, settings: LoopSettings, ranks: Ranks, *,
+                 describe: Callable[[int], str] | None = None, picture_every: int | None = None,
+                 pictures: Callable[[int], None] | None = None) -> None:  # fmt: skip
+        self.task, self.optimizer, self.steps, self.total, self.rate = task, optimizer, steps, total, rate
+        self.context, self.settings, self.ranks, self.device = ranks.context(context), settings, ranks, ranks.device
+        self.describe, self.picture_every, self.pictures = describe, picture_every, pictures
+        self.scaler = gradient_scaler(self.device, settings.precision)
+        self.watch, self.flops = Watch(), FlopCount(settings.compile)
+        sixteen_bits = number_type(self.device, settings.precision) is not torch.float32
+        on_gpu = self.device.type == "cuda"
+        peak = peak_tflops(torch.cuda.get_device_name(self.device)) if on_gpu and sixteen_bits else None
+        self.meter = Meter(ranks, peak)
+        self.checkpoints = Checkpoints(
+            self.context.checkpoints, self.context.log, minutes=settings.checkpoint_minutes,
+            every=settings.checkpoint_every,
+        )  # fmt: skip
 
     def run(self) -> None:
         """Train to the last step, from the newest checkpoint if there is one.
 
-        Raises Stopped, with a checkpoint written, when the context asks to stop.
+        Raises Stopped, with a checkpoint written, when the context asks to stop; BadInput naming step and
+        batch when the loss or the gradients are not finite.
         """
         first = self._resume()
         self.task.modules.train()
         self.context.progress(first, self.total, "training")
-        window = _Window()
-        for step, batch in zip(range(first, self.total), self._batches(first), strict=True):
-            window.add(self._one(step, batch))
-            done = step + 1
-            if done % self.log_every == 0 or done == self.total:
-                self.context.metrics(done, window.row() | {"lr": self.rate(step)})
-                self.context.progress(done, self.total, "training")
-                window = _Window()
-            stop = self.context.should_stop()
-            if stop or (done % self.checkpoint_every == 0 and done < self.total):
-                self._save(done)
-            if stop:
-                raise Stopped
+        with self.checkpoints, self._events(first) as events, self._compiled():
+            for step, batch in self._batches(first):
+                orders = self._step(step, batch)
+                self._report(step, events)
+                done = step + 1
+                if orders.stop or (orders.save and done < self.total):
+                    self._save(done)
+                if orders.stop:
+                    self._end(events)
+                    raise Stopped
+            self._refuse(self.watch.found(wait=True))
+            self._end(events)
         self.task.modules.eval()
 
-    def _batches(self, first: int) -> Iterator[Any]:
-        workers = 4 if self.device.type == "cuda" else 0
-        remaining = list(range(first, self.total))
-        return iter(DataLoader(self.steps, batch_size=None, sampler=remaining, num_workers=workers))
-
-    def _one(self, step: int, batch: Any) -> dict[str, float]:
-        torch.manual_seed((self.seed << 32) + step)
-        rate = self.rate(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        with precision(self.device):
-            loss, values = self.task.loss(batch, self.device)
-        if not torch.isfinite(loss):
-            raise BadInput(
-                f"the loss is not finite at step {step + 1}; lower the learning rate or look for extreme inputs", "lr"
-            )
-        loss.backward()
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.task.modules.parameters(), self.clip_norm)
-        self.optimizer.step()
-        return values
-
-    def _save(self, step: int) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            save_file(
-                {name: t.detach().cpu().contiguous() for name, t in self.task.modules.state_dict().items()},
-                Path(folder) / "model.safetensors",
-            )
-            torch.save(self.optimizer.state_dict(), Path(folder) / "optimizer.pt")
-            self.context.checkpoints.save(step, Path(folder))
-        self.context.log(f"checkpoint written at step {step}")
-
     def _resume(self) -> int:
+        self.ranks.align(self.task.modules)
+        state: TrainingState | None = self.ranks.from_main(self.checkpoints.latest() if self.ranks.main else None)
+        if state is None:
+            return 0
+        state.restore(self.task.modules, self.optimizer, self.scaler)
+        self.context.log(f"resumed from the checkpoint at step {state.step}")
+        if state.world != self.ranks.world:
+            self.context.log(
+                f"the checkpoint is of {state.world} processes, now there are {self.ranks.world}: "
+                "the training goes on, but not to the same bits", "warning",
+            )  # fmt: skip
+        return state.step
+
+    @contextlib.contextmanager
+    def _events(self, first: int) -> Iterator[Events | None]:
+        if not self.ranks.main:
+            yield None
+            return
         with tempfile.TemporaryDirectory() as folder:
-            step = self.context.checkpoints.latest(Path(folder))
-            if step is None:
-                return 0
-            self.task.modules.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-            state = torch.load(Path(folder) / "optimizer.pt", map_location="cpu", weights_only=True)
-            self.optimizer.load_state_dict(state)
-        self.context.log(f"resumed from the checkpoint at step {step}")
-        return step
+            events = Events(Path(folder), first, self.context)
+            try:
+                yield events
+            finally:
+                events.close()
+
+    def _compiled(self) -> contextlib.AbstractContextManager[None]:
+        if not self.settings.compile:
+            return contextlib.nullcontext()
+        modules = [self.task.modules, *([self.task.frozen] if self.task.frozen is not None else [])]
+        return compiled_blocks(modules, self.device, lambda line: self.context.log(line, "warning"))
+
+    def _batches(self, first: int) -> Iterator[tuple[int, Any]]:
+        """Step numbers and whole batches; the wait for them is measured."""
+        numbers = range(first, self.total)
+        workers = GPU_WORKERS if self.device.type == "cuda" else 0
+        loader = DataLoader(self.steps, batch_size=None, sampler=numbers, num_workers=workers)  # type: ignore[arg-type]
+        batches = iter(loader)
+        for step in numbers:
+            with self.meter.waiting():
+                batch = next(batches)
+            yield step, batch
+
+    def _step(self, step: int, batch: Any) -> Orders:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, values, flops = self._gradients(step, batch)
+        trained = [p for p in self.task.modules.parameters() if p.grad is not None]
+        self.ranks.sum_in_place([*(p.grad for p in trained if p.grad is not None), loss])
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        # an overflow under float16 is the scaler's to handle: it leaves the step out
+        self.watch.add(step, *([loss] if self.scaler.is_enabled() else [loss, norm]))
+        orders = self._agree(step)
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(trained, self.settings.clip_norm, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.meter.add(values, norm, samples(batch), flops)
+        return orders
+
+    def _gradients(self, step: int, batch: Any) -> tuple[Tensor, dict[str, Tensor], int]:
+        """Gradients of this rank's share; its part of the loss and of the named numbers, and its operations."""
+        loss, named, flops = torch.zeros((), device=self.device), dict[str, Tensor](), 0
+        for part, (share, weight) in enumerate(self._shares(batch)):
+            torch.manual_seed(_seed(self.settings.seed, step, self.ranks.rank, part))
+            (value, values), count = self.flops.of(signature(share), partial(self._backward, share, weight))
+            loss, flops = loss + value, flops + count
+            for name, number in values.items():
+                named[name] = named.get(name, 0.0) + number.detach() * weight
+        return loss, named, flops
+
+    def _shares(self, batch: Any) -> Iterator[tuple[Any, float]]:
+        """This rank's micro-batches, and the weight of each one's mean in the mean over the whole batch."""
+        parts, world = self.settings.accumulate, self.ranks.world
+        if parts * world == 1:
+            yield batch, 1.0
+            return
+        whole = max(self.task.terms(batch), 1)
+        for part in range(parts):
+            share = cut(batch, part_rows(part, parts, self.ranks.rank, world))
+            yield share, self.task.terms(share) / whole
+
+    def _backward(self, share: Any, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+        with precision(self.device, self.settings.precision):
+            loss, values = self.task.loss(share, self.device)
+        part = loss * weight
+        self.scaler.scale(part).backward()
+        return part.detach().float(), values
+
+    def _agree(self, step: int) -> Orders:
+        """Ask every rank; raises BadInput on all of them when one has met numbers that are not finite."""
+        found = self.watch.found()
+        save = self.ranks.main and self.checkpoints.due(step + 1)
+        asked = [self.context.should_stop(), save, found.code if found else 0]
+        stop, save, code = self.ranks.highest([int(number) for number in asked])
+        self._refuse(NotFinite.from_code(code) if code else None)
+        return Orders(bool(stop), bool(save))
+
+    def _refuse(self, found: NotFinite | None) -> None:
+        if found is not None:
+            batch = f" ({self.describe(found.step)})" if self.describe else ""
+            raise BadInput(f"{NAMES[found.what]} not finite at step {found.step + 1}{batch}; lower the learning rate "
+                           "or look for extreme inputs", self.settings.lr_field)  # fmt: skip
+
+    def _report(self, step: int, events: Events | None) -> None:
+        done = step + 1
+        if done % self.settings.log_every == 0 or done == self.total:
+            row = self.meter.row() | {"lr": self.rate(step)}
+            if self.scaler.is_enabled():
+                row["loss_scale"] = self.scaler.get_scale()
+            self.context.metrics(done, row)
+            self.context.progress(done, self.total, "training")
+            if events is not None:
+                events.add(done, row)
+        if self.pictures and self.picture_every and done % self.picture_every == 0 and done < self.total:
+            if self.ranks.main:
+                self.pictures(done)
+                self.task.modules.train()
+            if events is not None:
+                events.keep()
+
+    def _save(self, done: int) -> None:
+        # a state that a number which is not finite has touched is never stored
+        self._refuse(self.watch.found(wait=True))
+        if self.ranks.main:
+            self.checkpoints.save(
+                TrainingState.of(done, self.ranks.world, self.task.modules, self.optimizer, self.scaler)
+            )
+
+    def _end(self, events: Events | None) -> None:
+        self.checkpoints.wait()
+        if events is not None:
+            events.keep()
+
+
+def _seed(*numbers: int) -> int:
+    """A seed for torch that depends on nothing but `numbers`."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

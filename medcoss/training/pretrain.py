@@ -8,7 +8,9 @@ import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,8 +32,11 @@ from medcoss.models.registry import load_encoder, save_model
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import PretrainSpec
-from medcoss.training.loop import Loop, adamw, warmup_cosine
+from medcoss.training.batches import check_parts, moved, named, samples
+from medcoss.training.distributed import Ranks
+from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.masking import IGNORED
+from medcoss.training.optim import adamw, warmup_cosine
 from medcoss.training.reconstruct import write_reconstructions
 from medcoss.training.steps import Batch, PretrainSteps, Source
 
@@ -41,10 +46,16 @@ class PretrainTask:
 
     def __init__(self, encoder: Encoder, head: nn.Module, teacher: Encoder | None, sources: list[Source],
                  mask_ratio: float) -> None:  # fmt: skip
-        self.modules = nn.ModuleDict({"encoder": encoder, "head": head})
+        self.modules: nn.Module = nn.ModuleDict({"encoder": encoder, "head": head})
+        self.encoder, self.head = encoder, head
         self.teacher, self.sources, self.mask_ratio = teacher, sources, mask_ratio
 
-    def loss(self, batch: Batch, device: torch.device) -> tuple[Tensor, dict[str, float]]:
+    @property
+    def frozen(self) -> nn.Module | None:
+        """The teacher."""
+        return self.teacher
+
+    def loss(self, batch: Batch, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
         """Masked modelling or distillation, by the batch's source."""
         source = self.sources[batch.source]
         if source.kind is Kind.TEXT:
@@ -52,30 +63,48 @@ class PretrainTask:
         else:
             value = self._images(batch, source, device)
         name = "distill" if source.rehearsal else "loss"
-        return value, {f"{name}/{source.modality}": float(value.detach())}
+        return value, {f"{name}/{source.modality}": value.detach()}
+
+    def terms(self, batch: Batch) -> int:
+        """Images, masked tokens or distilled tokens: what the loss is the mean over."""
+        if batch.ids is None:
+            return samples(batch)
+        return len(self._places(batch, self.sources[batch.source]))
 
     def _images(self, batch: Batch, source: Source, device: torch.device) -> Tensor:
-        images = torch.as_tensor(batch.images, device=device)
-        kept, removed = random_mask(torch.as_tensor(batch.noise, device=device), self.mask_ratio)
-        encoded = self.modules["encoder"].encode_image(images, kept)
+        images = moved(batch.images, device)
+        kept, removed = random_mask(moved(batch.noise, device), self.mask_ratio)
+        encoded = self.encoder.encode_image(images, kept)
         if source.rehearsal:
             assert self.teacher is not None
             with torch.no_grad():
                 target = self.teacher.encode_image(images, kept)
             return F.mse_loss(encoded, target)
-        return reconstruction_loss(self.modules["head"](encoded, kept, removed, image_kind(images)), images, removed)
+        return reconstruction_loss(self.head(encoded, kept, removed, image_kind(images)), images, removed)
 
     def _reports(self, batch: Batch, source: Source, device: torch.device) -> Tensor:
-        ids, attention, labels = (torch.as_tensor(x, device=device) for x in (batch.ids, batch.attention, batch.labels))
-        encoded = self.modules["encoder"].encode_text(ids, attention)
+        ids, attention = moved(batch.ids, device), moved(batch.attention, device)
+        # found on the host: a GPU would have to be waited for
+        chosen = self._places(batch, source)
+        places = moved(chosen, device)
+        encoded = self.encoder.encode_text(ids, attention).flatten(0, 1)[places]
         if source.rehearsal:
             assert self.teacher is not None
             with torch.no_grad():
-                target = self.teacher.encode_text(ids, attention)
-            real = attention.bool() | self.teacher.config.counts_padding
-            return F.mse_loss(encoded[real], target[real])
-        masked = labels != IGNORED
-        return F.cross_entropy(self.modules["head"](encoded[masked]).float(), labels[masked])
+                target = self.teacher.encode_text(ids, attention).flatten(0, 1)[places]
+            return F.mse_loss(encoded, target)
+        assert batch.labels is not None
+        labels = moved(batch.labels.ravel()[chosen], device)
+        # a micro-batch may hold no masked token: nothing to learn, but no 0 / 0
+        return F.cross_entropy(self.head(encoded).float(), labels, reduction="sum") / max(len(chosen), 1)
+
+    def _places(self, batch: Batch, source: Source) -> NDArray[np.int64]:
+        """The tokens that count, in the flattened batch: to distil, the real ones; to predict, the masked ones."""
+        assert batch.attention is not None and batch.labels is not None
+        if not source.rehearsal:
+            return np.flatnonzero(batch.labels != IGNORED)
+        assert self.teacher is not None
+        return np.flatnonzero((batch.attention != 0) | self.teacher.config.counts_padding)
 
 
 @dataclass
@@ -174,35 +203,60 @@ def pretrain(spec: PretrainSpec, dataset_dir: Path, init_model_dir: Path | None,
     `vocabulary` is a BERT `vocab.txt` for an encoder that has none; without it, a stage on reports learns one.
     Raises BadInput for data that does not fit, Stopped when asked to stop.
     """
+    ranks = Ranks.join()
     reader = ShardReader(dataset_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    start = _start(spec, reader, init_model_dir, vocabulary, output_dir)
-    sources = _sources(spec, reader, buffer_dirs, start)
-    head = _head(start.encoder, reader)
-    task = PretrainTask(start.encoder, head, start.teacher, sources, spec.mask_ratio)
+    with ranks.folder(output_dir) as work:
+        start = _start(spec, reader, init_model_dir, vocabulary, work)
+        sources = _sources(spec, reader, buffer_dirs, start)
+        available = {f"the dataset of '{s.modality}'": len(s.indices) for s in sources}
+        check_parts(spec.batch_size, available, spec.accumulate, ranks.world)
+        head = _head(start.encoder, reader)
+        task = PretrainTask(start.encoder, head, start.teacher, sources, spec.mask_ratio)
+        _train(spec, task, ranks, output_dir.parent, context)
+        start.encoder.set_drop_path(0.0)
+        metrics: dict[str, float] = {}
+        if ranks.main:
+            metrics = write_reconstructions(task, spec, output_dir.parent, context, ranks.device)
+        info = _describe(start, reader, ranks.from_main(metrics))
+        if ranks.main:
+            save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
+    return info
+
+
+def _train(spec: PretrainSpec, task: PretrainTask, ranks: Ranks, folder: Path, context: RunContext) -> None:
+    """Run the stage; pictures are drawn in `folder` on the way."""
+    for module in (task.modules, task.teacher):
+        if module is not None:
+            module.to(ranks.device)
     steps = PretrainSteps(
-        sources, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed, text_mask_ratio=spec.text_mask_ratio,
-        mixup=spec.mixup, augment=spec.augment, replacement=spec.sampling == "with_replacement",
-        padding=start.encoder.config.counts_padding,
+        task.sources, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed,
+        text_mask_ratio=spec.text_mask_ratio, mixup=spec.mixup, augment=spec.augment,
+        replacement=spec.sampling == "with_replacement", padding=task.encoder.config.counts_padding,
     )  # fmt: skip
     total = min(len(steps), spec.max_steps or len(steps))
     epochs = total / steps.per_epoch
     warmup = min(spec.warmup_epochs, epochs / 4)
     peak = spec.base_lr * spec.batch_size / 256
+
+    def describe(step: int) -> str:
+        epoch, place = divmod(step, steps.per_epoch)
+        number, positions = steps.plan(epoch)[place]
+        source = steps.sources[number]
+        return named(source.modality, source.indices[positions])
+
+    def pictures(done: int) -> None:
+        write_reconstructions(task, spec, folder, context, ranks.device, done // steps.per_epoch)
+
     loop = Loop(
         task, adamw(task.modules, peak, spec.weight_decay, (0.9, 0.95)), steps, total,
         lambda step: warmup_cosine(step / steps.per_epoch, warmup, epochs, peak, spec.min_lr), context,
-        seed=spec.seed, checkpoint_every=spec.checkpoint_every, log_every=spec.log_every,
+        LoopSettings.of(spec, "base_lr"), ranks, describe=describe,
+        picture_every=spec.picture_every * steps.per_epoch, pictures=pictures,
     )  # fmt: skip
-    if start.teacher is not None:
-        start.teacher.to(loop.device)
-    context.log(f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {loop.device.type}")
+    loop.context.log(
+        f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {ranks.world} x {ranks.device.type}"
+    )
     loop.run()
-    start.encoder.set_drop_path(0.0)
-    metrics = write_reconstructions(task, sources[0], spec, output_dir.parent, context, loop.device)
-    info = _describe(start, reader, metrics)
-    save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
-    return info
 
 
 def _named(head: nn.Module) -> nn.Module:

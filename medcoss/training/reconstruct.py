@@ -1,17 +1,23 @@
 """What the pretext model fills in, to look at: pictures for images and volumes, a table for reports."""
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+import SimpleITK as sitk
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
+from medcoss.models.embeddings import PATCH
 from medcoss.models.pretext import (
+    MaskedImageDecoder,
     image_kind,
     patch_statistics,
     patchify,
@@ -20,7 +26,7 @@ from medcoss.models.pretext import (
     unpatchify,
 )
 from medcoss.run import RunContext
-from medcoss.specs.training import PretrainSpec
+from medcoss.specs.training import PretrainOptions
 from medcoss.training.masking import IGNORED, mask_words
 from medcoss.training.rehearsal import model_inputs
 from medcoss.training.steps import Source
@@ -32,45 +38,105 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 
-def write_reconstructions(task: "PretrainTask", source: Source, spec: PretrainSpec, folder: Path,
-                          context: RunContext, device: torch.device) -> dict[str, float]:  # fmt: skip
-    """Write `reconstruction_<modality>.png` or `reconstruction_report.json` as an artifact.
+@dataclass(frozen=True)
+class Filled:
+    """Inputs (B, C, ...) with the removed patches not a number, with them filled in, and as they are; the loss."""
 
-    Held-out samples are preferred. Returns the loss on them, by name.
+    hidden: Tensor
+    filled: Tensor
+    images: Tensor
+    loss: float
+
+
+def write_reconstructions(task: "PretrainTask", spec: PretrainOptions, folder: Path, context: RunContext,
+                          device: torch.device, epoch: int | None = None) -> dict[str, float]:  # fmt: skip
+    """Write what the model fills in as artifacts: `reconstruction_<modality>.png` for the new modality and every
+    rehearsed one that its decoder fits, NIfTI files beside it for volumes, `reconstruction_report.json`.
+
+    Pictures on the way carry their `epoch` in the name; reports are left to the end. Held-out samples are
+    preferred. Returns the loss of the new modality on them, by name.
     """
+    metrics: dict[str, float] = {}
     if spec.reconstructions == 0:
-        return {}
+        return metrics
+    task.modules.eval()
+    place = "" if epoch is None else f"_epoch{epoch:05d}"
+    new = task.sources[0]
+    with torch.no_grad():
+        if new.kind is Kind.TEXT and epoch is None:
+            assert new.tokenizer is not None
+            indices = _chosen(new, spec)
+            metrics = _reports(task, new, new.tokenizer, indices, spec, folder, context, device)
+        for source in task.sources:
+            if _fits(task.head, source):
+                name = f"reconstruction_{source.modality}{place}"
+                loss = _pictures(task, source, spec, folder, name, context, device)
+                if source is new:
+                    metrics[f"reconstruction/{source.modality}"] = loss
+    return metrics
+
+
+def _fits(head: nn.Module, source: Source) -> bool:
+    """True when the decoder of the new modality has places and pixels for the samples of a source."""
+    if source.kind is Kind.TEXT or not isinstance(head, MaskedImageDecoder):
+        return False
+    kind = "2d" if source.kind is Kind.IMAGE2D else "3d"
+    tokens = math.prod(n // PATCH for n in source.reader.info.sample_shape[1:])
+    return kind in head.positions and head.positions[kind].shape[1] == tokens + 1
+
+
+def _chosen(source: Source, spec: PretrainOptions) -> NDArray[np.int64]:
     held_out = source.reader.indices("val")
     pool = held_out if len(held_out) else source.indices
-    indices = pool[np.linspace(0, len(pool) - 1, min(spec.reconstructions, len(pool))).astype(int)]
-    task.modules.eval()
-    with torch.no_grad():
-        if source.kind is Kind.TEXT:
-            assert source.tokenizer is not None
-            return _reports(task, source, source.tokenizer, indices, spec, folder, context, device)
-        return _pictures(task, source, indices, spec, folder, context, device)
+    return pool[np.linspace(0, len(pool) - 1, min(spec.reconstructions, len(pool))).astype(int)]
 
 
-def _pictures(task, source, indices, spec, folder, context, device) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _pictures(task: "PretrainTask", source: Source, spec: PretrainOptions, folder: Path, name: str,
+              context: RunContext, device: torch.device) -> float:  # fmt: skip
+    """Draw some samples of a source, keep the first volume as NIfTI; the loss on them."""
+    indices = _chosen(source, spec)
     (images,) = (x.to(device) for x in model_inputs(source.reader, indices, None))
+    found = _filled(task, images, spec)
+    rows = [[_shown(x[i]) for x in (found.hidden, found.filled, found.images)] for i in range(len(images))]
+    path = folder / f"{name}.png"
+    _draw(rows, path)
+    context.artifact(path, path.name, "image/png")
+    if source.kind is Kind.VOLUME3D:
+        spacing = source.reader.rows[int(indices[0])].spacing
+        volumes = {"input": found.images, "masked": found.hidden, "reconstructed": found.filled}
+        for part, volume in volumes.items():
+            path = folder / f"{name}_{part}.nii.gz"
+            _write_nifti(volume[0, 0], spacing, path)
+            context.artifact(path, path.name, "application/gzip")
+    return found.loss
+
+
+def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions) -> Filled:
+    """What the model makes of images under masks that depend on the seed alone; each predicted patch takes
+    the true mean and contrast of its place.
+    """
     patches = patchify(images)
     generator = torch.Generator().manual_seed(spec.seed)
-    noise = torch.rand(patches.shape[:2], generator=generator).to(device)
+    noise = torch.rand(patches.shape[:2], generator=generator).to(images.device)
     kept, removed = random_mask(noise, spec.mask_ratio)
-    encoded = task.modules["encoder"].encode_image(images, kept)
-    predicted = task.modules["head"](encoded, kept, removed, image_kind(images))
-    loss = float(reconstruction_loss(predicted, images, removed))
+    predicted = task.head(task.encoder.encode_image(images, kept), kept, removed, image_kind(images))
     mean, deviation = patch_statistics(patches)
     place = removed.unsqueeze(-1).expand(-1, -1, patches.shape[2])
     filled = patches.scatter(1, place, predicted * torch.gather(deviation, 1, removed.unsqueeze(-1))
                              + torch.gather(mean, 1, removed.unsqueeze(-1)))  # fmt: skip
     hidden = patches.scatter(1, place, float("nan"))
-    rows = [[_shown(unpatchify(p, tuple(images.shape))[i]) for p in (hidden, filled, patches)]
-            for i in range(len(images))]  # fmt: skip
-    path = folder / f"reconstruction_{source.modality}.png"
-    _draw(rows, path)
-    context.artifact(path, path.name, "image/png")
-    return {f"reconstruction/{source.modality}": loss}
+    shape = tuple(images.shape)
+    loss = float(reconstruction_loss(predicted, images, removed))
+    return Filled(unpatchify(hidden, shape), unpatchify(filled, shape), images, loss)
+
+
+def _write_nifti(volume: Tensor, spacing: tuple[float, float, float], path: Path) -> None:
+    """A volume (D, H, W) with its spacing in mm (z, y, x); what was hidden takes the lowest value."""
+    array = volume.float().cpu().numpy()
+    image = sitk.GetImageFromArray(np.where(np.isnan(array), np.nanmin(array), array))
+    if min(spacing) > 0:
+        image.SetSpacing(tuple(reversed(spacing)))
+    sitk.WriteImage(image, str(path))
 
 
 def _shown(sample: Tensor) -> np.ndarray:
@@ -100,16 +166,18 @@ def _draw(rows: list[list[np.ndarray]], path: Path) -> None:
     plt.close(figure)
 
 
-def _reports(task, source, tokenizer: Tokenizer, indices, spec, folder, context,  # type: ignore[no-untyped-def]
-             device) -> dict[str, float]:  # fmt: skip
+def _reports(task: "PretrainTask", source: Source, tokenizer: Tokenizer, indices: NDArray[np.int64],
+             spec: PretrainOptions, folder: Path, context: RunContext,
+             device: torch.device) -> dict[str, float]:  # fmt: skip
+    """Keep a table of reports with masked words filled in; the share that is right."""
     table, right, drawn = [], 0, 0
     for index in indices:
         encoded = tokenizer.encode(source.reader.text(int(index)))
         ids, labels = mask_words(encoded, tokenizer, spec.text_mask_ratio, np.random.default_rng([spec.seed, index]))
         attention = torch.as_tensor(encoded.attention, device=device)[None]
-        tokens = task.modules["encoder"].encode_text(torch.as_tensor(ids, device=device)[None], attention)[0]
+        tokens = task.encoder.encode_text(torch.as_tensor(ids, device=device)[None], attention)[0]
         places = np.flatnonzero(labels != IGNORED)
-        answers = task.modules["head"](tokens[torch.as_tensor(places, device=device)]).argmax(dim=1).cpu().numpy()
+        answers = task.head(tokens[torch.as_tensor(places, device=device)]).argmax(dim=1).cpu().numpy()
         shown, filled = encoded.ids.copy(), encoded.ids.copy()
         shown[places], filled[places] = tokenizer.mask_id, answers
         right, drawn = right + int((answers == labels[places]).sum()), drawn + len(places)

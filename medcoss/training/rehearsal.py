@@ -15,7 +15,7 @@ from medcoss.models.registry import encoder_for, load_encoder
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.records import DatasetInfo
 from medcoss.specs.training import BuildBufferSpec
-from medcoss.training.loop import pick_device, precision
+from medcoss.training.precision import pick_device, precision
 
 
 def features(embedder: Embedder, reader: ShardReader, indices: NDArray[np.int64], batch_size: int,

@@ -1,6 +1,7 @@
 """The loop's parts: rates, decay, stopping, refusal of what is not finite."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from medcoss.run import BadInput, LocalRun, Stopped
-from medcoss.training.loop import Loop, adamw, warmup_cosine
+from medcoss.training.distributed import Ranks
+from medcoss.training.loop import Loop, LoopSettings
+from medcoss.training.optim import adamw, polynomial, warmup_cosine
 
 
 def test_the_schedule_is_the_published_one(parity: Path) -> None:
@@ -42,6 +45,9 @@ def test_matrices_decay_and_biases_do_not() -> None:
     }  # fmt: skip
 
 
+CPU = torch.device("cpu")
+
+
 class Steps(Dataset[int]):
     """Step numbers as batches."""
 
@@ -52,22 +58,25 @@ class Steps(Dataset[int]):
 class Line:
     """Fits one number; can be told to answer with NaN."""
 
+    frozen = None
+
     def __init__(self, nan_at: int = -1) -> None:
         self.modules: nn.Module = nn.Linear(1, 1, bias=False)
         self.nan_at, self.seen = nan_at, []
 
-    def loss(self, batch: int, device: torch.device) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, batch: int, device: torch.device) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         self.seen.append(batch)
         value = (self.modules(torch.ones(1, 1)) - 3).square().mean()
-        return value * float("nan") if batch == self.nan_at else value, {"loss": float(value.detach())}
+        return value * float("nan") if batch == self.nan_at else value, {"loss": value.detach()}
+
+    def terms(self, batch: int) -> int:
+        return 1
 
 
-def loop(task: Line, run: LocalRun, total: int, **more: float) -> Loop:
+def loop(task: Line, run: LocalRun, total: int, **more: Any) -> Loop:
     optimizer = adamw(task.modules, 0.1, 0.0, (0.9, 0.95))
-    return Loop(
-        task, optimizer, Steps(), total, lambda step: 0.1 / (step + 1), run, seed=0, checkpoint_every=4, log_every=5,
-        **more,
-    )  # fmt: skip
+    settings = LoopSettings(**({"seed": 0, "checkpoint_every": 4, "log_every": 5} | more))
+    return Loop(task, optimizer, Steps(), total, lambda step: 0.1 / (step + 1), run, settings, Ranks(CPU))
 
 
 def test_every_step_is_seen_once_in_order_and_reported(tmp_path: Path) -> None:
@@ -116,3 +125,8 @@ def test_gradients_are_clipped_only_when_asked(tmp_path: Path) -> None:
         made = loop(task, LocalRun(tmp_path / str(clip)), 1, clip_norm=clip)
         made.run()
         assert (task.modules.weight.grad.abs().item() > 1) == expected
+
+
+def test_fine_tuning_falls_as_a_polynomial() -> None:
+    assert [polynomial(step, 10, 0.2) for step in (0, 5)] == pytest.approx([0.2, 0.2 * 0.5**0.9])
+    assert 0 < polynomial(9, 10, 0.2) < polynomial(8, 10, 0.2)

@@ -1,0 +1,85 @@
+"""Cutting batches into the parts that ranks and micro-batches take, and moving them to the device."""
+
+from collections.abc import Hashable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcoss.run import BadInput
+
+NAMED = 16
+T = TypeVar("T")
+
+
+def cut(batch: T, rows: slice) -> T:
+    """The samples `rows` of a batch: of every array in it along its first axis, whatever else as it is.
+
+    A batch is an array or tensor, or a tuple, list or dataclass of such.
+    """
+    if isinstance(batch, np.ndarray | Tensor):
+        return batch[rows]  # type: ignore[return-value]
+    if isinstance(batch, tuple | list):
+        return type(batch)(cut(value, rows) for value in batch)  # type: ignore[return-value]
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(batch, **{f.name: cut(getattr(batch, f.name), rows) for f in fields(batch)})
+    return batch
+
+
+def arrays(batch: Any) -> list[Any]:
+    """The arrays and tensors of a batch, in order."""
+    if isinstance(batch, np.ndarray | Tensor):
+        return [batch]
+    if isinstance(batch, tuple | list):
+        return [array for value in batch for array in arrays(value)]
+    if is_dataclass(batch):
+        return [array for f in fields(batch) for array in arrays(getattr(batch, f.name))]
+    return []
+
+
+def samples(batch: Any) -> int:
+    """Number of samples of a batch; 1 for what holds no arrays."""
+    found = arrays(batch)
+    return len(found[0]) if found else 1
+
+
+def signature(batch: Any) -> Hashable:
+    """What batches of the same work have in common: the shapes, and the source where there are several."""
+    return (getattr(batch, "source", None), *(tuple(array.shape) for array in arrays(batch)))
+
+
+def part_rows(part: int, parts: int, rank: int, world: int) -> slice:
+    """Samples of micro-batch `part` of `parts` on `rank` of `world`; together they are the whole batch."""
+    return slice(rank + world * part, None, world * parts)
+
+
+def check_parts(batch_size: int, available: dict[str, int], accumulate: int, world: int) -> None:
+    """Raises BadInput when a batch cannot be shared by all ranks and micro-batches.
+
+    `available` names the number of samples of each source: one with fewer than a batch is used whole.
+    """
+    parts = accumulate * world
+    how = f"{world} processes x {accumulate} micro-batches" if world > 1 else f"{accumulate} micro-batches"
+    if batch_size % parts:
+        raise BadInput(f"{batch_size} samples cannot be shared equally by {how}; use a multiple of {parts}",
+                       "batch_size")  # fmt: skip
+    for name, count in available.items():
+        if count < parts:
+            raise BadInput(f"{name} holds {count} samples, too few for {how}; lower accumulate, use fewer processes "
+                           f"or add samples", "accumulate" if accumulate > 1 else "batch_size")  # fmt: skip
+
+
+def named(modality: str, indices: NDArray[np.int64]) -> str:
+    """A batch for people: its modality and the places of its samples in the dataset."""
+    shown = ", ".join(str(i) for i in indices[:NAMED])
+    more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
+    return f"a batch of '{modality}', samples {shown}{more}"
+
+
+def moved(value: Any, device: torch.device) -> Tensor:
+    """An array or tensor on the device; to a GPU through pinned memory, so that nothing waits for it."""
+    tensor = torch.as_tensor(value)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -1,0 +1,125 @@
+"""Checkpoints: everything that a run needs to go on, written while the training goes on."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from medcoss.run import CheckpointStore
+
+WEIGHTS, REST = "model.safetensors", "optimizer.pt"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All of a run after `step` steps, in CPU memory.
+
+    Random numbers are not among it: each step seeds its own from the run's seed, its number and its rank.
+    """
+
+    step: int
+    world: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+
+    @classmethod
+    def of(cls, step: int, world: int, modules: nn.Module, optimizer: torch.optim.Optimizer,
+           scaler: torch.amp.GradScaler) -> "TrainingState":  # fmt: skip
+        """A copy of the present state, which the next steps do not change."""
+        weights = {name: _copied(tensor).contiguous() for name, tensor in modules.state_dict().items()}
+        return cls(step, world, weights, _copied(optimizer.state_dict()), _copied(scaler.state_dict()))
+
+    def restore(self, modules: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+        """Bring modules, optimizer and scaler to this state."""
+        modules.load_state_dict(self.weights)
+        optimizer.load_state_dict(self.optimizer)
+        if self.scaler:
+            scaler.load_state_dict(self.scaler)
+
+    def write(self, folder: Path) -> None:
+        """Write `model.safetensors` and `optimizer.pt`."""
+        save_file(self.weights, folder / WEIGHTS)
+        torch.save({"world": self.world, "optimizer": self.optimizer, "scaler": self.scaler}, folder / REST)
+
+    @classmethod
+    def read(cls, step: int, folder: Path) -> "TrainingState":
+        """What `write` has written."""
+        rest = torch.load(folder / REST, map_location="cpu", weights_only=True)
+        return cls(step, rest["world"], load_file(folder / WEIGHTS), rest["optimizer"], rest["scaler"])
+
+
+def _copied(value: Any) -> Any:
+    """A nested state with every tensor copied to CPU memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copied(inner) for inner in value]
+    return value
+
+
+class Checkpoints:
+    """Writes the checkpoints of a run in the background, at most one at a time.
+
+    An error of writing is raised by the next `save` or `wait`. Left as a context, it waits for the
+    checkpoint in flight and keeps its error to itself: whoever leaves on an exception has one already.
+    """
+
+    def __init__(self, store: CheckpointStore, log: Callable[[str, str], None], *, minutes: float,
+                 every: int | None = None) -> None:  # fmt: skip
+        self._store, self._log, self._seconds, self._every = store, log, minutes * 60, every
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._running: tuple[int, Future[None]] | None = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "Checkpoints":
+        self._last = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._writer.shutdown()
+
+    def due(self, step: int) -> bool:
+        """True when it is time for a checkpoint after `step` steps."""
+        by_step = self._every is not None and step % self._every == 0
+        return by_step or time.monotonic() - self._last >= self._seconds
+
+    def latest(self) -> TrainingState | None:
+        """The newest whole checkpoint, or None."""
+        with tempfile.TemporaryDirectory() as folder:
+            step = self._store.latest(Path(folder))
+            return None if step is None else TrainingState.read(step, Path(folder))
+
+    def save(self, state: TrainingState) -> None:
+        """Begin to write a checkpoint, once the one before is written. Raises the error of the one before."""
+        self.wait()
+        self._last = time.monotonic()
+        self._running = (state.step, self._writer.submit(self._write, state))
+
+    def wait(self) -> None:
+        """Wait until nothing is being written. Raises what went wrong with it."""
+        if self._running is None:
+            return
+        (step, future), self._running = self._running, None
+        error = future.exception()
+        if error is not None:
+            error.add_note(f"while the checkpoint of step {step} was written")
+            self._log(f"the checkpoint of step {step} could not be written ({type(error).__name__})", "error")
+            raise error
+        self._log(f"checkpoint written at step {step}", "info")
+
+    def _write(self, state: TrainingState) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            state.write(Path(folder))
+            self._store.save(state.step, Path(folder))

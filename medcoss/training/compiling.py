@@ -1,0 +1,39 @@
+"""torch.compile for the transformer blocks, where a compiler is at hand."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import nn
+
+# every length of input, with and without gradients, is a variant of the one block
+VARIANTS = 64
+
+
+def can_compile(device: torch.device) -> str | None:
+    """None when torch.compile works on the device, or the name of the error that says why not."""
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except (RuntimeError, ImportError, OSError) as error:
+        return type(error).__name__
+    return None
+
+
+@contextlib.contextmanager
+def compiled_blocks(modules: list[nn.Module], device: torch.device, log: Callable[[str], None]) -> Iterator[None]:
+    """Every encoder and decoder block in `modules` compiled while the context lasts; logs when that cannot be."""
+    error = can_compile(device)
+    if error is not None:
+        log(f"compile is on, but torch.compile does not work here ({error}); training goes on without it")
+        yield
+        return
+    blocks = [block for module in modules for block in module.modules() if isinstance(block, Block)]
+    with torch._dynamo.config.patch(recompile_limit=VARIANTS):
+        for block in blocks:
+            block.compile()
+        try:
+            yield
+        finally:
+            for block in blocks:
+                block._compiled_call_impl = None

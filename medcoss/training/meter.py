@@ -1,0 +1,119 @@
+"""What a run reports of itself: means since the last row, speed, memory, use of the device."""
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from medcoss.training.distributed import Ranks
+
+# dense bfloat16 / float16 tensor-core TFLOP/s, from NVIDIA's data sheets and white papers
+PEAK_TFLOPS = {
+    "H100 PCIe": 756.0, "H100 NVL": 835.0, "A100": 312.0, "H100": 989.4, "H200": 989.4, "GH200": 989.4, "B200": 2250.0,
+    "A10": 125.0, "A30": 165.0, "A40": 149.7, "A6000": 154.8, "L4": 121.0, "L40": 181.0, "L40S": 362.0,
+    "V100": 125.0, "T4": 65.0, "RTX 3090": 71.0, "RTX 4090": 165.2,
+}  # fmt: skip
+T = TypeVar("T")
+_NORM, _FINITE = "norm of the gradients", "steps with a finite norm"
+_aten = torch.ops.aten
+# torch knows the operations of attention on GPUs only
+_ON_CPU = {
+    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *_, **__: (
+        sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
+
+
+def peak_tflops(device_name: str) -> float | None:
+    """What a GPU of this name can do in 16 bits, None when it is not known."""
+    words = device_name.replace("-", " ").split()
+    for name in sorted(PEAK_TFLOPS, key=lambda n: -len(n.split())):
+        if set(name.split()) <= set(words):
+            return PEAK_TFLOPS[name]
+    return None
+
+
+class FlopCount:
+    """Floating-point operations of a piece of work, counted the first time that it is done."""
+
+    def __init__(self, compiled: bool = False) -> None:
+        self._compiled = compiled
+        self._known: dict[Hashable, int] = {}
+
+    def of(self, kind: Hashable, work: Callable[[], T]) -> tuple[T, int]:
+        """The result of `work` and its operations, those of its backward pass included if it runs one."""
+        if kind in self._known:
+            return work(), self._known[kind]
+        # compiled code hides its operations; this once it runs as written
+        as_written = torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext()
+        with as_written, FlopCounterMode(display=False, custom_mapping=_ON_CPU) as mode:
+            result = work()
+        self._known[kind] = mode.get_total_flops()
+        return result, self._known[kind]
+
+
+class Meter:
+    """Collects since the last row; what is on a GPU is read only when the row is due."""
+
+    def __init__(self, ranks: Ranks, peak: float | None) -> None:
+        self.ranks, self.peak = ranks, peak
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
+        self._began, self._waited = time.monotonic(), 0.0
+        self._steps, self._samples, self._flops = 0, 0, 0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting for data."""
+        began = time.monotonic()
+        yield
+        self._waited += time.monotonic() - began
+
+    def add(self, values: dict[str, Tensor], norm: Tensor, samples: int, flops: int) -> None:
+        """Take a step: this rank's part of its named numbers, the gradients' norm, the samples of all ranks,
+        the operations of this rank.
+        """
+        # float16 leaves out the steps whose gradients overflow
+        finite = {_NORM: torch.where(torch.isfinite(norm), norm, 0.0), _FINITE: torch.isfinite(norm)}
+        for name, value in (values | finite).items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + value.detach().float(), count + 1)
+        self._steps, self._samples, self._flops = self._steps + 1, self._samples + samples, self._flops + flops
+
+    def row(self) -> dict[str, float]:
+        """Means and rates since the last row, `peak_memory_gib` since the start. Waits for the device."""
+        found = dict(zip(self._sums, torch.stack([total for total, _ in self._sums.values()]).tolist(), strict=True))
+        norm = found.pop(_NORM) / max(found.pop(_FINITE), 1.0)
+        names = sorted(found)
+        means = self.ranks.totals([found[name] / self._sums[name][1] for name in names])
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        (flops,) = self.ranks.totals([float(self._flops)])
+        row = dict(zip(names, means, strict=True)) | {
+            "grad_norm": norm,
+            "steps_per_s": self._steps / seconds,
+            "samples_per_s": self._samples / seconds,
+            "tflops_per_s": flops / seconds / 1e12,
+            "data_wait": self._waited / seconds,
+            "peak_memory_gib": self.ranks.highest([_peak_memory(self.ranks.device)])[0] / 2**30,
+        }
+        if self.peak is not None:
+            row["mfu"] = row["tflops_per_s"] / (self.peak * self.ranks.world)
+        self._begin()
+        return row
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Most bytes in use so far: of the GPU by tensors, on a CPU by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # kibibytes on Linux, bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
