@@ -66,7 +66,7 @@ def describe(data: bytes) -> str:
     return "text"
 
 
-def _scaled_to_bytes(values: NDArray[Any], filename: str) -> NDArray[np.uint8]:
+def scaled_to_bytes(values: NDArray[Any], filename: str) -> NDArray[np.uint8]:
     """Map the range of `values` to [0, 255]; constant images become 0. Raises BadInput for NaN and infinity."""
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(high - low):
@@ -102,7 +102,7 @@ def _dicom_image(data: bytes, filename: str) -> NDArray[np.uint8]:
             "JPEG 2000 image",
             filename,
         ) from error
-    image = _scaled_to_bytes(shown, filename)
+    image = scaled_to_bytes(shown, filename)
     return 255 - image if photometric == "MONOCHROME1" else image
 
 
@@ -117,7 +117,7 @@ def read_image(data: bytes, filename: str) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
             image.load()
             if image.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
-                return _scaled_to_bytes(np.asarray(image), filename)
+                return scaled_to_bytes(np.asarray(image), filename)
             grey = image.mode in {"1", "L", "LA"}
             return np.asarray(image.convert("L" if grey else "RGB"))
     except UnidentifiedImageError:

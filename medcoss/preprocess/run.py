@@ -7,7 +7,7 @@ from medcoss.data.shards import ShardWriter
 from medcoss.preprocess.inputs import Report
 from medcoss.preprocess.recipes import image_folder, openi_reports, volume_folder
 from medcoss.run import BadInput, RunContext
-from medcoss.specs.preprocess import ImageFolder, PreprocessSpec, VolumeFolder
+from medcoss.specs.preprocess import ImageFolder, PreprocessOptions, VolumeFolder
 from medcoss.specs.records import BadFile, DatasetInfo
 
 _EXPECTED = {
@@ -17,7 +17,7 @@ _EXPECTED = {
 }
 
 
-def preprocess(spec: PreprocessSpec, raw_dir: Path, output_dir: Path, context: RunContext) -> DatasetInfo:
+def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context: RunContext) -> DatasetInfo:
     """Turn the files below `raw_dir` into a dataset folder (see medcoss.data.shards) in `output_dir`.
 
     Bad inputs are listed in the description and in the artifact `report.json`. Raises
@@ -57,7 +57,7 @@ def _write_report(report: Report, info: DatasetInfo, path: Path, context: RunCon
     context.artifact(path, "report.json", "application/json")
 
 
-def _refuse_unusable(spec: PreprocessSpec, report: Report, info: DatasetInfo) -> None:
+def _refuse_unusable(spec: PreprocessOptions, report: Report, info: DatasetInfo) -> None:
     name = spec.recipe.name
     if report.inputs == 0:
         found = f"only {', '.join(report.ignored[:3])}" if report.ignored else "nothing"

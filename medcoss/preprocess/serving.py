@@ -80,10 +80,13 @@ class ServingPipeline:
 
     def image_and_size(self, data: bytes, filename: str) -> tuple[Array, tuple[int, int]]:
         """Model input (1, 3, H, W) and the image's own (height, width)."""
-        assert isinstance(self.recipe, ImageFolder)
         decoded = read_image(data, filename)
-        stored = fitted(decoded, self.recipe)
-        return to_model_input(stored, Kind.IMAGE2D)[None], (decoded.shape[0], decoded.shape[1])
+        return self.pixels(decoded), (decoded.shape[0], decoded.shape[1])
+
+    def pixels(self, decoded: NDArray[np.uint8]) -> Array:
+        """Model input (1, 3, H, W) of a decoded image, (H, W) grey or (H, W, 3) RGB."""
+        assert isinstance(self.recipe, ImageFolder)
+        return to_model_input(fitted(decoded, self.recipe), Kind.IMAGE2D)[None]
 
     @staticmethod
     def image_mask(probabilities: Array, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -97,8 +100,11 @@ class ServingPipeline:
 
     def volume(self, data: bytes, filename: str) -> VolumeRequest:
         """Tiles of a volume file, of the slices that training uses; a segmenter's cover the whole volume."""
+        return self.voxels(read_volume(data, filename))
+
+    def voxels(self, image: sitk.Image) -> VolumeRequest:
+        """The same of a decoded volume."""
         assert isinstance(self.recipe, VolumeFolder)
-        image = read_volume(data, filename)
         array = sitk.GetArrayFromImage(to_lps(image)).astype(np.float32)
         used = inner_slices(len(array), self.recipe)
         starts, tiles = tiles_of(array[used], self.recipe)

@@ -22,7 +22,7 @@ from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_encoder, save_model
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import ModelInfo
-from medcoss.specs.training import FinetuneSpec
+from medcoss.specs.training import FinetuneOptions
 from medcoss.training.batches import check_parts, moved, named
 from medcoss.training.distributed import Ranks
 from medcoss.training.loop import Loop, LoopSettings
@@ -39,7 +39,7 @@ Pair = tuple[tuple[Tensor, ...], Tensor]
 class FinetuneSteps(Dataset[Pair]):
     """Inputs and targets by step number."""
 
-    def __init__(self, reader: ShardReader, indices: NDArray[np.int64], spec: FinetuneSpec,
+    def __init__(self, reader: ShardReader, indices: NDArray[np.int64], spec: FinetuneOptions,
                  tokenizer: Tokenizer | None) -> None:  # fmt: skip
         self.reader, self.indices, self.spec, self.tokenizer = reader, indices, spec, tokenizer
         self.per_epoch = len(epoch_batches(len(indices), spec.batch_size, spec.seed, 0))
@@ -100,7 +100,7 @@ class FinetuneTask:
         return len(target) if target.ndim == 1 else int((target != UNKNOWN).flatten(2).any(2).sum())
 
 
-def _encoder(spec: FinetuneSpec, init_model_dir: Path | None) -> tuple[Encoder, ModelInfo | None]:
+def _encoder(spec: FinetuneOptions, init_model_dir: Path | None) -> tuple[Encoder, ModelInfo | None]:
     torch.manual_seed(spec.seed)
     if init_model_dir is not None:
         return load_encoder(init_model_dir)
@@ -113,7 +113,7 @@ def _vocabulary(init_model_dir: Path | None) -> Path:
     return init_model_dir / "vocab.txt"
 
 
-def _training_indices(spec: FinetuneSpec, reader: ShardReader) -> NDArray[np.int64]:
+def _training_indices(spec: FinetuneOptions, reader: ShardReader) -> NDArray[np.int64]:
     indices = reader.indices("train")
     if spec.task == "classification":
         if not reader.info.classes or reader.info.has_masks:
@@ -126,7 +126,7 @@ def _training_indices(spec: FinetuneSpec, reader: ShardReader) -> NDArray[np.int
     return indices
 
 
-def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None, output_dir: Path,
+def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | None, output_dir: Path,
              context: RunContext) -> ModelInfo:  # fmt: skip
     """Train a head on the encoder of `init_model_dir` and write the model folder.
 
@@ -164,7 +164,7 @@ def finetune(spec: FinetuneSpec, dataset_dir: Path, init_model_dir: Path | None,
     return info
 
 
-def _train(spec: FinetuneSpec, model: Classifier | Segmenter, steps: FinetuneSteps, total: int, ranks: Ranks,
+def _train(spec: FinetuneOptions, model: Classifier | Segmenter, steps: FinetuneSteps, total: int, ranks: Ranks,
            context: RunContext) -> None:  # fmt: skip
     model.to(ranks.device)
     loop = Loop(
@@ -179,7 +179,7 @@ def _train(spec: FinetuneSpec, model: Classifier | Segmenter, steps: FinetuneSte
 
 
 def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDArray[np.int64],
-                spec: FinetuneSpec, together: int) -> None:  # fmt: skip
+                spec: FinetuneOptions, together: int) -> None:  # fmt: skip
     """Give the head a start from which short runs do not dwell on a plateau.
 
     `together` samples pass the model at once.
@@ -194,7 +194,7 @@ def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDA
         model.set_prior(torch.from_numpy(masks).float().flatten(2).mean(dim=(0, 2)))
 
 
-def _scores(spec: FinetuneSpec, model: Classifier | Segmenter, reader: ShardReader, split: str,
+def _scores(spec: FinetuneOptions, model: Classifier | Segmenter, reader: ShardReader, split: str,
             tokenizer: Tokenizer | None) -> dict[str, float]:  # fmt: skip
     """Scores on at most 512 samples of a split, drawn with the seed, without augmentation."""
     indices = reader.indices(split)
@@ -217,7 +217,7 @@ def _scores(spec: FinetuneSpec, model: Classifier | Segmenter, reader: ShardRead
     return {"dice": float(np.mean(overlaps))} if overlaps else {}
 
 
-def _describe(spec: FinetuneSpec, encoder: Encoder, previous: ModelInfo | None, reader: ShardReader,
+def _describe(spec: FinetuneOptions, encoder: Encoder, previous: ModelInfo | None, reader: ShardReader,
               metrics: dict[str, float]) -> ModelInfo:  # fmt: skip
     return ModelInfo(
         task=spec.task,

@@ -31,7 +31,7 @@ from medcoss.models.pretext import (
 from medcoss.models.registry import load_encoder, save_model
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import ModelInfo
-from medcoss.specs.training import PretrainSpec
+from medcoss.specs.training import PretrainOptions
 from medcoss.training.batches import check_parts, moved, named, samples
 from medcoss.training.distributed import Ranks
 from medcoss.training.loop import Loop, LoopSettings
@@ -118,7 +118,7 @@ class _Start:
     vocabulary: Path | None
 
 
-def _vocabulary(spec: PretrainSpec, reader: ShardReader, encoder: Encoder | None, own: Path | None,
+def _vocabulary(spec: PretrainOptions, reader: ShardReader, encoder: Encoder | None, own: Path | None,
                 given: Path | None, work: Path) -> Path | None:  # fmt: skip
     """The encoder's own vocabulary, the given one, or, for a stage on reports, one learnt from them."""
     if own is not None and given is not None:
@@ -135,7 +135,7 @@ def _vocabulary(spec: PretrainSpec, reader: ShardReader, encoder: Encoder | None
     return learnt
 
 
-def _start(spec: PretrainSpec, reader: ShardReader, init_model_dir: Path | None, given: Path | None,
+def _start(spec: PretrainOptions, reader: ShardReader, init_model_dir: Path | None, given: Path | None,
            work: Path) -> _Start:  # fmt: skip
     torch.manual_seed(spec.seed)
     encoder, previous, own = None, None, None
@@ -160,7 +160,7 @@ def _start(spec: PretrainSpec, reader: ShardReader, init_model_dir: Path | None,
     return _Start(encoder, teacher, previous, previous.size if previous else spec.size, vocabulary)
 
 
-def _sources(spec: PretrainSpec, reader: ShardReader, buffer_dirs: list[Path], start: _Start) -> list[Source]:
+def _sources(spec: PretrainOptions, reader: ShardReader, buffer_dirs: list[Path], start: _Start) -> list[Source]:
     tokenizer = Tokenizer(start.vocabulary) if start.vocabulary else None
     indices = reader.indices("train")
     if len(indices) == 0:
@@ -196,7 +196,7 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
     return MaskedImageDecoder(encoder.config, {kind: (tokens, pixels)})
 
 
-def pretrain(spec: PretrainSpec, dataset_dir: Path, init_model_dir: Path | None, buffer_dirs: list[Path],
+def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | None, buffer_dirs: list[Path],
              output_dir: Path, context: RunContext, vocabulary: Path | None = None) -> ModelInfo:  # fmt: skip
     """Train one stage and write the encoder, with the new modality's head, as a model folder.
 
@@ -223,7 +223,7 @@ def pretrain(spec: PretrainSpec, dataset_dir: Path, init_model_dir: Path | None,
     return info
 
 
-def _train(spec: PretrainSpec, task: PretrainTask, ranks: Ranks, folder: Path, context: RunContext) -> None:
+def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path, context: RunContext) -> None:
     """Run the stage; pictures are drawn in `folder` on the way."""
     for module in (task.modules, task.teacher):
         if module is not None:

@@ -14,7 +14,7 @@ from medcoss.models.encoder import Embedder
 from medcoss.models.registry import encoder_for, load_encoder
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.records import DatasetInfo
-from medcoss.specs.training import BuildBufferSpec
+from medcoss.specs.training import BuildBufferOptions
 from medcoss.training.precision import pick_device, precision
 
 
@@ -71,7 +71,7 @@ def select_nearest(
 
 
 def build_buffer(
-    spec: BuildBufferSpec, model_dir: Path, dataset_dir: Path, output_dir: Path, context: RunContext
+    spec: BuildBufferOptions, model_dir: Path, dataset_dir: Path, output_dir: Path, context: RunContext
 ) -> DatasetInfo:
     """Write the rehearsal buffer of a dataset's training split as a dataset folder.
 

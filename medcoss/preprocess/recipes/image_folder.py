@@ -16,7 +16,7 @@ from medcoss.modalities import Kind, get_modality
 from medcoss.preprocess.inputs import SPLIT_NAMES, Report, assign_splits, raw_files, step
 from medcoss.preprocess.io import IMAGE_SUFFIXES, has_suffix, read_image
 from medcoss.run import BadInput, RunContext
-from medcoss.specs.preprocess import ImageFolder, PreprocessSpec
+from medcoss.specs.preprocess import ImageFolder, PreprocessOptions
 from medcoss.specs.records import DatasetInfo
 
 
@@ -53,7 +53,7 @@ def _class_of(path: str) -> str:
     return folders[-1]
 
 
-def build(spec: PreprocessSpec, recipe: ImageFolder, raw: Path, writer: ShardWriter, report: Report,
+def build(spec: PreprocessOptions, recipe: ImageFolder, raw: Path, writer: ShardWriter, report: Report,
           context: RunContext) -> DatasetInfo:  # fmt: skip
     """Write one sample for each image below `raw` and describe the dataset."""
     files = raw_files(raw)

@@ -13,7 +13,7 @@ from medcoss.modalities import Kind
 from medcoss.preprocess.captions import clean_caption
 from medcoss.preprocess.inputs import SPLIT_NAMES, Report, random_splits, raw_files, step
 from medcoss.run import BadInput, RunContext
-from medcoss.specs.preprocess import OpeniReports, PreprocessSpec, Splits
+from medcoss.specs.preprocess import OpeniReports, PreprocessOptions, Splits
 from medcoss.specs.records import BadFile, DatasetInfo
 
 
@@ -41,7 +41,7 @@ def _split_of(row: dict[str, str], recipe: OpeniReports, chosen: dict[str, str])
     return SPLIT_NAMES.get(value, chosen[row[recipe.id_column]])
 
 
-def build(spec: PreprocessSpec, recipe: OpeniReports, raw: Path, writer: ShardWriter, report: Report,
+def build(spec: PreprocessOptions, recipe: OpeniReports, raw: Path, writer: ShardWriter, report: Report,
           context: RunContext) -> DatasetInfo:  # fmt: skip
     """Write one sample for each usable report of the tables below `raw` and describe the dataset."""
     files = raw_files(raw)

@@ -20,7 +20,7 @@ from medcoss.preprocess.inputs import Report, assign_splits, raw_files, step
 from medcoss.preprocess.io import VOLUME_SUFFIXES, has_suffix, read_volume
 from medcoss.preprocess.volumes import inner_slices, mask_tiles_of, tiles_of, to_lps
 from medcoss.run import BadInput, RunContext
-from medcoss.specs.preprocess import PreprocessSpec, VolumeFolder
+from medcoss.specs.preprocess import PreprocessOptions, VolumeFolder
 from medcoss.specs.records import DatasetInfo
 
 
@@ -89,7 +89,7 @@ def _add_volume(raw: Path, path: str, label_path: str | None, split: str, recipe
         writer.add(sample, tile, None if masks is None else masks[number])
 
 
-def build(spec: PreprocessSpec, recipe: VolumeFolder, raw: Path, writer: ShardWriter, report: Report,
+def build(spec: PreprocessOptions, recipe: VolumeFolder, raw: Path, writer: ShardWriter, report: Report,
           context: RunContext) -> DatasetInfo:  # fmt: skip
     """Write the tiles of each volume below `raw` and describe the dataset."""
     files = raw_files(raw)
