@@ -135,7 +135,7 @@ def _vocabulary(spec: PretrainOptions, reader: ShardReader, encoder: Encoder | N
     return learnt
 
 
-def _start(spec: PretrainOptions, reader: ShardReader, init_model_dir: Path | None, given: Path | None,
+def _start(spec: PretrainOptions, reader: ShardReader, init_model_dir: Path | None, rehearses: bool, given: Path | None,
            work: Path) -> _Start:  # fmt: skip
     torch.manual_seed(spec.seed)
     encoder, previous, own = None, None, None
@@ -143,7 +143,7 @@ def _start(spec: PretrainOptions, reader: ShardReader, init_model_dir: Path | No
         encoder, previous = load_encoder(init_model_dir)
         own = init_model_dir / "vocab.txt" if (init_model_dir / "vocab.txt").is_file() else None
     vocabulary = _vocabulary(spec, reader, encoder, own, given, work)
-    teacher = copy.deepcopy(encoder).eval().requires_grad_(False) if encoder is not None and spec.rehearsal else None
+    teacher = copy.deepcopy(encoder).eval().requires_grad_(False) if encoder is not None and rehearses else None
     words = Tokenizer(vocabulary).size if vocabulary else 0
     if encoder is not None and encoder.text_embedding is not None and words > encoder.config.vocabulary:
         raise BadInput(f"{words} word pieces for an encoder with {encoder.config.vocabulary} embeddings; give the "
@@ -206,7 +206,7 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
     ranks = Ranks.join()
     reader = ShardReader(dataset_dir)
     with ranks.folder(output_dir) as work:
-        start = _start(spec, reader, init_model_dir, vocabulary, work)
+        start = _start(spec, reader, init_model_dir, bool(buffer_dirs), vocabulary, work)
         sources = _sources(spec, reader, buffer_dirs, start)
         available = {f"the dataset of '{s.modality}'": len(s.indices) for s in sources}
         check_parts(spec.batch_size, available, spec.accumulate, ranks.world)
