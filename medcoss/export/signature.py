@@ -60,6 +60,8 @@ class Signature:
 def _modality(spec: ExportSpec, info: ModelInfo) -> str:
     """The modality whose input is exported. Raises BadInput naming those that can be."""
     known = info.modalities if info.task == "encoder" else [info.modality]
+    if not known:
+        raise BadInput("this encoder has learnt no modality yet; pre-train a stage on one first", "/spec/model")
     if spec.modality is None and len(known) == 1:
         return known[0]
     if spec.modality in known:

@@ -75,7 +75,7 @@ def import_model(
 
 def _name_of(file: Path) -> str:
     """A file's name as the platform takes names."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).lstrip("._-")[:63] or "checkpoint"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("._-")[:63] or "checkpoint"
 
 
 @connected

@@ -85,6 +85,12 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "prepared for preprocess": (
         ask("preprocess", {"dataset": PREPARED, "recipe": FOLDER}), {"/spec/dataset": "expected a raw dataset"}
     ),
+    "file outside its dataset": (
+        ask("import_model", {"dataset": PREPARED, "file": "../a.pth"}), {"/spec/file": "without '..'"}
+    ),
+    "prepared for import_model": (
+        ask("import_model", {"dataset": PREPARED}), {"/spec/dataset": "expected a raw dataset"}
+    ),
     "no buffer": (
         ask("pretrain", {"dataset": PREPARED, "init_model": MODEL, "rehearsal": [BUFFER, PREPARED]}),
         {"/spec/rehearsal/1": "expected a rehearsal buffer"},
