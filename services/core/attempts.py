@@ -13,11 +13,14 @@ from sqlalchemy import Update, func, select, update
 from sqlalchemy.orm import Session
 
 from services.core import leftovers
-from services.core.jobs import add_event, changed, get
+from services.core.jobs import add_event, changed, get, problem
 from services.core.lifecycle import State
+from services.core.scheduling import Offer, retry_at, runnable, time_run
 from services.core.tables import Job, JobArtifact, JobLog, JobMetric
 from services.core.tables.base import now
 
+# a worker without limits: whatever is queued fits
+ANYTHING = Offer(gpus=1_000_000)
 _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
 
 
@@ -36,7 +39,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a renewed lease says: go on (None), or stop in order to `cancel` or `pause`."""
+    """What a renewed lease says: go on (None), or stop: to `cancel`, to `pause`, or because of the `time_limit`."""
 
     stop: str | None
 
@@ -51,11 +54,10 @@ class Artifact:
     size: int
 
 
-def next_queued(session: Session) -> str | None:
-    """The queued job that is to run next: highest priority, then oldest."""
-    return session.scalars(
-        select(Job.id).where(Job.state == State.QUEUED).order_by(Job.priority.desc(), Job.created_at, Job.id).limit(1)
-    ).first()
+def next_queued(session: Session, offer: Offer = ANYTHING, per_owner: int | None = None) -> str | None:
+    """The queued job that a worker with this offer runs next. Of two workers at once, each gets another one."""
+    statement = runnable(offer, now(), per_owner).limit(1).with_for_update(skip_locked=True)
+    return session.scalars(statement).first()
 
 
 def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim | None:
@@ -67,7 +69,7 @@ def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim |
         .values(
             state=State.RUNNING, attempt=Job.attempt + 1, fence=Job.fence + 1, worker=worker, stop_order=None,
             lease_until=moment + timedelta(seconds=lease_s), started_at=func.coalesce(Job.started_at, moment),
-            message=None, eta_s=None, error=None,
+            attempt_started_at=moment, not_before=None, message=None, eta_s=None, error=None,
         )
     )  # fmt: skip
     if changed(session, statement) == 0:
@@ -94,7 +96,10 @@ def renew(session: Session, job_id: str, fence: int, lease_s: float) -> Orders |
     """Extend the lease. None when it was lost: stop, and publish nothing."""
     if changed(session, _held(job_id, fence).values(lease_until=now() + timedelta(seconds=lease_s))) == 0:
         return None
-    return Orders(session.scalars(select(Job.stop_order).where(Job.id == job_id)).one())
+    job = get(session, job_id)
+    session.refresh(job, ["stop_order"])
+    spent = job.time_limit_s is not None and time_run(job, now()) > job.time_limit_s
+    return Orders(job.stop_order or ("time_limit" if spent else None))
 
 
 def record_progress(session: Session, job_id: str, fence: int, *, done: int, total: int, message: str,
@@ -126,64 +131,90 @@ def record_rows(session: Session, job_id: str, fence: int, *, metrics: Iterable[
 def succeed(session: Session, job_id: str, fence: int, result: dict[str, Any],
             publish: Callable[[Session], None] | None = None) -> bool:  # fmt: skip
     """End an attempt well and, in the same transaction, register what it made. False when the lease was lost."""
-    values: dict[str, Any] = {
-        "state": State.SUCCEEDED, "result": result, "finished_at": now(), "lease_until": None, "eta_s": None,
-        "stop_order": None, "done": func.coalesce(Job.total, Job.done),
-    }  # fmt: skip
-    if changed(session, _held(job_id, fence).values(**values)) == 0:
+    job = lock(session, job_id, fence)
+    if job is None:
         return False
+    values: dict[str, Any] = {
+        "state": State.SUCCEEDED, "result": result, "finished_at": now(), "done": func.coalesce(Job.total, Job.done),
+        **_over(job),
+    }  # fmt: skip
+    changed(session, _held(job_id, fence).values(**values))
     if publish is not None:
         publish(session)
     leftovers.keep(session, job_id, fence)
     # nobody will go on from its checkpoints
     leftovers.add(session, f"jobs/{job_id}/checkpoints/")
-    add_event(session, job_id, _attempt(session, job_id), "succeeded")
+    add_event(session, job_id, job.attempt, "succeeded")
     return True
 
 
-def _attempt(session: Session, job_id: str) -> int:
-    return session.scalars(select(Job.attempt).where(Job.id == job_id)).one()
+def _over(job: Job) -> dict[str, Any]:
+    """What every end of an attempt changes."""
+    return {"lease_until": None, "eta_s": None, "stop_order": None, "attempt_started_at": None,
+            "ran_s": time_run(job, now())}  # fmt: skip
 
 
-def fail(session: Session, job_id: str, fence: int, problem: dict[str, Any], *, retry: bool) -> State | None:
+def fail(session: Session, job_id: str, fence: int, why: dict[str, Any]) -> State | None:
     """End an attempt badly; the state of the job then, or None when its lease was lost.
 
-    It is queued again when `retry` and attempts are left. An order to stop outlives the attempt.
+    It is queued again when its policy tries such failures again and attempts are left. An order to stop
+    outlives the attempt.
     """
     job = lock(session, job_id, fence)
-    return None if job is None else end_badly(session, job, problem, retry=retry)
+    return None if job is None else end_badly(session, job, why)
 
 
-def end_badly(session: Session, job: Job, problem: dict[str, Any], *, retry: bool) -> State:
+def end_badly(session: Session, job: Job, why: dict[str, Any]) -> State:
     """End the attempt of a running job that the session has locked."""
-    again = retry and job.attempt < job.max_attempts
+    again = retry_at(job, why["reason"], now())
     state = State.QUEUED if again else State.FAILED
     if job.stop_order == "cancel" or (job.stop_order and again):
         state = _ORDERED[job.stop_order]
     attempt = job.attempt
-    values: dict[str, Any] = {
-        "state": state, "error": problem, "lease_until": None, "worker": None, "eta_s": None, "stop_order": None,
-    }  # fmt: skip
+    values: dict[str, Any] = {"state": state, "error": why, "worker": None, **_over(job)}
+    if state is State.QUEUED:
+        values["not_before"] = again
     if state in {State.FAILED, State.CANCELLED}:
         values["finished_at"] = now()
     changed(session, _held(job.id, job.fence).values(**values))
-    add_event(session, job.id, attempt, "attempt_failed", problem=problem, retry=state is State.QUEUED)
+    add_event(session, job.id, attempt, "attempt_failed", problem=why, retry=state is State.QUEUED)
     add_event(session, job.id, attempt, state.value)
     return state
 
 
+def set_aside(session: Session, job_id: str, fence: int) -> State | None:
+    """Pause a job whose time limit is over, after its checkpoint; its owner may raise the limit and resume it.
+
+    The state of the job then: a cancellation that was ordered meanwhile goes before. None when the lease was lost.
+    """
+    job = lock(session, job_id, fence)
+    if job is None:
+        return None
+    limit = job.time_limit_s or 0.0
+    why = problem(
+        "Time limit reached", f"the job has run for the {limit:g} s that it was given; its checkpoint is kept: raise "
+        "time_limit_s and resume it, or cancel it", "time_limit",
+    )  # fmt: skip
+    changed(session, _held(job_id, fence).values(error=why, stop_order=job.stop_order or "pause"))
+    return release(session, job_id, fence, State.PAUSED, "its time limit is over")
+
+
 def release(session: Session, job_id: str, fence: int, to: State, reason: str) -> State | None:
     """Give a running job up after its checkpoint: to `queued` or `paused`, the attempt then not counted,
-    or to `cancelled`. The state of the job then: a cancellation that was ordered meanwhile goes before.
-    None when the lease was lost.
+    or to `cancelled`. The state of the job then: a cancellation or a pause that was ordered meanwhile goes
+    before, and so does a pause that was taken back. None when the lease was lost.
     """
     job = lock(session, job_id, fence)
     if job is None:
         return None
     if job.stop_order == "cancel" and to is not State.CANCELLED:
         to, reason = State.CANCELLED, "cancelled by its owner"
+    elif to is State.PAUSED and job.stop_order != "pause":
+        to, reason = State.QUEUED, "resumed by its owner before the pause had come"
+    elif to is State.QUEUED and job.stop_order == "pause":
+        to, reason = State.PAUSED, "paused by its owner"
     attempt = job.attempt
-    values: dict[str, Any] = {"state": to, "lease_until": None, "worker": None, "stop_order": None, "eta_s": None}
+    values: dict[str, Any] = {"state": to, "worker": None, **_over(job)}
     if to is State.CANCELLED:
         values["finished_at"] = now()
     else:

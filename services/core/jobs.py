@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from services.core.errors import Conflict, NotFound
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
+from services.core.scheduling import next_turn
 from services.core.specs import references
 from services.core.tables import IdempotencyKey, Job, JobDependency, JobEvent, JobInput
 from services.core.tables.base import now
@@ -31,6 +32,11 @@ class NewJob:
     max_attempts: int
     priority: int = 0
     depends_on: tuple[str, ...] = ()
+    gpus: int | None = None
+    memory_bytes: int | None = None
+    retry_on: tuple[str, ...] | None = None
+    backoff_s: float = 0.0
+    time_limit_s: float | None = None
 
     @property
     def digest(self) -> str:
@@ -109,7 +115,9 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
     job = Job(
         id=new_id("job"), kind=asked.kind, name=asked.name, state=State.QUEUED if ready else State.WAITING,
         spec=asked.spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
-        fence=0, created_at=now(),
+        fence=0, created_at=now(), turn=next_turn(session, created_by, asked.priority), gpus=asked.gpus,
+        memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
+        backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s,
     )  # fmt: skip
     session.add(job)
     session.flush()
@@ -128,14 +136,58 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
 _AT_ONCE = [state for state, after in TRANSITIONS.items() if State.CANCELLED in after and state != State.RUNNING]
 
 
-def request_cancel(session: Session, job_id: str) -> Job:
-    """Cancel at once what does not run; order a running job to stop. A job that has ended is a Conflict."""
-    # locked: what a worker does at the same moment comes before or after
+def _open(session: Session, job_id: str, to_be: str) -> Job:
+    """The job, locked: what a worker does at the same moment comes before or after. Conflict when it has ended."""
     job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     if has_ended(job):
-        raise Conflict(f"job {job_id} has already {ended(job.state)}; it cannot be cancelled")
+        raise Conflict(f"job {job_id} has already {ended(job.state)}; it cannot be {to_be}")
+    return job
+
+
+def request_pause(session: Session, job_id: str) -> Job:
+    """Set aside at once what does not run; order a running job to write a checkpoint and stop.
+
+    A paused job stays as it is. A job that has ended, or that is about to be cancelled, is a Conflict.
+    """
+    job = _open(session, job_id, "paused")
+    if job.stop_order == "cancel":
+        raise Conflict(f"job {job_id} is being cancelled; it cannot be paused")
+    if job.state in {State.WAITING, State.QUEUED}:
+        held = update(Job).where(Job.id == job_id, Job.state == job.state)
+        changed(session, held.values(state=State.PAUSED, not_before=None))
+        add_event(session, job_id, job.attempt, "paused", reason="paused by its owner before it ran")
+    elif job.state == State.RUNNING and job.stop_order != "pause":
+        changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order="pause"))
+        add_event(session, job_id, job.attempt, "pause_requested")
+    session.refresh(job)
+    return job
+
+
+def request_resume(session: Session, job_id: str) -> Job:
+    """Queue a paused job again, or let it wait for what it depends on; take a pause back that has not come yet.
+
+    Any other job that has not ended stays as it is.
+    """
+    job = _open(session, job_id, "resumed")
+    if job.state == State.PAUSED:
+        found = needs(session, [job_id])[job_id]
+        ready = all(state == State.SUCCEEDED for state in found.values())
+        to = State.QUEUED if ready else State.WAITING
+        turn = next_turn(session, job.created_by, job.priority)
+        changed(session, update(Job).where(Job.id == job_id, Job.state == State.PAUSED).values(state=to, turn=turn))
+        add_event(session, job_id, job.attempt, to.value, reason="resumed by its owner")
+    elif job.stop_order == "pause":
+        changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order=None))
+        add_event(session, job_id, job.attempt, "pause_withdrawn")
+    session.refresh(job)
+    return job
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Cancel at once what does not run; order a running job to stop. A job that has ended is a Conflict."""
+    job = _open(session, job_id, "cancelled")
     if job.state != State.RUNNING:
         stop = update(Job).where(Job.id == job_id, Job.state.in_(_AT_ONCE))
         changed(session, stop.values(state=State.CANCELLED, finished_at=now()))

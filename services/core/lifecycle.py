@@ -21,7 +21,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.QUEUED, State.FAILED, State.CANCELLED, State.PAUSED}),
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.PAUSED}),
     State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.PAUSED, State.QUEUED}),
-    State.PAUSED: frozenset({State.QUEUED, State.CANCELLED}),
+    State.PAUSED: frozenset({State.QUEUED, State.WAITING, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),

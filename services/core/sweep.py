@@ -6,9 +6,10 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from services.core import leftovers
-from services.core.attempts import end_badly
+from services.core.attempts import ANYTHING, end_badly
 from services.core.jobs import add_event, changed, ended, needs, problem
 from services.core.lifecycle import State
+from services.core.scheduling import runnable
 from services.core.tables import Dataset, Job
 
 LOST = "the worker fell silent and its lease ran out"
@@ -24,13 +25,12 @@ def sweep(session: Session, moment: datetime) -> list[str]:
     """
     expired = select(Job).where(Job.state == State.RUNNING, Job.lease_until < moment)
     for job in session.scalars(expired.with_for_update(skip_locked=True)).all():
-        end_badly(session, job, problem("Worker lost", LOST, "lost_worker"), retry=True)
+        end_badly(session, job, problem("Worker lost", LOST, "lost_worker"))
     while _settle_waiting(session, moment):
         continue
     _forget_uploads(session, moment)
     leftovers.set_due(session, moment)
-    queued = select(Job.id).where(Job.state == State.QUEUED).order_by(Job.priority.desc(), Job.created_at, Job.id)
-    return list(session.scalars(queued))
+    return list(session.scalars(runnable(ANYTHING, moment, None)))
 
 
 def _settle_waiting(session: Session, moment: datetime) -> int:

@@ -50,9 +50,10 @@ def settle(session: Session, claim: Claim, outcome: Outcome) -> State | None:
         stop = "shutdown"
     if stop is not None and outcome.error is None:
         # killed after its grace was over, or before it could listen, a job still goes where it was ordered to
+        if stop == "time_limit":
+            return attempts.set_aside(session, claim.job_id, claim.fence)
         return attempts.release(session, claim.job_id, claim.fence, _STOPPED_STATES[stop], _REASONS[stop])
-    why = problem_of(outcome)
-    return attempts.fail(session, claim.job_id, claim.fence, why, retry=why["reason"] != "data")
+    return attempts.fail(session, claim.job_id, claim.fence, problem_of(outcome))
 
 
 def _stored(result: ResultReport) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_watching_a_job_that_fails(plane: ControlPlane, medcoss: Medcoss, raw: s
     claimed = claim(plane, job)
     problem = {"title": "Input that cannot be used", "detail": "notes.png: no picture", "reason": "data"}
     with plane.database.session() as session:
-        attempts.fail(session, claimed.job_id, claimed.fence, problem, retry=False)
+        attempts.fail(session, claimed.job_id, claimed.fence, problem)
     done = medcoss("jobs", "watch", claimed.job_id)
     assert (done.code, done.out) == (1, "")
     assert "failed" in done.err

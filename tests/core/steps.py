@@ -16,6 +16,7 @@ from services.core.tables.base import now
 
 LEASE_S = 30.0
 DATASET = "ds_00000000000000000000"
+WRONG_INPUT = {"title": "Input that cannot be used", "detail": "a.png: is empty", "reason": "data"}
 SPEC = {"dataset": DATASET, "recipe": {"name": "image_folder"}}
 
 
@@ -25,14 +26,14 @@ def later(seconds: float = LEASE_S + 1) -> datetime:
 
 
 def submitted(database: Database, *depends_on: str, key: str | None = None, owner: str = "key_1",
-              **changes: Any) -> str:  # fmt: skip
+              created_by: str = "test", **changes: Any) -> str:  # fmt: skip
     """The id of a new job, or of the one that has been made under the key."""
     asked = NewJob(**{"kind": "preprocess", "spec": SPEC, "name": "test", "max_attempts": 3} | changes,
                    depends_on=depends_on)  # fmt: skip
     with database.session() as session:
         repeatable = Repeatable(owner, key) if key else None
         known = jobs.repeated(session, asked, repeatable) if repeatable else None
-        return (known or jobs.submit(session, asked, created_by="test", repeatable=repeatable)).id
+        return (known or jobs.submit(session, asked, created_by=created_by, repeatable=repeatable)).id
 
 
 def claimed(database: Database, job_id: str, worker: str = "worker") -> Claim | None:

@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 from services.core import attempts
 from services.core.attempts import Artifact, Claim
 from services.core.db import Database
+from services.core.jobs import request_pause
 from services.core.lifecycle import State
 from services.core.tables import JobArtifact, JobEvent, JobLog, JobMetric
 from tests.core.databases import engines
-from tests.core.steps import LEASE_S, claimed, events, later, row, running, state, submitted, swept
+from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, later, row, running, state, submitted, swept
 
 PROBLEM = {"title": "Broken", "detail": "it broke", "reason": "code"}
 
@@ -124,8 +125,8 @@ ZOMBIE: dict[str, tuple[Callable[[Session, Claim], Any], Any]] = {
         False,
     ),
     "succeed": (lambda s, c: attempts.succeed(s, c.job_id, c.fence, {"outputs": {}}, _forbidden), False),
-    "fail": (lambda s, c: attempts.fail(s, c.job_id, c.fence, PROBLEM, retry=True), None),
-    "fail for good": (lambda s, c: attempts.fail(s, c.job_id, c.fence, PROBLEM, retry=False), None),
+    "fail": (lambda s, c: attempts.fail(s, c.job_id, c.fence, PROBLEM), None),
+    "fail for good": (lambda s, c: attempts.fail(s, c.job_id, c.fence, WRONG_INPUT), None),
     "release": (lambda s, c: attempts.release(s, c.job_id, c.fence, State.QUEUED, "shutdown"), None),
 }  # fmt: skip
 
@@ -226,7 +227,7 @@ def test_failures_are_tried_again_until_attempts_run_out(database: Database) -> 
         claim = claimed(database, job_id)
         assert claim is not None
         with database.session() as session:
-            assert attempts.fail(session, job_id, claim.fence, PROBLEM, retry=True) is expected
+            assert attempts.fail(session, job_id, claim.fence, PROBLEM) is expected
     job = row(database, job_id)
     assert (job.error, job.attempt) == (PROBLEM, 2)
     assert job.finished_at is not None
@@ -235,13 +236,15 @@ def test_failures_are_tried_again_until_attempts_run_out(database: Database) -> 
 def test_what_the_user_has_to_mend_is_not_tried_again(database: Database) -> None:
     claim = running(database, max_attempts=5)
     with database.session() as session:
-        assert attempts.fail(session, claim.job_id, claim.fence, PROBLEM, retry=False) is State.FAILED
+        assert attempts.fail(session, claim.job_id, claim.fence, WRONG_INPUT) is State.FAILED
 
 
 @pytest.mark.parametrize("to", [State.QUEUED, State.PAUSED])
 def test_a_stop_that_is_no_failure_does_not_count_as_attempt(database: Database, to: State) -> None:
     claim = running(database, max_attempts=1)
     with database.session() as session:
+        if to is State.PAUSED:
+            request_pause(session, claim.job_id)
         assert attempts.release(session, claim.job_id, claim.fence, to, "shutdown") is to
     assert row(database, claim.job_id).attempt == 0
     if to is State.QUEUED:

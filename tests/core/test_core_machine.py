@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -10,18 +11,21 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy.orm import Session
 
 from services.core import attempts
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.errors import Conflict
-from services.core.jobs import request_cancel
+from services.core.jobs import request_cancel, request_pause, request_resume
 from services.core.lifecycle import TERMINAL, State, may_follow
+from services.core.tables import Job
 from services.core.tables.base import now
-from tests.core.steps import LEASE_S, claimed, events, row, state, submitted, swept
+from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, row, state, submitted, swept
 
 PROBLEM = {"title": "Broken", "detail": "it broke", "reason": "code"}
 MAX_ATTEMPTS = 2
+ENDS = ["succeed", "fail", "fail for good", "shutdown", "pause", "time over", "renew"]
 
 
 class Jobs(RuleBasedStateMachine):
@@ -63,7 +67,10 @@ class Jobs(RuleBasedStateMachine):
         assert (claim is not None) == (before is State.QUEUED)
         return claim
 
-    @rule(claim=claims, end=st.sampled_from(["succeed", "fail", "fail for good", "shutdown", "pause", "renew"]))
+    @rule(
+        claim=claims,
+        end=st.sampled_from(["succeed", "fail", "fail for good", "shutdown", "pause", "time over", "renew"]),
+    )
     def report(self, claim: Claim | None, end: str) -> None:
         if claim is None:
             return
@@ -72,10 +79,11 @@ class Jobs(RuleBasedStateMachine):
             key = (session, claim.job_id, claim.fence)
             accepted = {
                 "succeed": lambda: attempts.succeed(*key, {}),
-                "fail": lambda: attempts.fail(*key, PROBLEM, retry=True),
-                "fail for good": lambda: attempts.fail(*key, PROBLEM, retry=False),
+                "fail": lambda: attempts.fail(*key, PROBLEM),
+                "fail for good": lambda: attempts.fail(*key, WRONG_INPUT),
                 "shutdown": lambda: attempts.release(*key, State.QUEUED, "shutdown"),
                 "pause": lambda: attempts.release(*key, State.PAUSED, "pause"),
+                "time over": lambda: attempts.set_aside(*key),
                 "renew": lambda: attempts.renew(*key, LEASE_S),
             }[end]()
         assert bool(accepted) == holds
@@ -89,6 +97,22 @@ class Jobs(RuleBasedStateMachine):
             assert not over
         except Conflict:
             assert over
+
+    @rule(job=jobs, change=st.sampled_from([request_pause, request_resume]))
+    def hold(self, job: str, change: Callable[[Session, str], Job]) -> None:
+        before = row(self.database, job)
+        refused = State(before.state) in TERMINAL or (change is request_pause and before.stop_order == "cancel")
+        try:
+            with self.database.session() as session:
+                change(session, job)
+            assert not refused
+        except Conflict:
+            assert refused
+        after = state(self.database, job)
+        if change is request_pause and not refused:
+            assert after in {State.PAUSED, State.RUNNING}
+        if change is request_resume and not refused:
+            assert after is not State.PAUSED
 
     @rule(lost=st.booleans())
     def sweep(self, lost: bool) -> None:
@@ -107,6 +131,8 @@ class Jobs(RuleBasedStateMachine):
             assert 0 <= job.attempt <= MAX_ATTEMPTS
             assert job.fence >= self.fences.get(job_id, 0)
             assert (found in TERMINAL) == (job.finished_at is not None)
+            assert (found is State.RUNNING) == (job.attempt_started_at is not None)
+            assert job.stop_order is None or found is State.RUNNING, "an order ends with the attempt"
             self.fences[job_id] = job.fence
             assert self.finals.get(job_id, found) is found, "a job that has ended does not change"
             if found in TERMINAL:
@@ -117,7 +143,7 @@ class Jobs(RuleBasedStateMachine):
 def test_every_order_of_events_is_lawful(sqlite_template: Path) -> None:
     Jobs.template = sqlite_template
     few = settings(
-        max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), database=None,
+        max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), database=None,
         derandomize=True,
     )  # fmt: skip
     run_state_machine_as_test(Jobs, settings=few)  # type: ignore[no-untyped-call]

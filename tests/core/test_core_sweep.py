@@ -14,7 +14,7 @@ from services.core.lifecycle import State
 from services.core.tables import Dataset, DatasetFile, Leftover
 from services.core.tables.base import now
 from tests.core.databases import engines
-from tests.core.steps import LEASE_S, claimed, events, later, row, running, state, submitted, swept
+from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, later, row, running, state, submitted, swept
 
 PROBLEM = {"title": "Broken", "detail": "it broke", "reason": "code"}
 
@@ -26,7 +26,7 @@ def ended(database: Database, job_id: str, how: State) -> None:
         if how is State.SUCCEEDED:
             attempts.succeed(session, job_id, claim.fence, {})
         elif how is State.FAILED:
-            attempts.fail(session, job_id, claim.fence, PROBLEM, retry=False)
+            attempts.fail(session, job_id, claim.fence, WRONG_INPUT)
         else:
             attempts.release(session, job_id, claim.fence, how, "asked")
 
@@ -124,7 +124,7 @@ def test_a_cancellation_outlives_the_attempt(database: Database, end: str) -> No
     else:
         with database.session() as session:
             if end == "failed":
-                attempts.fail(session, claim.job_id, claim.fence, PROBLEM, retry=True)
+                attempts.fail(session, claim.job_id, claim.fence, PROBLEM)
             else:
                 attempts.release(session, claim.job_id, claim.fence, State.QUEUED, "shutdown")
     job = row(database, claim.job_id)

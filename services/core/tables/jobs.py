@@ -13,10 +13,20 @@ class Job(Base):
     """A job: what was asked, where it stands, who holds it.
 
     `fence` grows with every claim; whatever an attempt writes must carry the present one.
+    `rank` is minus the priority, for an index that sorts upwards; `turn` is its place in the fair order
+    among jobs of one priority. `gpus` and `memory_bytes` are what a
+    worker must have, None where it takes what there is. A failed attempt whose reason is in `retry_on`
+    (None: the usual ones) is tried again after `backoff_s`, doubled each time, at `not_before`. `ran_s` is
+    the time that earlier attempts ran, of the `time_limit_s` that all of them have together.
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_state_priority", "state", "priority", "created_at"),)
+    __table_args__ = (
+        # the queue, in its order
+        Index("ix_jobs_queue", "state", "rank", "turn", "created_at", "id"),
+        # an owner's queued and running jobs: turns and quotas
+        Index("ix_jobs_owner", "created_by", "state", "turn"),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     kind: Mapped[str] = mapped_column(String(32), index=True)
@@ -24,8 +34,18 @@ class Job(Base):
     state: Mapped[str] = mapped_column(String(16), index=True)
     spec: Mapped[dict[str, Any]]
     priority: Mapped[int] = mapped_column(Integer, default=0)
+    rank: Mapped[int] = mapped_column(Integer, default=lambda context: -context.get_current_parameters()["priority"])
+    turn: Mapped[int] = mapped_column(BigInteger, default=0)
+    gpus: Mapped[int | None] = mapped_column(Integer)
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer)
+    retry_on: Mapped[list[Any] | None]
+    backoff_s: Mapped[float] = mapped_column(Float, default=0.0)
+    not_before: Mapped[datetime | None]
+    time_limit_s: Mapped[float | None] = mapped_column(Float)
+    ran_s: Mapped[float] = mapped_column(Float, default=0.0)
+    attempt_started_at: Mapped[datetime | None]
     fence: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None]

@@ -109,7 +109,7 @@ def test_a_failed_job_says_why(plane: ControlPlane, client: Client, raw: str) ->
     fence = claim(plane, job).fence
     with plane.database.session() as session:
         problem = {"title": "Input that cannot be used", "detail": "notes.png: no picture", "reason": "data"}
-        assert attempts.fail(session, job.id, fence, problem, retry=False) is State.FAILED
+        assert attempts.fail(session, job.id, fence, problem) is State.FAILED
     with pytest.raises(JobFailed, match=r"notes\.png: no picture") as caught:
         client.jobs.wait(job.id)
     assert caught.value.job.error == problem

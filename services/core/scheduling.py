@@ -1,0 +1,74 @@
+"""Which queued job runs next, and where: priority, turns between owners, resources, quotas.
+
+Turns are start-time fair queueing (Goyal et al., SIGCOMM 1996) with every job of one cost: a job's turn is one
+after its owner's last queued one, but never before the turns that are being served. So a hundred jobs of one
+owner and one job of another alternate, and an owner who was away has saved nothing up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import Session
+
+from services.core.lifecycle import State
+from services.core.tables import Job
+
+# reasons of failure that are worth another attempt; wrong input and a spent time limit are not
+RETRIED = ("lost_worker", "killed", "out_of_memory", "storage", "serving", "code")
+LONGEST_BACKOFF = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a worker has: number of GPUs, and memory in bytes."""
+
+    gpus: int = 0
+    memory_bytes: int | None = None
+
+
+def next_turn(session: Session, owner: str, priority: int) -> int:
+    """The turn of a new job."""
+    queued = select(Job.turn).where(Job.state == State.QUEUED)
+    served = queued.where(Job.priority == priority).order_by(Job.turn).limit(1).scalar_subquery()
+    last = select(func.max(Job.turn)).where(Job.created_by == owner, Job.state.in_([State.QUEUED, State.WAITING]))
+    found_served, found_last = session.execute(select(served, last.scalar_subquery())).one()
+    return max(found_served or 0, (found_last or 0) + 1 if found_last is not None else 0)
+
+
+def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> Select[Any]:
+    """Ids of the queued jobs that this worker may take now, the next one first."""
+    statement = select(Job.id).where(
+        Job.state == State.QUEUED,
+        or_(Job.not_before.is_(None), Job.not_before <= moment),
+        or_(Job.gpus.is_(None), Job.gpus <= offer.gpus),
+    )
+    if offer.memory_bytes is not None:
+        statement = statement.where(or_(Job.memory_bytes.is_(None), Job.memory_bytes <= offer.memory_bytes))
+    if per_owner is not None:
+        busy = (
+            select(Job.created_by).where(Job.state == State.RUNNING).group_by(Job.created_by)
+            .having(func.count() >= per_owner)
+        )  # fmt: skip
+        statement = statement.where(Job.created_by.not_in(busy))
+    return statement.order_by(Job.rank, Job.turn, Job.created_at, Job.id)
+
+
+def retry_at(job: Job, reason: str, moment: datetime) -> datetime | None:
+    """When a failed attempt is tried again; None when it is not."""
+    wanted: Sequence[Any] = RETRIED if job.retry_on is None else job.retry_on
+    if reason not in wanted or job.attempt >= job.max_attempts:
+        return None
+    if reason == "lost_worker":
+        # the job is not to blame
+        return moment
+    pause: timedelta = min(timedelta(seconds=job.backoff_s) * 2 ** (max(job.attempt, 1) - 1), LONGEST_BACKOFF)
+    return moment + pause
+
+
+def time_run(job: Job, moment: datetime) -> float:
+    """Seconds that all attempts of the job have run so far."""
+    present = (moment - job.attempt_started_at).total_seconds() if job.attempt_started_at else 0.0
+    return job.ran_s + max(present, 0.0)
