@@ -37,21 +37,32 @@ class Jobs:
         priority: int = 0,
         max_attempts: int | None = None,
         depends_on: Iterable[str] = (),
+        gpus: int | None = None,
+        memory_bytes: int | None = None,
+        time_limit_s: float | None = None,
+        backoff_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit a job. `depends_on` are ids of jobs that must have succeeded first.
 
+        `gpus` and `memory_bytes` are what the worker must have, `time_limit_s` is what all attempts may take
+        together, `backoff_s` the pause after a first failure.
+
         A lost connection is safe: the request carries a key, by default a new one for every call, under which
         the server makes one job only. Raises ApiError naming each wrong field.
         """
-        body = {
+        body: dict[str, Any] = {
             "kind": kind,
             "spec": spec.model_dump(mode="json") if isinstance(spec, Spec) else spec,
             "name": name,
             "priority": priority,
             "max_attempts": max_attempts,
             "depends_on": [*depends_on],
+            "resources": {"gpus": gpus, "memory_bytes": memory_bytes},
+            "time_limit_s": time_limit_s,
         }
+        if backoff_s is not None:
+            body["retry"] = {"backoff_s": backoff_s}
         headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
         response = self._transport.call("POST", "/v1/jobs", json=body, headers=headers, idempotent=True)
         return self._transport.read(Job, response)
@@ -96,6 +107,14 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; a running one writes a checkpoint and ends within moments."""
         return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    def pause(self, job_id: str) -> Job:
+        """Set a job aside; a running one writes a checkpoint and stops within moments."""
+        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/pause"))
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again; it goes on from its last checkpoint."""
+        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/resume"))
 
     def metrics(self, job_id: str, after: int = 0) -> Iterator[Metric]:
         """Metric rows in order, those behind the row number `after` (its `seq`)."""

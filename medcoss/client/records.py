@@ -104,6 +104,11 @@ class Job(Record):
     priority: int = 0
     attempt: int = 0
     max_attempts: int = 1
+    resources: dict[str, int | None] = {}
+    time_limit_s: float | None = None
+    ran_s: float = 0.0
+    not_before: datetime | None = None
+    worker: str | None = None
     depends_on: list[str] = []
     progress: Progress | None = None
     result: dict[str, Any] | None = None

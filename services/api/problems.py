@@ -45,6 +45,7 @@ _MEANINGS = {
     403: "The key's role does not allow it",
     404: "There is no such thing",
     422: "Fields are wrong; `errors` names each",
+    429: "More than the caller is allowed",
     503: "A part that is needed does not answer; `Retry-After` says when to try again",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -135,6 +135,31 @@ class FileOut(BaseModel):
     url: str
 
 
+FailureReason = Literal["lost_worker", "killed", "out_of_memory", "storage", "serving", "code"]
+
+
+class Resources(Body):
+    """What a worker must have to run the job; what is left out does not matter."""
+
+    gpus: int | None = Field(
+        None, ge=0, le=64, description="0: a worker without GPUs will do; None: takes what is there"
+    )
+    memory_bytes: int | None = Field(
+        None, ge=1, le=2**50, description="main memory of the worker", json_schema_extra={"unit": "byte"}
+    )
+
+
+class Retry(Body):
+    """When a failed attempt is tried again. Wrong input never is; a lost worker costs no waiting."""
+
+    max_attempts: int | None = Field(None, ge=1, le=20, description="attempts before the job has failed")
+    backoff_s: float = Field(
+        10, ge=0, le=3600, description="pause after the first failure, doubled after each, an hour at most",
+        json_schema_extra={"unit": "s"},
+    )  # fmt: skip
+    on: list[FailureReason] | None = Field(None, max_length=6, description="only these reasons; None: all of them")
+
+
 class JobRequest(Body):
     """Asks for a job."""
 
@@ -142,7 +167,13 @@ class JobRequest(Body):
     spec: dict[str, Any] = Field(description="parameters, see /v1/job-kinds/{kind}/schema")
     name: Text | None = Field(None, min_length=1, max_length=128, description="for people; the kind when left out")
     priority: int = Field(0, ge=-100, le=100, description="higher runs first")
-    max_attempts: int | None = Field(None, ge=1, le=20, description="attempts before the job has failed")
+    max_attempts: int | None = Field(None, ge=1, le=20, description="short for retry.max_attempts")
+    retry: Retry = Field(Retry(), description="what happens after a failed attempt")
+    resources: Resources = Field(Resources(), description="what the worker must have")
+    time_limit_s: float | None = Field(
+        None, gt=0, le=31_536_000, description="time that all attempts may run together; the job is then set aside",
+        json_schema_extra={"unit": "s"},
+    )  # fmt: skip
     depends_on: list[JobId] = Field(default=[], max_length=100, description="jobs that must have succeeded first")
 
 
@@ -167,6 +198,12 @@ class JobOut(BaseModel):
     priority: int
     attempt: int
     max_attempts: int
+    retry: Retry
+    resources: Resources
+    time_limit_s: float | None
+    ran_s: float
+    not_before: datetime | None
+    worker: str | None
     depends_on: list[str]
     progress: Progress | None
     result: dict[str, Any] | None

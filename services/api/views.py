@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
-from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress
+from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress, Resources, Retry
 from services.core import jobs
 from services.core.lifecycle import TERMINAL
+from services.core.scheduling import time_run
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.tables import Dataset, DatasetFile, Deployment, Job, Model, ModelFile
+from services.core.tables.base import now
 
 
 def dataset_view(row: Dataset) -> DatasetOut:
@@ -69,12 +71,19 @@ def _job_view(row: Job, needed: dict[str, str]) -> JobOut:
     return JobOut(
         id=row.id, kind=row.kind, name=row.name, state=row.state, spec=row.spec, priority=row.priority,
         attempt=row.attempt, max_attempts=row.max_attempts, depends_on=list(needed), progress=progress,
+        retry=Retry(max_attempts=row.max_attempts, backoff_s=row.backoff_s, on=row.retry_on),
+        resources=Resources(gpus=row.gpus, memory_bytes=row.memory_bytes), time_limit_s=row.time_limit_s,
+        ran_s=time_run(row, now()), not_before=row.not_before, worker=row.worker if row.state == "running" else None,
         result=row.result, error=row.error, reason=_why_waiting(row, needed), created_by=row.created_by,
         created_at=row.created_at, started_at=row.started_at, finished_at=finished, duration_s=duration,
     )  # fmt: skip
 
 
 def _why_waiting(row: Job, needed: dict[str, str]) -> str | None:
+    if row.state == "queued" and row.not_before is not None and row.not_before > now():
+        return f"attempt {row.attempt} has failed; the next one starts at {row.not_before:%Y-%m-%d %H:%M:%S} UTC"
+    if row.state == "queued" and (row.gpus or row.memory_bytes):
+        return f"waits for a free worker with {_wanted(row)}"
     if row.state == "queued":
         return "waits for a free worker" if row.started_at is None else "waits for a free worker to go on"
     if row.state == "waiting":
@@ -83,6 +92,13 @@ def _why_waiting(row: Job, needed: dict[str, str]) -> str | None:
     if row.state == "running" and row.stop_order:
         return "is being cancelled" if row.stop_order == "cancel" else "is being paused"
     return None
+
+
+def _wanted(row: Job) -> str:
+    """The resources of a job in words."""
+    gpus = [f"{row.gpus} GPU{'s' if row.gpus > 1 else ''}"] if row.gpus else []
+    memory = [f"{row.memory_bytes / 2**30:.3g} GiB of memory"] if row.memory_bytes else []
+    return " and ".join([*gpus, *memory])
 
 
 def file_views(store: ObjectStore, settings: Settings, prefix: str,

@@ -152,6 +152,22 @@ def _event(data: dict[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in data.items())
 
 
+@app.command("pause")
+@connected
+def pause(client: Client, job_id: Id, as_json: Json = False) -> None:
+    """Set a job aside; a running one writes a checkpoint first."""
+    job = client.jobs.pause(job_id)
+    show(job, as_json, f"{job.id} {'is being paused' if job.state == 'running' else job.state}")
+
+
+@app.command("resume")
+@connected
+def resume(client: Client, job_id: Id, as_json: Json = False) -> None:
+    """Queue a paused job again; it goes on from its last checkpoint."""
+    job = client.jobs.resume(job_id)
+    show(job, as_json, f"{job.id} {job.state}")
+
+
 @app.command("cancel")
 @connected
 def cancel(client: Client, job_id: Id, as_json: Json = False) -> None:

@@ -34,6 +34,11 @@ def submit(
     name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
     priority: Annotated[int, typer.Option("--priority", help="-100 to 100; higher runs first.")] = 0,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", help="Tries after a crash.")] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", help="GPUs that the worker must have.")] = None,
+    memory_gib: Annotated[float | None, typer.Option("--memory", metavar="GIB", help="Memory of the worker.")] = None,
+    time_limit_s: Annotated[
+        float | None, typer.Option("--time-limit", metavar="SECONDS", help="Set it aside after so long.")
+    ] = None,
     after: Annotated[
         list[str] | None, typer.Option("--after", metavar="JOB", help="Wait until this job has succeeded.")
     ] = None,
@@ -55,7 +60,15 @@ def submit(
     fields = build_spec(spec, settings or [])
     with connection(context, server, key, data_dir).client() as client:
         job = client.jobs.submit(
-            kind, fields, name=name, priority=priority, max_attempts=max_attempts, depends_on=after or []
+            kind,
+            fields,
+            name=name,
+            priority=priority,
+            max_attempts=max_attempts,
+            depends_on=after or [],
+            gpus=gpus,
+            memory_bytes=None if memory_gib is None else int(memory_gib * 2**30),
+            time_limit_s=time_limit_s,
         )
         say(f"{job.state}: {job.reason}" if job.reason else job.state)
         if watched:

@@ -15,12 +15,10 @@ from sqlalchemy.orm import Session
 from services.core import leftovers
 from services.core.jobs import add_event, changed, get, problem
 from services.core.lifecycle import State
-from services.core.scheduling import Offer, retry_at, runnable, time_run
+from services.core.scheduling import ANYTHING, Offer, retry_at, runnable, time_run
 from services.core.tables import Job, JobArtifact, JobLog, JobMetric
 from services.core.tables.base import now
 
-# a worker without limits: whatever is queued fits
-ANYTHING = Offer(gpus=1_000_000)
 _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
 
 

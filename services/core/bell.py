@@ -10,7 +10,12 @@ from services.core.settings import Settings
 RUN_JOB = "medcoss.run_job"
 SWEEP = "medcoss.sweep"
 JOBS_QUEUE = "jobs"
+# only workers that have GPUs listen here
+GPU_QUEUE = "jobs.gpu"
 CONTROL_QUEUE = "control"
+
+# as many as workers that may be idle at once
+RINGS = 200
 
 _log = structlog.get_logger()
 
@@ -40,31 +45,39 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def ring(app: Celery, job_id: str) -> None:
+def queue_of(gpus: int | None) -> str:
+    """The queue that rings for a job which needs so many GPUs."""
+    return GPU_QUEUE if gpus else JOBS_QUEUE
+
+
+def ring(app: Celery, job_id: str, gpus: int | None = None) -> None:
     """Tell the workers that `job_id` is queued. A broker that does not answer is logged; the sweeper rings again."""
     try:
-        app.send_task(RUN_JOB, args=[job_id], queue=JOBS_QUEUE, retry=False)
+        app.send_task(RUN_JOB, args=[job_id], queue=queue_of(gpus), retry=False)
     except (OperationalError, KombuError, RedisError, OSError) as error:
         _log.warning("ring_failed", job_id=job_id, error=type(error).__name__)
 
 
-def ring_again(app: Celery, job_ids: list[str]) -> None:
-    """Ring for queued jobs whose ring may be lost, up to one waiting message a job.
+def ring_again(app: Celery, queued: list[tuple[str, int | None]]) -> None:
+    """Ring for queued jobs (id and GPUs) whose ring may be lost, up to RINGS waiting messages a queue.
 
-    While all workers are busy for days, the queue must not grow with every sweep.
+    While all workers are busy for days, the queue must not grow with every sweep; and a worker that has
+    been rung goes on until nothing is left, so that a few rings do for many jobs.
     """
-    if not job_ids:
-        return
-    try:
-        waiting = _waiting(app)
-    except (OperationalError, KombuError, RedisError, OSError) as error:
-        _log.warning("ring_failed", jobs=len(job_ids), error=type(error).__name__)
-        return
-    for job_id in job_ids[: max(len(job_ids) - waiting, 0)]:
-        ring(app, job_id)
+    for queue in (JOBS_QUEUE, GPU_QUEUE):
+        wanted = [(job_id, gpus) for job_id, gpus in queued if queue_of(gpus) == queue][:RINGS]
+        if not wanted:
+            continue
+        try:
+            waiting = _waiting(app, queue)
+        except (OperationalError, KombuError, RedisError, OSError) as error:
+            _log.warning("ring_failed", jobs=len(wanted), error=type(error).__name__)
+            return
+        for job_id, gpus in wanted[: max(len(wanted) - waiting, 0)]:
+            ring(app, job_id, gpus)
 
 
-def _waiting(app: Celery) -> int:
-    """Messages in the jobs queue that no worker has taken."""
+def _waiting(app: Celery, queue: str) -> int:
+    """Messages in a queue that no worker has taken."""
     with app.connection_for_write() as connection:
-        return int(connection.default_channel.queue_declare(queue=JOBS_QUEUE, auto_delete=False).message_count)
+        return int(connection.default_channel.queue_declare(queue=queue, auto_delete=False).message_count)

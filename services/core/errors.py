@@ -85,6 +85,12 @@ class ValidationFailed(MedcossError):
     status, title, kind = 422, "Invalid input", "validation-failed"
 
 
+class TooMany(MedcossError):
+    """More than the caller is allowed."""
+
+    status, title, kind = 429, "Too many", "too-many"
+
+
 class Unavailable(MedcossError):
     """A part that is needed does not answer."""
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Update, select, update
+from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
-from services.core.errors import Conflict, NotFound
+from services.core.errors import Conflict, NotFound, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
 from services.core.scheduling import next_turn
@@ -102,8 +102,18 @@ def repeated(session: Session, asked: NewJob, repeatable: Repeatable) -> Job | N
     return get(session, known.job_id)
 
 
-def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repeatable | None = None) -> Job:
-    """Record a job, waiting for its dependencies or queued. Conflict when a dependency has already failed.
+def _check_quota(session: Session, owner: str, quota: int) -> None:
+    unfinished = select(func.count()).where(
+        Job.created_by == owner, Job.state.in_([State.WAITING, State.QUEUED, State.PAUSED])
+    )
+    if (count := session.scalars(unfinished).one()) >= quota:
+        raise TooMany(f"{owner} has {count} jobs that wait to run, {quota} are allowed; let some of them run first")
+
+
+def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repeatable | None = None,
+           quota: int | None = None) -> Job:  # fmt: skip
+    """Record a job, waiting for its dependencies or queued. Conflict when a dependency has already failed;
+    TooMany when its owner has `quota` jobs already that wait to run.
 
     Two requests with one key at the same moment: the later commit ends in an IntegrityError.
     """
@@ -111,6 +121,8 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
     hopeless = [job.id for job in required if job.state in {State.FAILED, State.CANCELLED}]
     if hopeless:
         raise Conflict(f"{hopeless[0]} has ended without success; a job cannot depend on it")
+    if quota is not None:
+        _check_quota(session, created_by, quota)
     ready = all(job.state == State.SUCCEEDED for job in required)
     job = Job(
         id=new_id("job"), kind=asked.kind, name=asked.name, state=State.QUEUED if ready else State.WAITING,

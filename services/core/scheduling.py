@@ -29,6 +29,10 @@ class Offer:
     memory_bytes: int | None = None
 
 
+# a worker without limits: whatever is queued fits
+ANYTHING = Offer(gpus=1_000_000)
+
+
 def next_turn(session: Session, owner: str, priority: int) -> int:
     """The turn of a new job."""
     queued = select(Job.turn).where(Job.state == State.QUEUED)
@@ -54,6 +58,15 @@ def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> Select[An
         )  # fmt: skip
         statement = statement.where(Job.created_by.not_in(busy))
     return statement.order_by(Job.rank, Job.turn, Job.created_at, Job.id)
+
+
+def to_ring(session: Session, moment: datetime, limit: int) -> list[tuple[str, int | None]]:
+    """Queued jobs (id and GPUs) that could run now: up to `limit` that need GPUs, and as many that do not."""
+    found: list[tuple[str, int | None]] = []
+    for condition in (Job.gpus > 0, or_(Job.gpus.is_(None), Job.gpus == 0)):
+        statement = runnable(ANYTHING, moment, None).add_columns(Job.gpus).where(condition).limit(limit)
+        found += [(job_id, gpus) for job_id, gpus in session.execute(statement)]
+    return found
 
 
 def retry_at(job: Job, reason: str, moment: datetime) -> datetime | None:

@@ -6,19 +6,21 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from services.core import leftovers
-from services.core.attempts import ANYTHING, end_badly
+from services.core.attempts import end_badly
 from services.core.jobs import add_event, changed, ended, needs, problem
 from services.core.lifecycle import State
-from services.core.scheduling import runnable
+from services.core.scheduling import ANYTHING, runnable
 from services.core.tables import Dataset, Job
 
 LOST = "the worker fell silent and its lease ran out"
+# how many queued jobs a sweep tells of
+SHOWN = 1000
 # an upload that began before its URL expired may take that long
 LATE_UPLOADS = timedelta(hours=1)
 
 
 def sweep(session: Session, moment: datetime) -> list[str]:
-    """Mend everything; safe to run twice, and twice at once. Returns the queued jobs, most urgent first.
+    """Mend everything; safe to run twice, and twice at once. Returns the first queued jobs, most urgent first.
 
     Expired leases become queued or failed, waiting jobs are released or fail with what they wait for,
     uploads that were never completed are forgotten, and what nobody owns is marked for removal.
@@ -30,7 +32,7 @@ def sweep(session: Session, moment: datetime) -> list[str]:
         continue
     _forget_uploads(session, moment)
     leftovers.set_due(session, moment)
-    return list(session.scalars(runnable(ANYTHING, moment, None)))
+    return list(session.scalars(runnable(ANYTHING, moment, None).limit(SHOWN)))
 
 
 def _settle_waiting(session: Session, moment: datetime) -> int:

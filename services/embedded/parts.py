@@ -11,10 +11,12 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from services.core.bell import GPU_QUEUE, JOBS_QUEUE
 from services.core.settings import Settings
 from services.embedded.process import Server
 from services.embedded.servers import LOOPBACK, redis_server, s3_server, triton_server
 from services.embedded.state import State
+from services.worker.offer import offer
 
 FAMILY = "MEDCOSS_EMBEDDED_DIR"
 
@@ -81,11 +83,12 @@ def services(data_dir: Path, settings: Settings, env: dict[str, str], port: int)
         )  # fmt: skip
 
     schedule = data_dir / "beat-schedule"
+    queues = ",".join([JOBS_QUEUE, *([GPU_QUEUE] if offer(settings).gpus else [])])
     return [
         web("control plane", "services.api.app:create_app", port),
         web("gateway", "services.inference.app:create_app", port + 1),
         # a job that runs writes its checkpoint before the worker ends
-        celery("worker", settings.stop_grace_s + 15, "-Q", "jobs", "--pool=threads", "--concurrency=1"),
+        celery("worker", settings.stop_grace_s + 15, "-Q", queues, "--pool=threads", "--concurrency=1"),
         celery("beat", 15, "-B", "-Q", "control", "--pool=solo", "-s", str(schedule)),
     ]
 

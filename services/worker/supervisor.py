@@ -16,6 +16,7 @@ from services.core.ids import new_id
 from services.core.settings import Settings
 from services.core.specs import references
 from services.worker.attempt import Attempt
+from services.worker.offer import offer
 from services.worker.protocol import ChildJob, InputRecord
 from services.worker.workdir import WorkFolder
 
@@ -29,12 +30,13 @@ class Supervisor:
     def __init__(self, settings: Settings, shutting_down: threading.Event) -> None:
         self.settings, self.shutting_down = settings, shutting_down
         self.database = Database(settings.database_url)
+        self.offer = offer(settings)
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def run_next(self) -> str | None:
         """Claim the job that is to run next and run one attempt; its id, or None when nothing is queued."""
         with self.database.session() as session:
-            job_id = attempts.next_queued(session)
+            job_id = attempts.next_queued(session, self.offer, self.settings.quota_running)
             claim = attempts.claim(session, job_id, self.worker, self.settings.lease_s) if job_id else None
         if claim is None:
             return job_id

@@ -208,6 +208,56 @@ def test_cancel(served: Served, raw: str) -> None:
     problem(served.operator.post("/v1/jobs/job_none/cancel"), 404)
 
 
+def test_pause_and_resume(served: Served, raw: str) -> None:
+    queued = preprocess(served.operator, raw).json()["id"]
+    assert served.operator.post(f"/v1/jobs/{queued}/pause").json()["state"] == "paused"
+    assert served.operator.post(f"/v1/jobs/{queued}/resume").json()["state"] == "queued"
+    claim = take(served.database, queued)
+    ordered = served.operator.post(f"/v1/jobs/{queued}/pause").json()
+    assert (ordered["state"], ordered["reason"]) == ("running", "is being paused")
+    assert served.operator.post(f"/v1/jobs/{queued}/resume").json()["reason"] is None, "taken back"
+    served.operator.post(f"/v1/jobs/{queued}/cancel")
+    assert "is being cancelled" in problem(served.operator.post(f"/v1/jobs/{queued}/pause"), 409)["detail"]
+    with served.database.session() as session:
+        attempts.succeed(session, queued, claim.fence, {})
+    for call in ("pause", "resume"):
+        assert "has already succeeded" in problem(served.operator.post(f"/v1/jobs/{queued}/{call}"), 409)["detail"]
+        problem(served.operator.post(f"/v1/jobs/job_none/{call}"), 404)
+        problem(served.viewer.post(f"/v1/jobs/{queued}/{call}"), 403)
+
+
+def test_what_a_job_needs_is_kept_and_told(served: Served, raw: str) -> None:
+    asked = {
+        "resources": {"gpus": 2, "memory_bytes": 2**36},
+        "time_limit_s": 3600,
+        "retry": {"max_attempts": 5, "on": ["storage"]},
+    }
+    job = preprocess(served.operator, raw, **asked).json()
+    assert job["resources"] == asked["resources"]
+    assert job["retry"] == {"max_attempts": 5, "backoff_s": 10.0, "on": ["storage"]}
+    assert (job["max_attempts"], job["time_limit_s"], job["ran_s"]) == (5, 3600.0, 0.0)
+    assert job["reason"] == "waits for a free worker with 2 GPUs and 64 GiB of memory"
+    for wrong, pointer in (
+        ({"resources": {"gpus": -1}}, "/resources/gpus"),
+        ({"resources": {"tpus": 1}}, "/resources/tpus"),
+        ({"retry": {"on": ["data"]}}, "/retry/on/0"),
+        ({"time_limit_s": 0}, "/time_limit_s"),
+    ):
+        errors = problem(preprocess(served.operator, raw, **wrong), 422)["errors"]
+        assert [error["pointer"] for error in errors] == [pointer]
+
+
+def test_a_job_in_its_back_off_says_until_when(served: Served, raw: str) -> None:
+    job_id = preprocess(served.operator, raw, retry={"backoff_s": 600}).json()["id"]
+    claim = take(served.database, job_id)
+    with served.database.session() as session:
+        attempts.fail(session, job_id, claim.fence, {"title": "Broken", "detail": "it broke", "reason": "code"})
+    job = served.viewer.get(f"/v1/jobs/{job_id}").json()
+    assert job["state"] == "queued"
+    assert job["reason"].startswith("attempt 1 has failed; the next one starts at 20")
+    assert job["not_before"] > job["started_at"]
+
+
 @engines
 def test_jobs_wait_for_others_and_say_so(served: Served, raw: str) -> None:
     first, second = (preprocess(served.operator, raw).json()["id"] for _ in range(2))

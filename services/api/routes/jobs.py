@@ -94,7 +94,9 @@ def _submit(parts: Parts, asked: NewJob, created_by: str, repeatable: Repeatable
         row = jobs.repeated(session, asked, repeatable) if repeatable else None
         if row is None:
             _check_references(session, asked)
-            row = jobs.submit(session, asked, created_by=created_by, repeatable=repeatable)
+            row = jobs.submit(
+                session, asked, created_by=created_by, repeatable=repeatable, quota=parts.settings.quota_queued
+            )
         return job_view(session, row)
 
 
@@ -121,7 +123,10 @@ def submit_job(
     repeatable = Repeatable(caller.key_id, key) if key else None
     asked = NewJob(
         kind=request.kind, spec=_resolved_spec(request), name=request.name or request.kind, priority=request.priority,
-        max_attempts=request.max_attempts or parts.settings.max_attempts, depends_on=tuple(request.depends_on),
+        max_attempts=request.max_attempts or request.retry.max_attempts or parts.settings.max_attempts,
+        depends_on=tuple(request.depends_on), gpus=request.resources.gpus,
+        memory_bytes=request.resources.memory_bytes, backoff_s=request.retry.backoff_s,
+        retry_on=None if request.retry.on is None else tuple(request.retry.on), time_limit_s=request.time_limit_s,
     )  # fmt: skip
     try:
         job = _submit(parts, asked, caller.name, repeatable)
@@ -129,7 +134,7 @@ def submit_job(
         # the same key came in twice at the same moment: the other one has won
         job = _submit(parts, asked, caller.name, repeatable)
     if job.state == State.QUEUED:
-        background.add_task(ring, parts.celery, job.id)
+        background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     return job
 
 
@@ -159,6 +164,23 @@ def cancel_job(job_id: str, parts: PartsOf, _: Operator) -> JobOut:
     """Cancel a job; a running one writes a checkpoint and ends within moments."""
     with parts.database.session() as session:
         return job_view(session, jobs.request_cancel(session, job_id))
+
+
+@router.post("/{job_id}/pause", responses=responses(conflict="The job has ended or is being cancelled"))
+def pause_job(job_id: str, parts: PartsOf, _: Operator) -> JobOut:
+    """Set a job aside; a running one writes a checkpoint and stops within moments."""
+    with parts.database.session() as session:
+        return job_view(session, jobs.request_pause(session, job_id))
+
+
+@router.post("/{job_id}/resume", responses=responses(conflict="The job has ended"))
+def resume_job(job_id: str, parts: PartsOf, _: Operator, background: BackgroundTasks) -> JobOut:
+    """Queue a paused job again; it goes on from its last checkpoint."""
+    with parts.database.session() as session:
+        job = job_view(session, jobs.request_resume(session, job_id))
+    if job.state == State.QUEUED:
+        background.add_task(ring, parts.celery, job.id, job.resources.gpus)
+    return job
 
 
 def _rows(session: Session, table: Any, job_id: str, after: int, limit: int) -> tuple[list[Any], int]:
