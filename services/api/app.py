@@ -5,11 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from medcoss import __version__
 from services.api import problems
 from services.api.dependencies import Parts
-from services.api.routes import datasets, health, jobs, registry
+from services.api.routes import access, audit, datasets, health, jobs, registry
+from services.api.shell import Shell
+from services.core.access import Access
 from services.core.bell import make_celery
 from services.core.db import Database
 from services.core.keys import Role, store_key
@@ -35,7 +38,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     configure_logging(chosen.log_level)
     # somebody waits for the answer, who can try again
     store = ObjectStore(chosen, retries=1)
-    parts = Parts(chosen, Database(chosen.database_url), store, make_celery(chosen))
+    database = Database(chosen.database_url)
+    parts = Parts(chosen, database, store, make_celery(chosen), Access(chosen, database))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -44,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             with parts.database.session() as session:
                 store_key(session, chosen.bootstrap_admin_key.get_secret_value(), "admin", Role.ADMIN)
         yield
+        parts.access.close()
         parts.database.engine.dispose()
 
     app = ControlPlane(
@@ -55,6 +60,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.parts = parts
     problems.install(app)
     app.include_router(health.router)
-    for router in (datasets.router, jobs.router, registry.router):
+    for router in (datasets.router, jobs.router, registry.router, access.router, audit.router):
         app.include_router(router, responses=problems.RESPONSES)
+    if chosen.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )  # fmt: skip
+    # around everything else
+    app.add_middleware(Shell, settings=chosen, database=database)
     return app

@@ -9,9 +9,10 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
 
+from services.core.access import Access
 from services.core.db import Database
-from services.core.errors import Forbidden
-from services.core.keys import Identity, Role, authenticate
+from services.core.errors import Forbidden, Unauthorized
+from services.core.keys import Identity, Role
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 
@@ -24,6 +25,7 @@ class Parts:
     database: Database
     store: ObjectStore
     celery: Celery
+    access: Access
 
 
 def parts(request: Request) -> Parts:
@@ -49,9 +51,16 @@ _bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
 def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_bearer)]) -> Identity:
-    """Who calls; Unauthorized without a known key."""
-    with found.database.reading() as opened:
-        return authenticate(opened, request.headers.get("Authorization"))
+    """Who calls; Unauthorized without a good key. The audit log learns of both."""
+    try:
+        identity = found.access.admit(
+            request.headers.get("Authorization"), request.client.host if request.client else None
+        )
+    except Unauthorized as error:
+        request.state.refused = error.detail
+        raise
+    request.state.identity = identity
+    return identity
 
 
 def needs(role: Role) -> Callable[[Identity], Identity]:
@@ -70,3 +79,4 @@ def needs(role: Role) -> Callable[[Identity], Identity]:
 
 Viewer = Annotated[Identity, Depends(needs(Role.VIEWER))]
 Operator = Annotated[Identity, Depends(needs(Role.OPERATOR))]
+Admin = Annotated[Identity, Depends(needs(Role.ADMIN))]

@@ -1,10 +1,10 @@
-"""Errors to problem documents (RFC 9457), in one place, and the request id that every response carries."""
+"""Errors to problem documents (RFC 9457), in one place."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from minio.error import MinioException
@@ -14,8 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from urllib3.exceptions import HTTPError
 
-from services.core.errors import BadRequest, FieldError, MedcossError, Unavailable, ValidationFailed
-from services.core.ids import new_id
+from services.core.errors import BadRequest, FieldError, MedcossError, TooMany, Unavailable, ValidationFailed
 
 RETRY_AFTER_S = 5
 MEDIA_TYPE = "application/problem+json"
@@ -41,11 +40,13 @@ class Problem(BaseModel):
 
 
 _MEANINGS = {
-    401: "No key, or one that is not known",
+    401: "No key, or one that is not known, has expired or was revoked",
     403: "The key's role does not allow it",
-    404: "There is no such thing",
+    404: "There is no such thing, or it is another project's",
+    408: "The body took too long",
+    413: "The body, or what it announces, is over a limit",
     422: "Fields are wrong; `errors` names each",
-    429: "More than the caller is allowed",
+    429: "More than the caller is allowed; `Retry-After` says when to try again, where waiting helps",
     503: "A part that is needed does not answer; `Retry-After` says when to try again",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -65,8 +66,11 @@ def _answer(request: Request, document: dict[str, Any], headers: dict[str, str] 
     return JSONResponse(document, status_code=document["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
-def _known(request: Request, error: MedcossError) -> JSONResponse:
+def answer(request: Request, error: MedcossError) -> JSONResponse:
+    """The problem document of an error."""
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(error.status)
+    if isinstance(error, TooMany) and error.retry_after_s is not None:
+        headers = {"Retry-After": str(error.retry_after_s)}
     return _answer(request, error.problem(), headers)
 
 
@@ -98,12 +102,12 @@ def _invalid_request(request: Request, error: RequestValidationError) -> JSONRes
     fields = []
     for entry in error.errors():
         if entry["type"] == "json_invalid":
-            return _known(request, BadRequest(f"the body is no JSON: {entry['ctx']['error']} at {entry['loc'][-1]}"))
+            return answer(request, BadRequest(f"the body is no JSON: {entry['ctx']['error']} at {entry['loc'][-1]}"))
         place, *inner = entry["loc"]
         # what is not in the body has no JSON pointer; the parameter's name says where it is
         where = pointer(inner) if place == "body" else f"{place}:{'.'.join(map(str, inner))}"
         fields.append(FieldError(where, _words(entry)))
-    return _known(request, invalid(fields))
+    return answer(request, invalid(fields))
 
 
 def _routing(request: Request, error: HTTPException) -> JSONResponse:
@@ -113,21 +117,21 @@ def _routing(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _away(part: str) -> Callable[[Request, Exception], JSONResponse]:
-    def answer(request: Request, error: Exception) -> JSONResponse:
+    def unavailable(request: Request, error: Exception) -> JSONResponse:
         _log.error("part_away", part=part, error=type(error).__name__)
-        return _known(request, Unavailable(f"{part} does not answer; try again in {RETRY_AFTER_S} seconds"))
+        return answer(request, Unavailable(f"{part} does not answer; try again in {RETRY_AFTER_S} seconds"))
 
-    return answer
+    return unavailable
 
 
 def _not_storable(request: Request, _: DataError) -> JSONResponse:
-    return _known(request, ValidationFailed("the request holds a character or a number that cannot be stored"))
+    return answer(request, ValidationFailed("the request holds a character or a number that cannot be stored"))
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem document and give every response its X-Request-Id."""
+    """Make every error of `app` a problem document."""
     handlers: dict[type[Exception], Any] = {
-        MedcossError: _known,
+        MedcossError: answer,
         RequestValidationError: _invalid_request,
         HTTPException: _routing,
         DataError: _not_storable,
@@ -136,21 +140,6 @@ def install(app: FastAPI) -> None:
     handlers |= dict.fromkeys((MinioException, HTTPError), _away("the object store"))
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-
-    @app.middleware("http")
-    async def identify(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        request_id = new_id("req")
-        request.state.request_id = request_id
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                response = await call_next(request)
-            except Exception:  # noqa: BLE001 - the last resort
-                # the trace is for the log; the client gets the id to ask about
-                _log.exception("unhandled", method=request.method, path=request.url.path)
-                detail = f"something went wrong on our side; the log knows it as {request_id}"
-                response = _answer(request, MedcossError(detail).problem())
-        response.headers["X-Request-Id"] = request_id
-        return response
 
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:

@@ -60,10 +60,17 @@ class UploadFile(Body):
         return value
 
 
+ProjectRef = Annotated[
+    str | None,
+    Field(max_length=64, description="name or id; left out: the key's only project, or else `default`"),
+]
+
+
 class DatasetRequest(Body):
     """Announces a dataset and its files; the answer says where to PUT each."""
 
     name: Name = Field(description="name of the dataset")
+    project: ProjectRef = None
     modality: ModalityName | None = Field(None, description="what the files show: report, xray, ct, mr or pathology")
     description: Text = Field("", max_length=4000, description="for people")
     files: list[UploadFile] = Field(max_length=200_000, description="every file that is going to be uploaded")
@@ -89,6 +96,7 @@ class DatasetOut(BaseModel):
     """A dataset: raw (uploaded), prepared (shards) or buffer (rehearsal)."""
 
     id: str
+    project_id: str
     name: str
     description: str
     role: str
@@ -164,6 +172,7 @@ class JobRequest(Body):
     """Asks for a job."""
 
     kind: str = Field(description="one of /v1/job-kinds")
+    project: ProjectRef = None
     spec: dict[str, Any] = Field(description="parameters, see /v1/job-kinds/{kind}/schema")
     name: Text | None = Field(None, min_length=1, max_length=128, description="for people; the kind when left out")
     priority: int = Field(0, ge=-100, le=100, description="higher runs first")
@@ -191,6 +200,7 @@ class JobOut(BaseModel):
     """A job."""
 
     id: str
+    project_id: str
     kind: str
     name: str
     state: str
@@ -265,6 +275,7 @@ class ModelOut(BaseModel):
     """A trained model."""
 
     id: str
+    project_id: str
     name: str
     task: str
     size: str
@@ -288,6 +299,7 @@ class DeploymentOut(BaseModel):
     """A served version of a model."""
 
     id: str
+    project_id: str
     name: str
     version: int
     state: str

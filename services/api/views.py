@@ -19,7 +19,8 @@ def dataset_view(row: Dataset) -> DatasetOut:
     """A dataset."""
     info = DatasetInfo.model_validate(row.info) if row.info else None
     return DatasetOut(
-        id=row.id, name=row.name, description=row.description, role=row.role, state=row.state, modality=row.modality,
+        id=row.id, project_id=row.project_id,
+        name=row.name, description=row.description, role=row.role, state=row.state, modality=row.modality,
         kind=info.kind if info else None, samples=info.samples if info else None,
         splits=info.splits if info else None, classes=info.classes if info else None,
         has_masks=bool(info and info.has_masks), sample_shape=info.sample_shape if info else None,
@@ -32,7 +33,8 @@ def model_view(row: Model) -> ModelOut:
     """A model; its files have to be loaded."""
     info = ModelInfo.model_validate(row.info)
     return ModelOut(
-        id=row.id, name=row.name, parents=row.parents, dataset_id=row.dataset_id, job_id=row.job_id,
+        id=row.id, project_id=row.project_id,
+        name=row.name, parents=row.parents, dataset_id=row.dataset_id, job_id=row.job_id,
         total_bytes=sum(f.size for f in row.files), created_at=row.created_at,
         **info.model_dump(include=set(ModelInfo.model_fields) - {"recipes"}),
     )  # fmt: skip
@@ -42,7 +44,8 @@ def deployment_view(row: Deployment) -> DeploymentOut:
     """A deployment."""
     info = DeploymentInfo.model_validate(row.info)
     return DeploymentOut(
-        id=row.id, name=row.name, version=row.version, state=row.state, task=info.task, modality=info.modality,
+        id=row.id, project_id=row.project_id,
+        name=row.name, version=row.version, state=row.state, task=info.task, modality=info.modality,
         kind=info.kind, classes=info.classes, model_id=row.model_id, max_difference=info.max_difference,
         job_id=row.job_id, created_at=row.created_at,
     )  # fmt: skip
@@ -69,7 +72,8 @@ def _job_view(row: Job, needed: dict[str, str]) -> JobOut:
     finished = row.finished_at
     duration = (finished - row.started_at).total_seconds() if finished and row.started_at else None
     return JobOut(
-        id=row.id, kind=row.kind, name=row.name, state=row.state, spec=row.spec, priority=row.priority,
+        id=row.id, project_id=row.project_id, kind=row.kind, name=row.name, state=row.state, spec=row.spec,
+        priority=row.priority,
         attempt=row.attempt, max_attempts=row.max_attempts, depends_on=list(needed), progress=progress,
         retry=Retry(max_attempts=row.max_attempts, backoff_s=row.backoff_s, on=row.retry_on),
         resources=Resources(gpus=row.gpus, memory_bytes=row.memory_bytes), time_limit_s=row.time_limit_s,

@@ -16,6 +16,7 @@ from services.core import leftovers
 from services.core.jobs import add_event, changed, get, problem
 from services.core.lifecycle import State
 from services.core.scheduling import ANYTHING, Offer, retry_at, runnable, time_run
+from services.core.scope import EVERYTHING
 from services.core.tables import Job, JobArtifact, JobLog, JobMetric
 from services.core.tables.base import now
 
@@ -27,6 +28,7 @@ class Claim:
     """What a worker needs to run an attempt."""
 
     job_id: str
+    project_id: str
     kind: str
     name: str
     spec: dict[str, Any]
@@ -72,10 +74,10 @@ def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim |
     )  # fmt: skip
     if changed(session, statement) == 0:
         return None
-    job = get(session, job_id)
+    job = get(session, EVERYTHING, job_id)
     session.refresh(job)
     add_event(session, job_id, job.attempt, "running", worker=worker)
-    return Claim(job.id, job.kind, job.name, job.spec, job.attempt, job.max_attempts, job.fence)
+    return Claim(job.id, job.project_id, job.kind, job.name, job.spec, job.attempt, job.max_attempts, job.fence)
 
 
 def _held(job_id: str, fence: int) -> Update:
@@ -94,7 +96,7 @@ def renew(session: Session, job_id: str, fence: int, lease_s: float) -> Orders |
     """Extend the lease. None when it was lost: stop, and publish nothing."""
     if changed(session, _held(job_id, fence).values(lease_until=now() + timedelta(seconds=lease_s))) == 0:
         return None
-    job = get(session, job_id)
+    job = get(session, EVERYTHING, job_id)
     session.refresh(job, ["stop_order"])
     spent = job.time_limit_s is not None and time_run(job, now()) > job.time_limit_s
     return Orders(job.stop_order or ("time_limit" if spent else None))

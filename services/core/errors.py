@@ -44,7 +44,7 @@ class BadRequest(MedcossError):
 
 
 class Unauthorized(MedcossError):
-    """No key, or one that is not known."""
+    """No key, or one that is not good."""
 
     status, title, kind = 401, "Key needed", "unauthorized"
 
@@ -67,6 +67,12 @@ class Conflict(MedcossError):
     status, title, kind = 409, "Conflict", "conflict"
 
 
+class TooSlow(MedcossError):
+    """The request did not arrive in time."""
+
+    status, title, kind = 408, "Too slow", "too-slow"
+
+
 class TooLarge(MedcossError):
     """Larger than the limit."""
 
@@ -86,9 +92,13 @@ class ValidationFailed(MedcossError):
 
 
 class TooMany(MedcossError):
-    """More than the caller is allowed."""
+    """More than the caller is allowed; `retry_after_s` when waiting helps."""
 
     status, title, kind = 429, "Too many", "too-many"
+
+    def __init__(self, detail: str, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(MedcossError):

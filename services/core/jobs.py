@@ -6,20 +6,33 @@ guarded UPDATE and one event. What workers do is in `services.core.attempts`.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
-from services.core.errors import Conflict, NotFound, TooMany
+from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
 from services.core.scheduling import next_turn
+from services.core.scope import EVERYTHING, Scope
 from services.core.specs import references
-from services.core.tables import IdempotencyKey, Job, JobDependency, JobEvent, JobInput
+from services.core.tables import (
+    DEFAULT_PROJECT,
+    IdempotencyKey,
+    Job,
+    JobArtifact,
+    JobDependency,
+    JobEvent,
+    JobInput,
+    JobLog,
+    JobMetric,
+)
 from services.core.tables.base import now
+
+Row = TypeVar("Row", JobEvent, JobLog, JobMetric)
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class NewJob:
     spec: dict[str, Any]
     name: str
     max_attempts: int
+    project_id: str = DEFAULT_PROJECT
     priority: int = 0
     depends_on: tuple[str, ...] = ()
     gpus: int | None = None
@@ -69,12 +83,22 @@ def problem(title: str, detail: str, reason: str) -> dict[str, Any]:
     return {"type": f"urn:medcoss:job:{reason}", "title": title, "detail": detail, "reason": reason}
 
 
-def get(session: Session, job_id: str) -> Job:
+def get(session: Session, scope: Scope, job_id: str) -> Job:
     """The job, or NotFound."""
-    job = session.get(Job, job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id}")
-    return job
+    return scope.get(session, Job, job_id)
+
+
+def rows(session: Session, scope: Scope, table: type[Row], job_id: str, after: int, limit: int) -> Sequence[Row]:
+    """What a job has reported after the row `after`, in order. NotFound when there is no such job."""
+    get(session, scope, job_id)
+    following = select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit)
+    return session.scalars(following).all()
+
+
+def artifacts(session: Session, scope: Scope, job_id: str) -> Sequence[JobArtifact]:
+    """The files that a job kept, by name. NotFound when there is no such job."""
+    get(session, scope, job_id)
+    return session.scalars(select(JobArtifact).where(JobArtifact.job_id == job_id).order_by(JobArtifact.name)).all()
 
 
 def needs(session: Session, job_ids: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -93,13 +117,13 @@ def needs(session: Session, job_ids: Iterable[str]) -> dict[str, dict[str, str]]
 
 
 def repeated(session: Session, asked: NewJob, repeatable: Repeatable) -> Job | None:
-    """The job that was made under this key, or None. Conflict when other things were asked for with it."""
+    """The job that was made under this key, or None. Conflict when other things, or another project, were asked for."""
     known = session.get(IdempotencyKey, (repeatable.owner, repeatable.key))
     if known is None:
         return None
     if known.digest != asked.digest:
         raise Conflict(f"the idempotency key '{repeatable.key}' was used for another request; use a new one")
-    return get(session, known.job_id)
+    return get(session, EVERYTHING, known.job_id)
 
 
 def _check_quota(session: Session, owner: str, quota: int) -> None:
@@ -117,7 +141,7 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
 
     Two requests with one key at the same moment: the later commit ends in an IntegrityError.
     """
-    required = [get(session, job_id) for job_id in dict.fromkeys(asked.depends_on)]
+    required = [get(session, Scope.of(asked.project_id), job_id) for job_id in dict.fromkeys(asked.depends_on)]
     hopeless = [job.id for job in required if job.state in {State.FAILED, State.CANCELLED}]
     if hopeless:
         raise Conflict(f"{hopeless[0]} has ended without success; a job cannot depend on it")
@@ -125,7 +149,8 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
         _check_quota(session, created_by, quota)
     ready = all(job.state == State.SUCCEEDED for job in required)
     job = Job(
-        id=new_id("job"), kind=asked.kind, name=asked.name, state=State.QUEUED if ready else State.WAITING,
+        id=new_id("job"), project_id=asked.project_id,
+        kind=asked.kind, name=asked.name, state=State.QUEUED if ready else State.WAITING,
         spec=asked.spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
         fence=0, created_at=now(), turn=next_turn(session, created_by, asked.priority), gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
@@ -148,22 +173,20 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
 _AT_ONCE = [state for state, after in TRANSITIONS.items() if State.CANCELLED in after and state != State.RUNNING]
 
 
-def _open(session: Session, job_id: str, to_be: str) -> Job:
+def _open(session: Session, scope: Scope, job_id: str, to_be: str) -> Job:
     """The job, locked: what a worker does at the same moment comes before or after. Conflict when it has ended."""
-    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
-    if job is None:
-        raise NotFound(f"there is no job {job_id}")
+    job = scope.get(session, Job, job_id, with_for_update=True, populate_existing=True)
     if has_ended(job):
         raise Conflict(f"job {job_id} has already {ended(job.state)}; it cannot be {to_be}")
     return job
 
 
-def request_pause(session: Session, job_id: str) -> Job:
+def request_pause(session: Session, scope: Scope, job_id: str) -> Job:
     """Set aside at once what does not run; order a running job to write a checkpoint and stop.
 
     A paused job stays as it is. A job that has ended, or that is about to be cancelled, is a Conflict.
     """
-    job = _open(session, job_id, "paused")
+    job = _open(session, scope, job_id, "paused")
     if job.stop_order == "cancel":
         raise Conflict(f"job {job_id} is being cancelled; it cannot be paused")
     if job.state in {State.WAITING, State.QUEUED}:
@@ -177,12 +200,12 @@ def request_pause(session: Session, job_id: str) -> Job:
     return job
 
 
-def request_resume(session: Session, job_id: str) -> Job:
+def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
     """Queue a paused job again, or let it wait for what it depends on; take a pause back that has not come yet.
 
     Any other job that has not ended stays as it is.
     """
-    job = _open(session, job_id, "resumed")
+    job = _open(session, scope, job_id, "resumed")
     if job.state == State.PAUSED:
         found = needs(session, [job_id])[job_id]
         ready = all(state == State.SUCCEEDED for state in found.values())
@@ -197,9 +220,9 @@ def request_resume(session: Session, job_id: str) -> Job:
     return job
 
 
-def request_cancel(session: Session, job_id: str) -> Job:
+def request_cancel(session: Session, scope: Scope, job_id: str) -> Job:
     """Cancel at once what does not run; order a running job to stop. A job that has ended is a Conflict."""
-    job = _open(session, job_id, "cancelled")
+    job = _open(session, scope, job_id, "cancelled")
     if job.state != State.RUNNING:
         stop = update(Job).where(Job.id == job_id, Job.state.in_(_AT_ONCE))
         changed(session, stop.values(state=State.CANCELLED, finished_at=now()))

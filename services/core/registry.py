@@ -1,23 +1,26 @@
 """Records of datasets, models and deployments."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
 from services.core import leftovers
-from services.core.errors import NotFound
-from services.core.tables import Dataset, DatasetFile, Deployment, Model, ModelFile
+from services.core.errors import Conflict, NotFound
+from services.core.lifecycle import TERMINAL
+from services.core.scope import Scope
+from services.core.tables import Dataset, DatasetFile, Deployment, Job, JobInput, Model, ModelFile
 
 
 def register_dataset(session: Session, dataset_id: str, *, name: str, info: DatasetInfo, prefix: str,
-                     files: Sequence[FileEntry], parents: list[str], job_id: str) -> None:  # fmt: skip
+                     files: Sequence[FileEntry], parents: list[str], job_id: str, project_id: str) -> None:  # fmt: skip
     """Record a prepared dataset or a buffer, complete with its files."""
     session.add(
         Dataset(
             id=dataset_id, name=name, description="", role=info.role, state="ready", modality=info.modality,
-            prefix=prefix, info=info.model_dump(mode="json"), file_count=len(files),
+            prefix=prefix, info=info.model_dump(mode="json"), file_count=len(files), project_id=project_id,
             total_bytes=sum(f.size for f in files), parents=parents, job_id=job_id,
             files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
         )
@@ -26,42 +29,71 @@ def register_dataset(session: Session, dataset_id: str, *, name: str, info: Data
 
 def register_model(session: Session, model_id: str, *, name: str, info: ModelInfo, prefix: str,
                    files: Sequence[FileEntry], parents: list[str], dataset_id: str | None,
-                   job_id: str) -> None:  # fmt: skip
+                   job_id: str, project_id: str) -> None:  # fmt: skip
     """Record a trained model with its files."""
     session.add(
         Model(
             id=model_id, name=name, prefix=prefix, info=info.model_dump(mode="json"), parents=parents,
-            dataset_id=dataset_id, job_id=job_id,
+            dataset_id=dataset_id, job_id=job_id, project_id=project_id,
             files=[ModelFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
         )
     )  # fmt: skip
 
 
 def register_deployment(session: Session, deployment_id: str, *, info: DeploymentInfo, model_id: str,
-                        job_id: str) -> None:  # fmt: skip
+                        job_id: str, project_id: str) -> None:  # fmt: skip
     """Record a served version that has passed its checks."""
     session.add(
         Deployment(
             id=deployment_id, name=info.name, version=info.version, state="ready", info=info.model_dump(mode="json"),
-            model_id=model_id, job_id=job_id,
+            model_id=model_id, job_id=job_id, project_id=project_id,
         )
     )  # fmt: skip
 
 
-def get_dataset(session: Session, dataset_id: str) -> Dataset:
+def get_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
     """The dataset, or NotFound."""
-    dataset = session.get(Dataset, dataset_id)
-    if dataset is None:
-        raise NotFound(f"there is no dataset {dataset_id}")
-    return dataset
+    return scope.get(session, Dataset, dataset_id)
 
 
-def get_model(session: Session, model_id: str) -> Model:
+def get_model(session: Session, scope: Scope, model_id: str) -> Model:
     """The model, or NotFound."""
-    model = session.get(Model, model_id)
-    if model is None:
-        raise NotFound(f"there is no model {model_id}")
-    return model
+    return scope.get(session, Model, model_id)
+
+
+def complete_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
+    """Make an uploaded dataset ready; NotFound when it has expired meanwhile."""
+    get_dataset(session, scope, dataset_id)
+    waiting = update(Dataset).where(Dataset.id == dataset_id, Dataset.state == "uploading")
+    session.execute(waiting.values(state="ready", expires_at=None))
+    return scope.get(session, Dataset, dataset_id, populate_existing=True)
+
+
+def delete_dataset(session: Session, scope: Scope, dataset_id: str, watch_s: float) -> None:
+    """Remove a dataset; its files go with the next sweeps, and what arrives within `watch_s` of its creation, too.
+
+    Conflict names the job, dataset or model that uses it.
+    """
+    # locked: no job that names it can be submitted until this is done
+    row = scope.get(session, Dataset, dataset_id, with_for_update=True)
+    user = _user_of(session, dataset_id)
+    if user:
+        raise Conflict(f"dataset {dataset_id} is used by {user}; it can be deleted when nothing uses it")
+    # its upload URLs open for as long
+    uploads_end = row.created_at + timedelta(seconds=watch_s) if row.role == "raw" else None
+    leftovers.add(session, f"datasets/{dataset_id}/", watch_until=uploads_end)
+    session.delete(row)
+
+
+def _user_of(session: Session, dataset_id: str) -> str | None:
+    """A job that is not over, a dataset or a model that was made from it; all are of its own project."""
+    named = select(JobInput.job_id).where(JobInput.input_id == dataset_id)
+    queries = (
+        select(Job.id).where(Job.id.in_(named), Job.state.not_in(TERMINAL)),
+        select(Dataset.id).where(Dataset.job_id.in_(named)),
+        select(Model.id).where(Model.job_id.in_(named)),
+    )
+    return next((user for query in queries if (user := session.scalars(query.limit(1)).first())), None)
 
 
 def entries(files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileEntry]:
@@ -84,13 +116,24 @@ def next_version(session: Session, name: str) -> int:
     return max(newest, *taken, 0) + 1
 
 
-def ready_deployment(session: Session, name: str) -> Deployment:
+def name_is_taken(session: Session, name: str, project_id: str) -> bool:
+    """True when another project serves models under this name: Triton knows each name once."""
+    others = select(Deployment.id).where(Deployment.name == name, Deployment.project_id != project_id)
+    return session.scalars(others.limit(1)).first() is not None
+
+
+def ready_deployments(session: Session, scope: Scope) -> Sequence[Deployment]:
+    """All ready versions, by name and version."""
+    ready = scope.select(Deployment).where(Deployment.state == "ready")
+    return session.scalars(ready.order_by(Deployment.name, Deployment.version)).all()
+
+
+def ready_deployment(session: Session, scope: Scope, name: str) -> Deployment:
     """The newest ready version of `name`; NotFound names the served models."""
-    found = session.scalars(
-        select(Deployment).where(Deployment.name == name, Deployment.state == "ready")
-        .order_by(Deployment.version.desc()).limit(1)
-    ).first()  # fmt: skip
+    ready = scope.select(Deployment).where(Deployment.state == "ready")
+    newest = ready.where(Deployment.name == name).order_by(Deployment.version.desc()).limit(1)
+    found = session.scalars(newest).first()
     if found is None:
-        names = sorted(set(session.scalars(select(Deployment.name).where(Deployment.state == "ready"))))
+        names = sorted(set(session.scalars(ready.with_only_columns(Deployment.name))))
         raise NotFound(f"there is no served model '{name}'; served are: {', '.join(names) or 'none yet'}")
     return found

@@ -48,6 +48,13 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, le=20, description="attempts of a job unless it says otherwise")
     stop_grace_s: float = Field(60, ge=0, description="time a job has to write its checkpoint when it is stopped")
     threads: int | None = Field(None, ge=1, description="CPU threads of a training process; None: torch's choice")
+    max_request_bytes: int = Field(64 * 2**20, gt=0, description="largest body that the control plane takes")
+    request_timeout_s: float = Field(60, gt=0, description="time for a body to arrive at the control plane")
+    rate_per_s: float = Field(500, ge=0, description="requests a second of one key in the long run; 0: no limit")
+    rate_burst: int = Field(1000, ge=1, description="requests of one key at once")
+    refused_per_s: float = Field(10, gt=0, description="requests a second without a good key from one address")
+    refused_burst: int = Field(200, ge=1, description="requests without a good key from one address at once")
+    cors_origins: list[str] = Field([], description="web pages that may call, as https://host; none by default")
     log_level: str = "INFO"
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
 

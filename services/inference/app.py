@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from medcoss import __version__
 from services.core.logging import configure_logging
@@ -30,5 +31,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(router)
     app.include_router(status_router)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            expose_headers=["X-Request-Id", "X-Class-Names", "X-Volume-Ml", "X-Model-Version"],
+        )  # fmt: skip
     app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes, metrics=gateway.metrics)
     return app

@@ -18,6 +18,7 @@ from medcoss.specs.records import DeploymentInfo
 from services.core import registry
 from services.core.db import Database
 from services.core.errors import Conflict, MedcossError, Unavailable
+from services.core.scope import EVERYTHING, Scope
 from services.core.storage import ObjectStore
 from services.core.tables import Deployment
 
@@ -55,24 +56,23 @@ class Deployments:
         # deployments never change, so that what was prepared for one can be kept
         self.preprocessing = lru_cache(KEPT_PIPELINES)(self._preprocessing)
 
-    def find(self, name: str, call: str) -> Served:
-        """The newest ready version of `name`.
+    def find(self, scope: Scope, name: str, call: str) -> Served:
+        """The newest ready version of `name` among the caller's.
 
         Raises NotFound naming the served models, Conflict naming the right call when the
         model does not answer `call`.
         """
         with self._database.reading() as session:
-            served = _served(registry.ready_deployment(session, name))
+            served = _served(registry.ready_deployment(session, scope, name))
         if call not in served.calls:
             right = " or ".join(f"POST /v1/models/{name}/{other}" for other in served.calls)
             raise Conflict(f"'{name}' is a model for {_NOUNS[served.info.task]} and cannot {call}; use {right}")
         return served
 
-    def all(self) -> list[Served]:
-        """The newest ready version of every name, by name."""
-        ready = select(Deployment).where(Deployment.state == "ready").order_by(Deployment.name, Deployment.version)
+    def all(self, scope: Scope) -> list[Served]:
+        """The newest ready version of every name of the caller's, by name."""
         with self._database.reading() as session:
-            return _newest(session.scalars(ready).all())
+            return _newest(registry.ready_deployments(session, scope))
 
     def healthy(self) -> bool:
         """True when the database answers."""
@@ -87,7 +87,7 @@ class Deployments:
     def _tokenizer(self, model_id: str) -> Tokenizer:
         """The tokenizer of a model, from the vocabulary among its files."""
         with self._database.reading() as session:
-            model = registry.get_model(session, model_id)
+            model = registry.get_model(session, EVERYTHING, model_id)
             prefix, files = model.prefix, registry.entries(model.files)
         recorded = next((file for file in files if file.path == "vocab.txt"), None)
         if recorded is None:

@@ -1,6 +1,8 @@
 """What the gateway holds while it runs."""
 
+from services.core.access import Access
 from services.core.db import Database
+from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.inference.deployments import Deployments
@@ -15,15 +17,17 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database_url)
         self.deployments = Deployments(self.database, ObjectStore(settings))
+        self.access = Access(settings, self.database)
         self.triton = Triton(settings.triton_url)
         self.metrics = Metrics()
 
     def close(self) -> None:
         """Let go of all connections."""
         self.triton.close()
+        self.access.close()
         self.database.engine.dispose()
 
-    def predictor(self, name: str, call: str) -> Predictor:
+    def predictor(self, scope: Scope, name: str, call: str) -> Predictor:
         """The newest version of a served model, ready for `call`."""
-        served = self.deployments.find(name, call)
+        served = self.deployments.find(scope, name, call)
         return Predictor(served, self.deployments.preprocessing(served), self.triton)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from medcoss.run import BadInput
-from services.core.errors import FieldError, MedcossError, Unauthorized, Unavailable, ValidationFailed
+from services.core.errors import FieldError, MedcossError, TooMany, Unauthorized, Unavailable, ValidationFailed
 
 RETRY_AFTER_S = 5
 
@@ -32,6 +32,8 @@ def _response(document: dict[str, Any], headers: dict[str, str]) -> JSONResponse
 def _headers(error: MedcossError) -> dict[str, str]:
     if isinstance(error, Unavailable):
         return {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, TooMany) and error.retry_after_s is not None:
+        return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     return {}

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.core.errors import MedcossError, TooLarge
+from services.core.headers import security_headers
 from services.core.ids import new_id
 from services.inference.metrics import Metrics
 from services.inference.problems import problem_response
@@ -34,7 +35,7 @@ class RequestShell:
         request_id = given if _REQUEST_ID.match(given) else new_id("req")
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, security_headers(scope["path"], scope["scheme"]))
         started = time.perf_counter()
         try:
             declared = headers.get("content-length", "")
@@ -78,14 +79,14 @@ class RequestShell:
 class _Answer:
     """Sends an answer with the request's id and remembers its status; 499 until there is one."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self._request_id = send, request_id
+    def __init__(self, send: Send, request_id: str, extra: dict[str, str]) -> None:
+        self._send, self._headers = send, extra | {"X-Request-Id": request_id}
         self.status = 499
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self._request_id
+            MutableHeaders(scope=message).update(self._headers)
         await self._send(message)
 
     async def fail(self, error: MedcossError, scope: Scope, receive: Receive) -> None:

@@ -3,11 +3,13 @@
 import json
 from typing import Annotated, Any, Literal
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.core.errors import Unavailable
-from services.core.keys import authenticate
+from services.core import audit
+from services.core.errors import Unauthorized, Unavailable
+from services.core.keys import Identity
 from services.inference.gateway import Gateway
 from services.inference.inputs import Input, read_input
 from services.inference.predict import Predictor, Timing
@@ -30,11 +32,20 @@ def _gateway(request: Request) -> Gateway:
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
 
 
-def require_key(request: Request, gateway: GatewayDep) -> None:
-    """Let in any known key: to infer, the lowest role is enough."""
-    with gateway.database.reading() as session:
-        authenticate(session, request.headers.get("authorization"))
+def caller(request: Request, gateway: GatewayDep) -> Identity:
+    """Let in any known key: to infer, the lowest role is enough. The models are those of its projects."""
+    address = request.client.host if request.client else None
+    try:
+        return gateway.access.admit(request.headers.get("authorization"), address)
+    except Unauthorized as error:
+        request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
+        route = getattr(request.scope.get("route"), "path", "")
+        done = audit.deed(request.method, route, request.url.path, request_id, 401, address, None, error.detail)
+        audit.record(gateway.database, done)
+        raise
 
+
+Caller = Annotated[Identity, Depends(caller)]
 
 InputDep = Annotated[Input, Depends(read_input)]
 
@@ -57,12 +68,12 @@ BODY: dict[str, Any] = {
 }
 MASKS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": _RAW, "image/png": _RAW}}}
 
-router = APIRouter(prefix="/v1/models", dependencies=[Depends(require_key)])
+router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller)])
 status_router = APIRouter()
 
 
 @router.get("")
-def models(gateway: GatewayDep) -> ServedModels:
+def models(gateway: GatewayDep, caller: Caller) -> ServedModels:
     """The served models, the newest version of each."""
     return ServedModels(
         items=[
@@ -73,16 +84,16 @@ def models(gateway: GatewayDep) -> ServedModels:
                 calls=served.calls,
                 model_id=served.model_id,
             )
-            for served in gateway.deployments.all()
+            for served in gateway.deployments.all(caller.scope)
         ]
     )
 
 
 @router.post("/{name}/embed", openapi_extra=BODY)
-def embed(name: str, given: InputDep, gateway: GatewayDep) -> Embedding:
+def embed(name: str, given: InputDep, gateway: GatewayDep, caller: Caller) -> Embedding:
     """The embedding of an image, a volume (mean over its windows) or a report."""
     timing = Timing()
-    predictor = gateway.predictor(name, "embed")
+    predictor = gateway.predictor(caller.scope, name, "embed")
     values = predictor.embed(given, timing)
     info = predictor.served.info
     return Embedding(
@@ -91,10 +102,10 @@ def embed(name: str, given: InputDep, gateway: GatewayDep) -> Embedding:
 
 
 @router.post("/{name}/classify", openapi_extra=BODY)
-def classify(name: str, given: InputDep, gateway: GatewayDep) -> Classification:
+def classify(name: str, given: InputDep, gateway: GatewayDep, caller: Caller) -> Classification:
     """The probability of every class."""
     timing = Timing()
-    predictor = gateway.predictor(name, "classify")
+    predictor = gateway.predictor(caller.scope, name, "classify")
     probabilities = predictor.classify(given, timing)
     info = predictor.served.info
     return Classification(
@@ -108,11 +119,11 @@ def classify(name: str, given: InputDep, gateway: GatewayDep) -> Classification:
 
 @router.post("/{name}/segment", openapi_extra=BODY, response_model=SegmentedVolumes, responses=MASKS)
 def segment(
-    name: str, given: InputDep, gateway: GatewayDep, format: Literal["file", "json"] = "file"
+    name: str, given: InputDep, gateway: GatewayDep, caller: Caller, format: Literal["file", "json"] = "file"
 ) -> Response | SegmentedVolumes:
     """The label map on the input's own grid: NIfTI for a volume, PNG for an image; format=json counts only."""
     timing = Timing()
-    predictor = gateway.predictor(name, "segment")
+    predictor = gateway.predictor(caller.scope, name, "segment")
     mask = predictor.segment(given, timing)
     info, spent = predictor.served.info, _done(gateway, predictor, timing)
     is_volume = mask.media_type == "application/gzip"

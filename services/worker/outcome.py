@@ -95,21 +95,26 @@ def _publisher(claim: Claim, result: ResultReport) -> Callable[[Session], None]:
 
     def publish(session: Session) -> None:
         for output in result.outputs:
-            _register(session, claim.job_id, output)
+            _register(session, claim, output)
 
     return publish
 
 
-def _register(session: Session, job_id: str, output: Output) -> None:
+def _register(session: Session, claim: Claim, output: Output) -> None:
+    """What a job makes belongs to its project."""
+    job_id, project_id = claim.job_id, claim.project_id
     if isinstance(output, DatasetOutput):
         registry.register_dataset(
             session, output.id, name=output.name, info=output.info, prefix=output.prefix, files=output.files,
-            parents=output.parents, job_id=job_id,
+            parents=output.parents, job_id=job_id, project_id=project_id,
         )  # fmt: skip
     elif isinstance(output, ModelOutput):
         registry.register_model(
             session, output.id, name=output.name, info=output.info, prefix=output.prefix, files=output.files,
             parents=output.parents, dataset_id=output.dataset_id, job_id=job_id,
+            project_id=project_id,
         )  # fmt: skip
     else:
-        registry.register_deployment(session, output.id, info=output.info, model_id=output.model_id, job_id=job_id)
+        registry.register_deployment(
+            session, output.id, info=output.info, model_id=output.model_id, job_id=job_id, project_id=project_id,
+        )  # fmt: skip

@@ -13,6 +13,7 @@ from services.core import attempts, leftovers, registry
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.ids import new_id
+from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.specs import references
 from services.worker.attempt import Attempt
@@ -52,12 +53,13 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
 
     Raises NotFound when a record is not there any more.
     """
-    inputs: dict[str, InputRecord] = {}
+    # an attempt gets nothing of another project, whatever its spec names
+    scope, inputs = Scope.of(claim.project_id), dict[str, InputRecord]()
     for reference in references(claim.kind, claim.spec):
         found = (
-            registry.get_dataset(session, reference.id)
+            registry.get_dataset(session, scope, reference.id)
             if reference.resource == "dataset"
-            else registry.get_model(session, reference.id)
+            else registry.get_model(session, scope, reference.id)
         )
         inputs[reference.id] = InputRecord(name=found.name, prefix=found.prefix, files=registry.entries(found.files))
     output_id, version = _reserve_place(session, claim)

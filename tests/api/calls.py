@@ -12,6 +12,7 @@ from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.registry import register_dataset, register_model
 from services.core.storage import ObjectStore
+from services.core.tables import DEFAULT_PROJECT
 
 LIST = {"items": [], "next": None}
 
@@ -54,7 +55,8 @@ def uploaded(client: httpx.Client, files: dict[str, bytes], **fields: Any) -> st
     return dataset_id
 
 
-def prepared(database: Database, dataset_id: str, job_id: str = "job_x", role: str = "prepared") -> str:
+def prepared(database: Database, dataset_id: str, job_id: str = "job_x", role: str = "prepared",
+             project_id: str = DEFAULT_PROJECT) -> str:  # fmt: skip
     """A dataset as a job registers it."""
     info = DatasetInfo(
         role=role, modality="xray", kind=Kind.IMAGE2D, samples=4, splits={"train": 4}, sample_shape=[1, 32, 32],
@@ -63,12 +65,13 @@ def prepared(database: Database, dataset_id: str, job_id: str = "job_x", role: s
     with database.session() as session:
         register_dataset(
             session, dataset_id, name="prepared", info=info, prefix=f"datasets/{dataset_id}/shards", files=[],
-            parents=[], job_id=job_id,
+            parents=[], job_id=job_id, project_id=project_id,
         )  # fmt: skip
     return dataset_id
 
 
-def trained(database: Database, store: ObjectStore | None, model_id: str, job_id: str = "job_x") -> str:
+def trained(database: Database, store: ObjectStore | None, model_id: str, job_id: str = "job_x",
+            project_id: str = DEFAULT_PROJECT) -> str:  # fmt: skip
     """A model as a job registers it, with a file in the store if there is one."""
     info = ModelInfo(
         task="encoder", size="tiny", config={}, modalities=["xray"], stage=1, modality="xray", kind=Kind.IMAGE2D,
@@ -81,7 +84,7 @@ def trained(database: Database, store: ObjectStore | None, model_id: str, job_id
     with database.session() as session:
         register_model(
             session, model_id, name="encoder", info=info, prefix=f"models/{model_id}", files=files, parents=[],
-            dataset_id=None, job_id=job_id,
+            dataset_id=None, job_id=job_id, project_id=project_id,
         )  # fmt: skip
     return model_id
 

@@ -12,6 +12,7 @@ from medcoss.modalities import Kind
 from medcoss.specs import JOB_KINDS
 from medcoss.specs.records import DeploymentInfo
 from services.core.registry import register_deployment
+from services.core.tables import DEFAULT_PROJECT
 from tests.api.calls import problem, trained
 from tests.api.serving import Served
 
@@ -39,16 +40,22 @@ def test_models_and_their_files(served: Served) -> None:
         assert "mdl_none" in problem(served.viewer.get(path), 404)["detail"]
 
 
+def deployment_info(name: str, version: int) -> DeploymentInfo:
+    return DeploymentInfo(
+        name=name, task="classification", modality="xray", kind=Kind.IMAGE2D, triton_model=f"{name}.{version}",
+        version=version, classes=["a", "b"], sample_shape=[3, 32, 32], recipe={}, input_names=["image"],
+        output_names=["logits"], max_difference=1e-6,
+    )  # fmt: skip
+
+
 def test_deployments(served: Served) -> None:
     model = trained(served.database, None, "mdl_00000000")
     for number, name in enumerate(("chest", "chest", "lungs")):
-        info = DeploymentInfo(
-            name=name, task="classification", modality="xray", kind=Kind.IMAGE2D, triton_model=f"{name}.{number + 1}",
-            version=number + 1, classes=["a", "b"], sample_shape=[3, 32, 32], recipe={}, input_names=["image"],
-            output_names=["logits"], max_difference=1e-6,
-        )  # fmt: skip
+        info = deployment_info(name, number + 1)
         with served.database.session() as session:
-            register_deployment(session, f"dep_{number}", info=info, model_id=model, job_id="job_1")
+            register_deployment(
+                session, f"dep_{number}", info=info, model_id=model, job_id="job_1", project_id=DEFAULT_PROJECT
+            )
     found = served.viewer.get("/v1/deployments", params={"name": "chest"}).json()["items"]
     assert [(d["id"], d["version"], d["model_id"]) for d in found] == [("dep_1", 2, model), ("dep_0", 1, model)]
     assert len(served.viewer.get("/v1/deployments").json()["items"]) == 3

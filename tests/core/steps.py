@@ -10,6 +10,7 @@ from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.jobs import NewJob, Repeatable
 from services.core.lifecycle import State
+from services.core.scope import EVERYTHING
 from services.core.sweep import sweep
 from services.core.tables import Job, JobEvent
 from services.core.tables.base import now
@@ -55,7 +56,7 @@ def swept(database: Database, moment: datetime | None = None) -> list[str]:
 
 def row(database: Database, job_id: str) -> Job:
     with database.reading() as session:
-        return jobs.get(session, job_id)
+        return jobs.get(session, EVERYTHING, job_id)
 
 
 def state(database: Database, job_id: str) -> State:

@@ -16,6 +16,7 @@ from services.core.attempts import Artifact, Claim
 from services.core.db import Database
 from services.core.jobs import request_pause
 from services.core.lifecycle import State
+from services.core.scope import EVERYTHING
 from services.core.tables import JobArtifact, JobEvent, JobLog, JobMetric
 from tests.core.databases import engines
 from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, later, row, running, state, submitted, swept
@@ -244,7 +245,7 @@ def test_a_stop_that_is_no_failure_does_not_count_as_attempt(database: Database,
     claim = running(database, max_attempts=1)
     with database.session() as session:
         if to is State.PAUSED:
-            request_pause(session, claim.job_id)
+            request_pause(session, EVERYTHING, claim.job_id)
         assert attempts.release(session, claim.job_id, claim.fence, to, "shutdown") is to
     assert row(database, claim.job_id).attempt == 0
     if to is State.QUEUED:

@@ -17,13 +17,15 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from services.core.db import Database, _config, migrate
 from services.core.keys import Role, authenticate, new_key, store_key
-from services.core.tables import ApiKey, Base, Dataset, JobInput
+from services.core.scope import EVERYTHING
+from services.core.tables import DEFAULT_PROJECT, ApiKey, Base, Dataset, JobInput
 from tests.core.databases import empty_engines, engines
 from tests.core.steps import submitted
 
 
 def dataset(dataset_id: str) -> Dataset:
-    return Dataset(id=dataset_id, name="d", role="raw", state="ready", prefix=f"datasets/{dataset_id}/raw", parents=[])
+    return Dataset(id=dataset_id, name="d", role="raw", state="ready", prefix=f"datasets/{dataset_id}/raw", parents=[],
+                   project_id=DEFAULT_PROJECT)  # fmt: skip
 
 
 @empty_engines
@@ -169,7 +171,7 @@ def test_moments_come_back_in_utc(database: Database) -> None:
     with database.reading() as session:
         from services.core.jobs import get
 
-        created = get(session, job_id).created_at
+        created = get(session, EVERYTHING, job_id).created_at
     assert created.utcoffset() is not None and created.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
 
 

@@ -19,6 +19,7 @@ from services.core.db import Database
 from services.core.errors import Conflict
 from services.core.jobs import request_cancel, request_pause, request_resume
 from services.core.lifecycle import TERMINAL, State, may_follow
+from services.core.scope import EVERYTHING
 from services.core.tables import Job
 from services.core.tables.base import now
 from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, row, state, submitted, swept
@@ -93,7 +94,7 @@ class Jobs(RuleBasedStateMachine):
         over = state(self.database, job) in TERMINAL
         try:
             with self.database.session() as session:
-                request_cancel(session, job)
+                request_cancel(session, EVERYTHING, job)
             assert not over
         except Conflict:
             assert over
@@ -104,7 +105,7 @@ class Jobs(RuleBasedStateMachine):
         refused = State(before.state) in TERMINAL or (change is request_pause and before.stop_order == "cancel")
         try:
             with self.database.session() as session:
-                change(session, job)
+                change(session, EVERYTHING, job)
             assert not refused
         except Conflict:
             assert refused

@@ -11,6 +11,7 @@ from services.core.db import Database
 from services.core.errors import Conflict
 from services.core.jobs import request_cancel, request_pause, request_resume
 from services.core.lifecycle import State
+from services.core.scope import EVERYTHING
 from services.core.tables import Job
 from services.core.tables.base import now
 from tests.core.databases import ENGINES
@@ -125,26 +126,26 @@ def test_waiting_and_queued_jobs_are_paused_and_resumed(database: Database) -> N
     second = submitted(database, first)
     for job_id, before in ((first, State.QUEUED), (second, State.WAITING)):
         with database.session() as session:
-            assert request_pause(session, job_id).state == State.PAUSED
-            assert request_pause(session, job_id).state == State.PAUSED, "asking twice changes nothing"
+            assert request_pause(session, EVERYTHING, job_id).state == State.PAUSED
+            assert request_pause(session, EVERYTHING, job_id).state == State.PAUSED, "asking twice changes nothing"
         assert events(database, job_id) == [before, "paused"]
     assert taken(database) is None
     assert swept(database) == []
     with database.session() as session:
-        assert request_resume(session, second).state == State.WAITING
-        assert request_resume(session, first).state == State.QUEUED
-        assert request_resume(session, first).state == State.QUEUED
+        assert request_resume(session, EVERYTHING, second).state == State.WAITING
+        assert request_resume(session, EVERYTHING, first).state == State.QUEUED
+        assert request_resume(session, EVERYTHING, first).state == State.QUEUED
     assert taken(database) == "test"
 
 
 def test_a_running_job_is_ordered_to_pause(database: Database) -> None:
     claim = running(database)
     with database.session() as session:
-        assert request_pause(session, claim.job_id).state == State.RUNNING
+        assert request_pause(session, EVERYTHING, claim.job_id).state == State.RUNNING
         orders = attempts.renew(session, claim.job_id, claim.fence, LEASE_S)
         assert orders is not None and orders.stop == "pause"
         attempts.release(session, claim.job_id, claim.fence, State.PAUSED, "paused by its owner")
-        assert request_resume(session, claim.job_id).state == State.QUEUED
+        assert request_resume(session, EVERYTHING, claim.job_id).state == State.QUEUED
     assert events(database, claim.job_id) == ["queued", "running", "pause_requested", "paused", "queued"]
     again = claimed(database, claim.job_id)
     assert again is not None and again.attempt == 1
@@ -153,9 +154,9 @@ def test_a_running_job_is_ordered_to_pause(database: Database) -> None:
 def test_a_pause_that_is_taken_back_in_time_queues_the_job_again(database: Database) -> None:
     claim = running(database)
     with database.session() as session:
-        request_pause(session, claim.job_id)
+        request_pause(session, EVERYTHING, claim.job_id)
         attempts.renew(session, claim.job_id, claim.fence, LEASE_S)
-        request_resume(session, claim.job_id)
+        request_resume(session, EVERYTHING, claim.job_id)
         # the trainer is already writing its last checkpoint
         assert attempts.release(session, claim.job_id, claim.fence, State.PAUSED, "paused") is State.QUEUED
 
@@ -163,21 +164,21 @@ def test_a_pause_that_is_taken_back_in_time_queues_the_job_again(database: Datab
 def test_what_has_ended_or_is_being_cancelled_cannot_be_paused(database: Database) -> None:
     claim = running(database)
     with database.session() as session:
-        request_cancel(session, claim.job_id)
+        request_cancel(session, EVERYTHING, claim.job_id)
     with pytest.raises(Conflict, match="is being cancelled; it cannot be paused"), database.session() as session:
-        request_pause(session, claim.job_id)
+        request_pause(session, EVERYTHING, claim.job_id)
     with database.session() as session:
         attempts.release(session, claim.job_id, claim.fence, State.CANCELLED, "cancelled")
     for change, word in ((request_pause, "paused"), (request_resume, "resumed")):
         with pytest.raises(Conflict, match=f"it cannot be {word}"), database.session() as session:
-            change(session, claim.job_id)
+            change(session, EVERYTHING, claim.job_id)
 
 
 def test_a_pause_comes_before_a_retry_but_not_before_the_end(database: Database) -> None:
     for most, expected in ((3, State.PAUSED), (1, State.FAILED)):
         claim = running(database, max_attempts=most)
         with database.session() as session:
-            request_pause(session, claim.job_id)
+            request_pause(session, EVERYTHING, claim.job_id)
             assert attempts.fail(session, claim.job_id, claim.fence, BROKEN) is expected
 
 
@@ -200,6 +201,6 @@ def test_a_job_whose_time_is_over_is_set_aside_and_goes_on_with_more(database: D
     assert found.error["reason"] == "time_limit"
     assert "raise time_limit_s and resume it" in found.error["detail"]
     with database.session() as session:
-        jobs.get(session, claim.job_id).time_limit_s = 500.0
-        assert request_resume(session, claim.job_id).state == State.QUEUED
+        jobs.get(session, EVERYTHING, claim.job_id).time_limit_s = 500.0
+        assert request_resume(session, EVERYTHING, claim.job_id).state == State.QUEUED
     assert state(database, claim.job_id) is State.QUEUED

@@ -11,7 +11,8 @@ from services.core.db import Database
 from services.core.errors import Conflict, NotFound
 from services.core.jobs import request_cancel
 from services.core.lifecycle import State
-from services.core.tables import Dataset, DatasetFile, Leftover
+from services.core.scope import EVERYTHING
+from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile, Leftover
 from services.core.tables.base import now
 from tests.core.databases import engines
 from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, later, row, running, state, submitted, swept
@@ -117,7 +118,7 @@ def test_a_cancellation_outlives_the_attempt(database: Database, end: str) -> No
     """A worker that dies or is shut down before it has seen the order must not bring the job back."""
     claim = running(database)
     with database.session() as session:
-        assert request_cancel(session, claim.job_id).stop_order == "cancel"
+        assert request_cancel(session, EVERYTHING, claim.job_id).stop_order == "cancel"
     assert state(database, claim.job_id) is State.RUNNING
     if end == "swept":
         assert swept(database, later()) == []
@@ -131,14 +132,14 @@ def test_a_cancellation_outlives_the_attempt(database: Database, end: str) -> No
     assert job.state == "cancelled"
     assert job.finished_at is not None
     with pytest.raises(Conflict, match="already been cancelled"), database.session() as session:
-        request_cancel(session, claim.job_id)
+        request_cancel(session, EVERYTHING, claim.job_id)
 
 
 def test_orders_reach_the_worker_with_its_lease_once(database: Database) -> None:
     claim = running(database)
     for _ in range(2):
         with database.session() as session:
-            request_cancel(session, claim.job_id)
+            request_cancel(session, EVERYTHING, claim.job_id)
         with database.session() as session:
             assert attempts.renew(session, claim.job_id, claim.fence, LEASE_S) == attempts.Orders("cancel")
     assert events(database, claim.job_id).count("cancel_requested") == 1
@@ -149,7 +150,7 @@ def test_what_does_not_run_is_cancelled_at_once(database: Database, before: str)
     first = submitted(database)
     job_id = submitted(database, first) if before == "waiting" else first
     with database.session() as session:
-        assert request_cancel(session, job_id).state == "cancelled"
+        assert request_cancel(session, EVERYTHING, job_id).state == "cancelled"
     assert claimed(database, job_id) is None
 
 
@@ -158,7 +159,7 @@ def announced(database: Database, dataset_id: str, expires_in_s: float | None) -
         session.add(
             Dataset(
                 id=dataset_id, name="raw", role="raw", state="uploading" if expires_in_s else "ready", parents=[],
-                prefix=f"datasets/{dataset_id}/raw",
+                prefix=f"datasets/{dataset_id}/raw", project_id=DEFAULT_PROJECT,
                 expires_at=now() + timedelta(seconds=expires_in_s) if expires_in_s else None,
                 files=[DatasetFile(path="a.png", size=1, sha256="0" * 64)],
             )

@@ -17,17 +17,20 @@ from medcoss.export.export import export
 from medcoss.run import LocalRun
 from medcoss.specs import ExportSpec
 from medcoss.specs.records import DeploymentInfo, ModelInfo
+from services.core import projects
 from services.core.db import Database, migrate
 from services.core.ids import new_id
 from services.core.keys import Role, store_key
 from services.core.registry import register_deployment, register_model
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
+from services.core.tables import DEFAULT_PROJECT
 from services.embedded.servers import Process, free_port, triton_server
 from services.inference.app import create_app
 from tests.medcoss.export.small_models import write_model
 
 KEY = "mk_test"
+OTHERS_KEY = "mk_others"
 MODEL_ID = "mdl_0123456789abcdef"
 MAX_BYTES = 4 * 2**20
 
@@ -85,11 +88,13 @@ def register(settings: Settings, exported: Exported) -> None:
     with Database(settings.database_url).session() as session:
         register_model(
             session, model_id, name="small", info=info, prefix=f"models/{model_id}", files=files, parents=[],
-            dataset_id=None, job_id="job_x",
+            dataset_id=None, job_id="job_x", project_id=DEFAULT_PROJECT,
         )  # fmt: skip
     # another job's transaction
     with Database(settings.database_url).session() as session:
-        register_deployment(session, new_id("dep"), info=exported.info, model_id=model_id, job_id="job_x")
+        register_deployment(
+            session, new_id("dep"), info=exported.info, model_id=model_id, job_id="job_x", project_id=DEFAULT_PROJECT
+        )
 
 
 @contextmanager
@@ -139,6 +144,7 @@ def gateway_settings(
     ObjectStore(settings).ensure_bucket()
     with Database(settings.database_url).session() as session:
         store_key(session, KEY, "test", Role.VIEWER)
+        store_key(session, OTHERS_KEY, "others", Role.OPERATOR, projects=[projects.create(session, "others").id])
     for exported in (repository.retired, *repository.models.values()):
         register(settings, exported)
     return make

@@ -6,10 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
+from services.core import audit
+from services.core.db import Database
 from services.core.settings import Settings
+from services.core.tables import DEFAULT_PROJECT
 from services.embedded.servers import free_port
 from services.inference.app import create_app
-from tests.inference.conftest import MAX_BYTES, serving
+from tests.inference.conftest import MAX_BYTES, OTHERS_KEY, serving
 from tests.inference.test_inference_answers import png
 
 
@@ -119,19 +122,22 @@ def test_triton_away(gateway_settings: Callable[..., Settings]) -> None:
 def test_model_that_triton_does_not_have(gateway: httpx.Client, gateway_settings: Callable[..., Settings]) -> None:
     from services.core.db import Database
     from services.core.registry import ready_deployment, register_deployment
+    from services.core.scope import EVERYTHING
 
     with Database(gateway_settings().database_url).session() as session:
-        row = ready_deployment(session, "chest")
+        row = ready_deployment(session, EVERYTHING, "chest")
         from medcoss.specs.records import DeploymentInfo
 
         info = DeploymentInfo.model_validate(row.info).model_copy(
             update={"name": "zz-not-loaded", "triton_model": "zz-not-loaded"}
         )
-        register_deployment(session, "dep_notloaded", info=info, model_id=row.model_id, job_id="job_x")
+        register_deployment(
+            session, "dep_notloaded", info=info, model_id=row.model_id, job_id="job_x", project_id=DEFAULT_PROJECT
+        )
     document = problem(gateway.post("/v1/models/zz-not-loaded/classify", content=png(0)), 503)
     assert "not loaded" in document["detail"]
     with Database(gateway_settings().database_url).session() as session:
-        session.delete(ready_deployment(session, "zz-not-loaded"))
+        session.delete(ready_deployment(session, EVERYTHING, "zz-not-loaded"))
 
 
 def test_health_and_numbers(gateway: httpx.Client) -> None:
@@ -146,3 +152,22 @@ def test_health_and_numbers(gateway: httpx.Client) -> None:
 def test_request_id_of_the_caller_is_kept(gateway: httpx.Client) -> None:
     assert gateway.get("/v1/models", headers={"X-Request-Id": "ward-7"}).headers["x-request-id"] == "ward-7"
     assert gateway.get("/v1/models", headers={"X-Request-Id": "a b\x07"}).headers["x-request-id"].startswith("req_")
+
+
+def test_another_projects_models_are_not_there(gateway: httpx.Client) -> None:
+    others = {"Authorization": f"Bearer {OTHERS_KEY}"}
+    assert gateway.get("/v1/models", headers=others).json() == {"items": []}
+    answer = gateway.post("/v1/models/reports/embed", headers=others, json={"text": "clear lungs"})
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "there is no served model 'reports'; served are: none yet"
+
+
+def test_strangers_are_on_record_and_answers_tell_browsers_little(
+    gateway: httpx.Client, gateway_settings: Callable[..., Settings]
+) -> None:
+    answer = gateway.get("/v1/models", headers={"Authorization": "Bearer mk_unknown"})
+    assert answer.status_code == 401
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    with Database(gateway_settings().database_url).reading() as session:
+        newest = session.scalars(audit.entries(1)).one()
+    assert (newest.status, newest.route, newest.request_id) == (401, "/v1/models", answer.headers["x-request-id"])

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from services.core import leftovers
 from services.core.db import Database
 from services.core.jobs import request_cancel
+from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.sweep import sweep
@@ -189,7 +190,7 @@ def cancelled(worker: Supervisor, job_id: str) -> float:
     with working(worker):
         until(lambda: (row(database, job_id).done or 0) >= 3, what="the first steps")
         with database.session() as session:
-            request_cancel(session, job_id)
+            request_cancel(session, EVERYTHING, job_id)
         began = time.monotonic()
     return time.monotonic() - began
 

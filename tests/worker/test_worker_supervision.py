@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 
 from services.core.db import Database
 from services.core.jobs import request_cancel
+from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.sweep import sweep
 from services.core.tables import Dataset, DatasetFile, JobArtifact, Leftover
@@ -26,7 +27,7 @@ Script = Callable[..., None]
 
 def cancel(database: Database, job_id: str) -> None:
     with database.session() as session:
-        request_cancel(session, job_id)
+        request_cancel(session, EVERYTHING, job_id)
 
 
 def made(database: Database) -> list[Dataset]:

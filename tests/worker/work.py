@@ -18,9 +18,10 @@ from medcoss.specs import JOB_KINDS
 from services.core import jobs
 from services.core.db import Database
 from services.core.jobs import NewJob
+from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
-from services.core.tables import Dataset, DatasetFile, Job, JobEvent, JobLog, JobMetric
+from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile, Job, JobEvent, JobLog, JobMetric
 from services.worker.supervisor import Supervisor
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def raw_dataset(settings: Settings, database: Database, files: dict[str, bytes],
         session.add(
             Dataset(
                 id=dataset_id, name="raw", role="raw", state="ready", modality="xray", parents=[], files=rows,
-                prefix=f"datasets/{dataset_id}/raw", file_count=len(rows),
+                prefix=f"datasets/{dataset_id}/raw", file_count=len(rows), project_id=DEFAULT_PROJECT,
             )
         )  # fmt: skip
     return dataset_id
@@ -76,14 +77,22 @@ def scripted(database: Database, **options: Any) -> str:
     with database.session() as session:
         if session.get(Dataset, "ds_raw0000000") is None:
             session.add(
-                Dataset(id="ds_raw0000000", name="raw", role="raw", state="ready", parents=[], prefix="datasets/x/raw")
+                Dataset(
+                    id="ds_raw0000000",
+                    name="raw",
+                    role="raw",
+                    state="ready",
+                    parents=[],
+                    prefix="datasets/x/raw",
+                    project_id=DEFAULT_PROJECT,
+                )
             )
     return submitted(database, **options)
 
 
 def row(database: Database, job_id: str) -> Job:
     with database.reading() as session:
-        return jobs.get(session, job_id)
+        return jobs.get(session, EVERYTHING, job_id)
 
 
 def events(database: Database, job_id: str) -> list[str]:

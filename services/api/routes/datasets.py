@@ -4,20 +4,16 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, FileLimit, Limit, file_page, page
+from services.api.pages import Cursor, FileLimit, InProject, Limit, file_page, page
 from services.api.problems import responses
 from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, ModalityName, Page, Upload
 from services.api.views import dataset_view, file_views
-from services.core import leftovers, registry
-from services.core.errors import Conflict, FieldError, NotFound, TooLarge
+from services.core import projects, registry
+from services.core.errors import Conflict, FieldError, TooLarge
 from services.core.ids import new_id
-from services.core.jobs import changed
-from services.core.lifecycle import TERMINAL
-from services.core.tables import Dataset, DatasetFile, Job, JobInput, Model
+from services.core.tables import Dataset, DatasetFile
 from services.core.tables.base import now
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -49,9 +45,11 @@ def _check_limits(request: DatasetRequest, parts: Parts) -> None:
 
 
 @router.post("", status_code=201, responses=responses(too_large="A file or all together are over the limit"))
-def create_dataset(request: DatasetRequest, parts: PartsOf, _: Operator) -> DatasetCreated:
+def create_dataset(request: DatasetRequest, parts: PartsOf, caller: Operator) -> DatasetCreated:
     """Announce a raw dataset. It is visible as `uploading` until it is completed, and forgotten when it expires."""
     _check_limits(request, parts)
+    with parts.database.reading() as session:
+        project_id = projects.resolve(session, caller.scope, request.project)
     dataset_id, expires_s = new_id("ds"), parts.settings.upload_expiry_s
     prefix = f"datasets/{dataset_id}/raw"
     moment = now()
@@ -61,7 +59,7 @@ def create_dataset(request: DatasetRequest, parts: PartsOf, _: Operator) -> Data
         id=dataset_id, name=request.name, description=request.description, role="raw", state="uploading",
         modality=request.modality, prefix=prefix, info=None, file_count=len(request.files),
         total_bytes=sum(f.size for f in request.files), parents=[], created_at=moment, expires_at=expires_at,
-        files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in request.files],
+        files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in request.files], project_id=project_id,
     )  # fmt: skip
     with parts.database.session() as session:
         session.add(row)
@@ -69,18 +67,15 @@ def create_dataset(request: DatasetRequest, parts: PartsOf, _: Operator) -> Data
 
 
 @router.post("/{dataset_id}/complete", responses=responses(conflict="Files are missing or have another size"))
-def complete_dataset(dataset_id: str, parts: PartsOf, _: Operator) -> DatasetOut:
+def complete_dataset(dataset_id: str, parts: PartsOf, caller: Operator) -> DatasetOut:
     """Make an uploaded dataset ready; Conflict names the files that are missing or have another size."""
     with parts.database.reading() as session:
-        row = registry.get_dataset(session, dataset_id)
+        row = registry.get_dataset(session, caller.scope, dataset_id)
         announced = {f"{row.prefix}/{f.path}": f for f in row.files} if row.state == "uploading" else {}
     if announced:
         _check_arrived(announced, parts.store.sizes(f"{row.prefix}/"))
     with parts.database.session() as session:
-        waiting = update(Dataset).where(Dataset.id == dataset_id, Dataset.state == "uploading")
-        changed(session, waiting.values(state="ready", expires_at=None))
-        # NotFound if it has expired meanwhile
-        return dataset_view(registry.get_dataset(session, dataset_id))
+        return dataset_view(registry.complete_dataset(session, caller.scope, dataset_id))
 
 
 def _check_arrived(announced: dict[str, DatasetFile], stored: dict[str, int]) -> None:
@@ -101,59 +96,40 @@ def _check_arrived(announced: dict[str, DatasetFile], stored: dict[str, int]) ->
 @router.get("")
 def list_datasets(
     session: ReaderOf,
-    _: Viewer,
+    caller: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,
+    project: InProject = None,
     role: Annotated[Literal["raw", "prepared", "buffer"] | None, Query()] = None,
     modality: Annotated[ModalityName | None, Query()] = None,
 ) -> Page[DatasetOut]:
     """Datasets, newest first."""
     wanted = ((Dataset.role, role), (Dataset.modality, modality))
     filters = [column == value for column, value in wanted if value]
-    rows, following = page(session, Dataset, limit, cursor, *filters)
+    scope = projects.narrowed(session, caller.scope, project)
+    rows, following = page(session, scope, Dataset, limit, cursor, *filters)
     return Page(items=[dataset_view(row) for row in rows], next=following)
 
 
 @router.get("/{dataset_id}")
-def show_dataset(dataset_id: str, session: ReaderOf, _: Viewer) -> DatasetOut:
+def show_dataset(dataset_id: str, session: ReaderOf, caller: Viewer) -> DatasetOut:
     """One dataset."""
-    return dataset_view(registry.get_dataset(session, dataset_id))
+    return dataset_view(registry.get_dataset(session, caller.scope, dataset_id))
 
 
 @router.get("/{dataset_id}/files")
 def list_files(
-    dataset_id: str, parts: PartsOf, session: ReaderOf, _: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
+    dataset_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
 ) -> Page[FileOut]:
     """The files of a dataset, each with a URL to fetch it from."""
-    row = registry.get_dataset(session, dataset_id)
+    row = registry.get_dataset(session, caller.scope, dataset_id)
     files, following = file_page(session, DatasetFile, DatasetFile.dataset_id == dataset_id, limit, cursor)
     return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=responses(conflict="Something uses it; `detail` names it"))
-def delete_dataset(dataset_id: str, parts: PartsOf, _: Operator) -> Response:
+def delete_dataset(dataset_id: str, parts: PartsOf, caller: Operator) -> Response:
     """Remove a dataset that nothing uses. Its files are removed within moments by the sweeper."""
     with parts.database.session() as session:
-        # locked: no job that names it can be submitted until this is done
-        row = session.get(Dataset, dataset_id, with_for_update=True)
-        if row is None:
-            raise NotFound(f"there is no dataset {dataset_id}")
-        user = _user_of(session, dataset_id)
-        if user:
-            raise Conflict(f"dataset {dataset_id} is used by {user}; it can be deleted when nothing uses it")
-        # its upload URLs open for as long
-        uploads_end = row.created_at + timedelta(seconds=parts.settings.upload_expiry_s) if row.role == "raw" else None
-        leftovers.add(session, f"datasets/{dataset_id}/", watch_until=uploads_end)
-        session.delete(row)
+        registry.delete_dataset(session, caller.scope, dataset_id, parts.settings.upload_expiry_s)
     return Response(status_code=204)
-
-
-def _user_of(session: Session, dataset_id: str) -> str | None:
-    """A job that is not over, a dataset or a model that was made from it."""
-    named = select(JobInput.job_id).where(JobInput.input_id == dataset_id)
-    queries = (
-        select(Job.id).where(Job.id.in_(named), Job.state.not_in(TERMINAL)),
-        select(Dataset.id).where(Dataset.job_id.in_(named)),
-        select(Model.id).where(Model.job_id.in_(named)),
-    )
-    return next((user for query in queries if (user := session.scalars(query.limit(1)).first())), None)

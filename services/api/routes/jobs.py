@@ -1,28 +1,28 @@
 """Jobs: submit, watch, cancel."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Header, Query
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from medcoss.specs import JOB_KINDS
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, Limit, page
+from services.api.pages import Cursor, InProject, Limit, page
 from services.api.problems import field_errors, invalid, responses
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
 from services.api.views import job_view, job_views
-from services.core import jobs
+from services.core import jobs, projects, registry
 from services.core.bell import ring
-from services.core.errors import FieldError, NotFound, ValidationFailed
+from services.core.errors import FieldError, ValidationFailed
 from services.core.jobs import NewJob, Repeatable
 from services.core.lifecycle import State
+from services.core.scope import Scope
 from services.core.specs import references
-from services.core.tables import Dataset, Job, JobArtifact, JobEvent, JobLog, JobMetric, Model
+from services.core.tables import Dataset, Job, JobEvent, JobLog, JobMetric, Model
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -55,24 +55,27 @@ def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
 
 
 def _check_references(session: Session, asked: NewJob) -> None:
-    """Everything that the job names must be there; the datasets stay there until it is recorded."""
-    errors = []
+    """Everything that the job names must be there, in its project; the datasets stay there until it is recorded."""
+    errors, scope = [], Scope.of(asked.project_id)
     for reference in references(asked.kind, asked.spec):
         where = f"/spec/{reference.field}"
         row: Dataset | Model | None = (
-            session.get(Dataset, reference.id, with_for_update={"read": True})
+            scope.find(session, Dataset, reference.id, with_for_update={"read": True})
             if reference.resource == "dataset"
-            else session.get(Model, reference.id)
+            else scope.find(session, Model, reference.id)
         )
         if row is None:
-            errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist"))
+            errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist in the job's project"))
         elif isinstance(row, Dataset):
             errors += [FieldError(where, detail) for detail in _unfit(row, asked.kind, reference.field)]
     errors += [
-        FieldError(f"/depends_on/{i}", f"job {job_id} does not exist")
+        FieldError(f"/depends_on/{i}", f"job {job_id} does not exist in the job's project")
         for i, job_id in enumerate(asked.depends_on)
-        if session.get(Job, job_id) is None
+        if scope.find(session, Job, job_id) is None
     ]
+    if asked.kind == "export" and registry.name_is_taken(session, asked.spec["name"], asked.project_id):
+        detail = f"the name '{asked.spec['name']}' is taken on this platform; choose another one"
+        errors.append(FieldError("/spec/name", detail))
     if errors:
         raise ValidationFailed("; ".join(e.detail for e in errors), errors)
 
@@ -121,18 +124,21 @@ def submit_job(
     """Record a job. The spec is checked as a whole, and every dataset and model it names must be there."""
     key = _checked_key(idempotency_key)
     repeatable = Repeatable(caller.key_id, key) if key else None
+    with parts.database.reading() as session:
+        project_id = projects.resolve(session, caller.scope, request.project)
     asked = NewJob(
-        kind=request.kind, spec=_resolved_spec(request), name=request.name or request.kind, priority=request.priority,
+        kind=request.kind, project_id=project_id, spec=_resolved_spec(request), name=request.name or request.kind,
+        priority=request.priority,
         max_attempts=request.max_attempts or request.retry.max_attempts or parts.settings.max_attempts,
         depends_on=tuple(request.depends_on), gpus=request.resources.gpus,
         memory_bytes=request.resources.memory_bytes, backoff_s=request.retry.backoff_s,
         retry_on=None if request.retry.on is None else tuple(request.retry.on), time_limit_s=request.time_limit_s,
     )  # fmt: skip
     try:
-        job = _submit(parts, asked, caller.name, repeatable)
+        job = _submit(parts, asked, caller.owner, repeatable)
     except IntegrityError:
         # the same key came in twice at the same moment: the other one has won
-        job = _submit(parts, asked, caller.name, repeatable)
+        job = _submit(parts, asked, caller.owner, repeatable)
     if job.state == State.QUEUED:
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     return job
@@ -141,90 +147,87 @@ def submit_job(
 @router.get("")
 def list_jobs(
     session: ReaderOf,
-    _: Viewer,
+    caller: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,
     state: Annotated[State | None, Query()] = None,
     kind: Annotated[str | None, Query(max_length=32)] = None,
+    project: InProject = None,
 ) -> Page[JobOut]:
     """Jobs, newest first."""
     filters = [column == value for column, value in ((Job.state, state), (Job.kind, kind)) if value]
-    rows, following = page(session, Job, limit, cursor, *filters)
+    scope = projects.narrowed(session, caller.scope, project)
+    rows, following = page(session, scope, Job, limit, cursor, *filters)
     return Page(items=job_views(session, rows), next=following)
 
 
 @router.get("/{job_id}")
-def show_job(job_id: str, session: ReaderOf, _: Viewer) -> JobOut:
+def show_job(job_id: str, session: ReaderOf, caller: Viewer) -> JobOut:
     """State, progress, ETA and result of one job."""
-    return job_view(session, jobs.get(session, job_id))
+    return job_view(session, jobs.get(session, caller.scope, job_id))
 
 
 @router.post("/{job_id}/cancel", responses=responses(conflict="The job has ended"))
-def cancel_job(job_id: str, parts: PartsOf, _: Operator) -> JobOut:
+def cancel_job(job_id: str, parts: PartsOf, caller: Operator) -> JobOut:
     """Cancel a job; a running one writes a checkpoint and ends within moments."""
     with parts.database.session() as session:
-        return job_view(session, jobs.request_cancel(session, job_id))
+        return job_view(session, jobs.request_cancel(session, caller.scope, job_id))
 
 
 @router.post("/{job_id}/pause", responses=responses(conflict="The job has ended or is being cancelled"))
-def pause_job(job_id: str, parts: PartsOf, _: Operator) -> JobOut:
+def pause_job(job_id: str, parts: PartsOf, caller: Operator) -> JobOut:
     """Set a job aside; a running one writes a checkpoint and stops within moments."""
     with parts.database.session() as session:
-        return job_view(session, jobs.request_pause(session, job_id))
+        return job_view(session, jobs.request_pause(session, caller.scope, job_id))
 
 
 @router.post("/{job_id}/resume", responses=responses(conflict="The job has ended"))
-def resume_job(job_id: str, parts: PartsOf, _: Operator, background: BackgroundTasks) -> JobOut:
+def resume_job(job_id: str, parts: PartsOf, caller: Operator, background: BackgroundTasks) -> JobOut:
     """Queue a paused job again; it goes on from its last checkpoint."""
     with parts.database.session() as session:
-        job = job_view(session, jobs.request_resume(session, job_id))
+        job = job_view(session, jobs.request_resume(session, caller.scope, job_id))
     if job.state == State.QUEUED:
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     return job
 
 
-def _rows(session: Session, table: Any, job_id: str, after: int, limit: int) -> tuple[list[Any], int]:
-    if session.get(Job, job_id) is None:
-        raise NotFound(f"there is no job {job_id}")
-    found = list(
-        session.scalars(select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit))
-    )
-    return found, found[-1].seq if found else after
+def _next(found: Sequence[JobEvent | JobLog | JobMetric], after: int) -> int:
+    return found[-1].seq if found else after
 
 
 @router.get("/{job_id}/metrics")
 def list_metrics(
-    job_id: str, session: ReaderOf, _: Viewer, after: After = 0, limit: RowLimit = 1000
+    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000
 ) -> Rows[MetricOut]:
     """Metric rows in order."""
-    found, following = _rows(session, JobMetric, job_id, after, limit)
-    return Rows(items=[MetricOut.model_validate(row) for row in found], next=following)
+    found = jobs.rows(session, caller.scope, JobMetric, job_id, after, limit)
+    return Rows(items=[MetricOut.model_validate(row) for row in found], next=_next(found, after))
 
 
 @router.get("/{job_id}/logs")
-def list_logs(job_id: str, session: ReaderOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[LogOut]:
+def list_logs(job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[LogOut]:
     """Log lines in order."""
-    found, following = _rows(session, JobLog, job_id, after, limit)
-    return Rows(items=[LogOut.model_validate(row) for row in found], next=following)
+    found = jobs.rows(session, caller.scope, JobLog, job_id, after, limit)
+    return Rows(items=[LogOut.model_validate(row) for row in found], next=_next(found, after))
 
 
 @router.get("/{job_id}/events")
-def list_events(job_id: str, session: ReaderOf, _: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[EventOut]:
+def list_events(
+    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000
+) -> Rows[EventOut]:
     """State changes in order."""
-    found, following = _rows(session, JobEvent, job_id, after, limit)
-    return Rows(items=[EventOut.model_validate(row) for row in found], next=following)
+    found = jobs.rows(session, caller.scope, JobEvent, job_id, after, limit)
+    return Rows(items=[EventOut.model_validate(row) for row in found], next=_next(found, after))
 
 
 @router.get("/{job_id}/artifacts")
-def list_artifacts(job_id: str, parts: PartsOf, session: ReaderOf, _: Viewer) -> Page[ArtifactOut]:
+def list_artifacts(job_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer) -> Page[ArtifactOut]:
     """Files that the job kept, each with a URL to fetch it from."""
-    jobs.get(session, job_id)
-    found = session.scalars(select(JobArtifact).where(JobArtifact.job_id == job_id).order_by(JobArtifact.name))
     items = [
         ArtifactOut(
             name=a.name, content_type=a.content_type, size=a.size,
             url=parts.store.presign_get(a.key, parts.settings.upload_expiry_s),
         )
-        for a in found
+        for a in jobs.artifacts(session, caller.scope, job_id)
     ]  # fmt: skip
     return Page(items=items)

@@ -8,10 +8,10 @@ from sqlalchemy.orm import selectinload
 from medcoss import __version__
 from medcoss.specs import JOB_KINDS, JobKind
 from services.api.dependencies import PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, FileLimit, Limit, file_page, page
+from services.api.pages import Cursor, FileLimit, InProject, Limit, file_page, page
 from services.api.schemas import DeploymentOut, FileOut, JobKindOut, ModelOut, Page, Platform
 from services.api.views import deployment_view, file_views, model_view
-from services.core import registry
+from services.core import projects, registry
 from services.core.errors import NotFound
 from services.core.tables import Deployment, Model, ModelFile
 
@@ -19,24 +19,27 @@ router = APIRouter(prefix="/v1", tags=["registry"])
 
 
 @router.get("/models")
-def list_models(session: ReaderOf, _: Viewer, limit: Limit = 100, cursor: Cursor = None) -> Page[ModelOut]:
+def list_models(
+    session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None, project: InProject = None
+) -> Page[ModelOut]:
     """Models, newest first."""
-    rows, following = page(session, Model, limit, cursor, options=[selectinload(Model.files)])
+    scope = projects.narrowed(session, caller.scope, project)
+    rows, following = page(session, scope, Model, limit, cursor, options=[selectinload(Model.files)])
     return Page(items=[model_view(row) for row in rows], next=following)
 
 
 @router.get("/models/{model_id}")
-def show_model(model_id: str, session: ReaderOf, _: Viewer) -> ModelOut:
+def show_model(model_id: str, session: ReaderOf, caller: Viewer) -> ModelOut:
     """One model."""
-    return model_view(registry.get_model(session, model_id))
+    return model_view(registry.get_model(session, caller.scope, model_id))
 
 
 @router.get("/models/{model_id}/files")
 def list_model_files(
-    model_id: str, parts: PartsOf, session: ReaderOf, _: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
+    model_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
 ) -> Page[FileOut]:
     """The files of a model, each with a URL to fetch it from."""
-    row = registry.get_model(session, model_id)
+    row = registry.get_model(session, caller.scope, model_id)
     files, following = file_page(session, ModelFile, ModelFile.model_id == model_id, limit, cursor)
     return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
 
@@ -44,14 +47,16 @@ def list_model_files(
 @router.get("/deployments")
 def list_deployments(
     session: ReaderOf,
-    _: Viewer,
+    caller: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,
     name: Annotated[str | None, Query(max_length=64)] = None,
+    project: InProject = None,
 ) -> Page[DeploymentOut]:
     """Served versions, newest first."""
     filters = [Deployment.name == name] if name else []
-    rows, following = page(session, Deployment, limit, cursor, *filters)
+    scope = projects.narrowed(session, caller.scope, project)
+    rows, following = page(session, scope, Deployment, limit, cursor, *filters)
     return Page(items=[deployment_view(row) for row in rows], next=following)
 
 

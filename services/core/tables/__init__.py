@@ -1,5 +1,6 @@
 """The SQL tables."""
 
+from services.core.tables.audit import AuditEntry
 from services.core.tables.base import Base
 from services.core.tables.jobs import (
     IdempotencyKey,
@@ -11,12 +12,15 @@ from services.core.tables.jobs import (
     JobLog,
     JobMetric,
 )
-from services.core.tables.keys import ApiKey
+from services.core.tables.keys import ApiKey, KeyProject
 from services.core.tables.leftovers import Leftover
+from services.core.tables.projects import DEFAULT_PROJECT, Owned, Project
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
 
 __all__ = [
+    "DEFAULT_PROJECT",
     "ApiKey",
+    "AuditEntry",
     "Base",
     "Dataset",
     "DatasetFile",
@@ -29,7 +33,10 @@ __all__ = [
     "JobInput",
     "JobLog",
     "JobMetric",
+    "KeyProject",
     "Leftover",
     "Model",
     "ModelFile",
+    "Owned",
+    "Project",
 ]

@@ -7,9 +7,10 @@ from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Te
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.projects import Owned
 
 
-class Job(Base):
+class Job(Owned, Base):
     """A job: what was asked, where it stands, who holds it.
 
     `fence` grows with every claim; whatever an attempt writes must carry the present one.
@@ -26,6 +27,8 @@ class Job(Base):
         Index("ix_jobs_queue", "state", "rank", "turn", "created_at", "id"),
         # an owner's queued and running jobs: turns and quotas
         Index("ix_jobs_owner", "created_by", "state", "turn"),
+        # lists
+        Index("ix_jobs_project", "project_id", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)

@@ -3,16 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.projects import Owned
 
 
-class Dataset(Base):
+class Dataset(Owned, Base):
     """An uploaded (raw), prepared or buffer dataset; `info` holds its DatasetInfo once it is prepared."""
 
     __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_project", "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(128), index=True)
@@ -46,10 +48,11 @@ class DatasetFile(Base):
     sha256: Mapped[str] = mapped_column(String(64))
 
 
-class Model(Base):
+class Model(Owned, Base):
     """A trained model; `info` holds its ModelInfo."""
 
     __tablename__ = "models"
+    __table_args__ = (Index("ix_models_project", "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(128), index=True)
@@ -77,11 +80,14 @@ class ModelFile(Base):
     sha256: Mapped[str] = mapped_column(String(64))
 
 
-class Deployment(Base):
+class Deployment(Owned, Base):
     """A version of a served model; the newest ready version of a name answers."""
 
     __tablename__ = "deployments"
-    __table_args__ = (UniqueConstraint("name", "version"),)
+    __table_args__ = (
+        UniqueConstraint("name", "version"),
+        Index("ix_deployments_project", "project_id", "created_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), index=True)

@@ -9,7 +9,7 @@ import pytest
 
 from medcoss.client import ApiError, Client, DamagedFile, FileChanged, TransferFailed, TransferProgress
 from services.core.storage import ObjectStore
-from services.core.tables import Dataset
+from services.core.tables import DEFAULT_PROJECT, Dataset
 from services.core.tables.base import now
 from tests.medcoss.client.control_plane import MAX_FILE_BYTES, VIEWER_KEY, ControlPlane
 
@@ -184,6 +184,7 @@ def test_lists_go_over_all_pages_and_filter(client: Client, plane: ControlPlane)
                 Dataset(
                     id=name, name="page", description="", role="raw", state="ready", modality="ct", prefix=name,
                     file_count=0, total_bytes=0, parents=[], created_at=now() + timedelta(seconds=number),
+                    project_id=DEFAULT_PROJECT,
                 )
             )  # fmt: skip
     assert [dataset.id for dataset in client.datasets.list(modality="ct")] == made[::-1]

@@ -1,0 +1,133 @@
+"""What the API takes and gives about projects, keys and the audit log."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+
+from medcoss.specs.base import Name
+from services.api.schemas import Body, Text
+from services.core.keys import RoleName
+
+LONGEST_GRACE_S = 30 * 86_400
+
+
+def _no_id(value: str | None) -> str | None:
+    if value is not None and value.startswith("prj_"):
+        raise ValueError("expected a name that does not look like a project's id")
+    return value
+
+
+class ProjectRequest(Body):
+    """Asks for a project."""
+
+    name: Name = Field(description="unique on the platform")
+    description: Text = Field("", max_length=4000, description="for people")
+
+    _is_name = field_validator("name")(_no_id)
+
+
+class ProjectChange(Body):
+    """What to change of a project; what is left out stays."""
+
+    name: Name | None = Field(None, description="unique on the platform")
+    description: Text | None = Field(None, max_length=4000, description="for people")
+
+    _is_name = field_validator("name")(_no_id)
+
+
+class ProjectOut(BaseModel):
+    """A project: what it owns is seen by its own keys only."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    description: str
+    created_at: datetime
+
+
+class KeyRequest(Body):
+    """Asks for a key."""
+
+    name: Text = Field(min_length=1, max_length=128, description="what the key is for")
+    owner: Text | None = Field(
+        None, min_length=1, max_length=128,
+        description="person or program that uses it: shown as `created_by`, and what turns and quotas are counted by; "
+        "the name when left out",
+    )  # fmt: skip
+    role: RoleName = Field(description="viewer reads, operator also changes, admin also manages keys and projects")
+    projects: list[str] | None = Field(
+        None, max_length=100,
+        description="names or ids of what it opens; left out: `default`. An admin's key opens all and takes none",
+    )  # fmt: skip
+    expires_at: AwareDatetime | None = Field(None, description="when it ends; left out: never")
+
+    @field_validator("expires_at")
+    @classmethod
+    def _is_to_come(cls, value: datetime | None) -> datetime | None:
+        if value is not None and not datetime.now(UTC) < value < datetime.now(UTC) + timedelta(days=36_500):
+            raise ValueError("expected a moment to come")
+        return value
+
+
+class Rotation(Body):
+    """How long the secret before still opens."""
+
+    grace_s: float = Field(
+        86_400, ge=0, le=LONGEST_GRACE_S, description="0: it ends at once", json_schema_extra={"unit": "s"}
+    )
+
+
+class KeyOut(BaseModel):
+    """A key, without its secret; `projects` is null for administrators, who see all."""
+
+    id: str
+    name: str
+    owner: str
+    role: RoleName
+    projects: list[str] | None
+    state: Literal["active", "expired", "revoked"]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    previous_until: datetime | None
+
+
+class KeyCreated(BaseModel):
+    """A key and its secret, which is shown this once."""
+
+    key: KeyOut
+    secret: str
+
+
+class Me(BaseModel):
+    """Who calls; `projects` are those that the key opens, all of them for administrators."""
+
+    key_id: str
+    name: str
+    owner: str
+    role: RoleName
+    all_projects: bool
+    projects: list[ProjectOut]
+    expires_at: datetime | None
+
+
+class AuditOut(BaseModel):
+    """One write, or one attempt without a good key."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    at: datetime
+    actor: str | None
+    key_id: str | None
+    address: str | None
+    method: str
+    route: str
+    path: str
+    request_id: str
+    status: int
+    outcome: str
+    detail: str | None

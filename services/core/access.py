@@ -1,0 +1,46 @@
+"""The door of every service: who calls, and not too often."""
+
+import math
+
+from services.core.db import Database
+from services.core.errors import TooMany, Unauthorized
+from services.core.keys import Identity, authenticate
+from services.core.limits import Limiter, Rate
+from services.core.settings import Settings
+
+
+class Access:
+    """Lets callers in by their key."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
+        self._limiter = Limiter(settings.redis_url)
+        self._callers = Rate(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None
+        self._strangers = Rate(settings.refused_per_s, settings.refused_burst)
+
+    def admit(self, authorization: str | None, address: str | None) -> Identity:
+        """Who calls. Unauthorized without a good key, TooMany for a key that is used too often and for an
+        address that comes too often without one.
+        """
+        try:
+            with self._database.reading() as session:
+                identity = authenticate(session, authorization)
+        except Unauthorized:
+            self._count(f"address:{address}", self._strangers)
+            raise
+        if self._callers is not None:
+            self._count(f"key:{identity.key_id}", self._callers)
+        return identity
+
+    def _count(self, name: str, rate: Rate) -> None:
+        wait = self._limiter.take(name, rate)
+        if wait > 0:
+            seconds = math.ceil(wait)
+            raise TooMany(
+                f"more than {rate.per_s:g} requests a second; the next one may come in {seconds} s",
+                retry_after_s=seconds,
+            )
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._limiter.close()

@@ -1,0 +1,78 @@
+"""The audit log: who did what, when, from where, and how it ended. Rows are only ever added."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Select, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.core.db import Database
+from services.core.keys import Identity
+from services.core.tables import AuditEntry
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Deed:
+    """A request that is put on record: no body, no query and no header of it, which may hold secrets or patients."""
+
+    method: str
+    route: str
+    path: str
+    request_id: str
+    status: int
+    address: str | None = None
+    actor: str | None = None
+    key_id: str | None = None
+    detail: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        """`done`, `denied` (no good key, or its role is too low), `rejected` (the request was wrong) or `failed`."""
+        if self.status < 400:
+            return "done"
+        if self.status in {401, 403}:
+            return "denied"
+        return "rejected" if self.status < 500 else "failed"
+
+
+def deed(method: str, route: str, path: str, request_id: str, status: int, address: str | None,
+         identity: Identity | None, detail: str | None = None) -> Deed:  # fmt: skip
+    """A request in a form that can be stored."""
+    return Deed(
+        method[:16], route[:128], "".join(c if c.isprintable() else "?" for c in path)[:256], request_id, status,
+        address[:64] if address else None, identity.owner if identity else None,
+        identity.key_id if identity else None, detail,
+    )  # fmt: skip
+
+
+def record(database: Database, done: Deed) -> None:
+    """Put a request on record. A database that does not answer leaves it to the log."""
+    try:
+        with database.session() as session:
+            session.add(AuditEntry(**asdict(done), outcome=done.outcome))
+    except SQLAlchemyError as error:
+        _log.error("audit_not_stored", error=type(error).__name__, deed=asdict(done))
+
+
+def entries(limit: int, before: int | None = None, *, actor: str | None = None, key_id: str | None = None,
+            outcome: str | None = None, route: str | None = None, request_id: str | None = None,
+            since: datetime | None = None, until: datetime | None = None) -> Select[AuditEntry]:  # fmt: skip
+    """The newest rows that fit, older than the row `before`."""
+    statement = select(AuditEntry)
+    equal = (
+        (AuditEntry.actor, actor), (AuditEntry.key_id, key_id), (AuditEntry.outcome, outcome),
+        (AuditEntry.route, route), (AuditEntry.request_id, request_id),
+    )  # fmt: skip
+    for column, value in equal:
+        if value is not None:
+            statement = statement.where(column == value)
+    if since is not None:
+        statement = statement.where(AuditEntry.at >= since)
+    if until is not None:
+        statement = statement.where(AuditEntry.at < until)
+    if before is not None:
+        statement = statement.where(AuditEntry.seq < before)
+    return statement.order_by(AuditEntry.seq.desc()).limit(limit)

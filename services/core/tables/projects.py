@@ -1,0 +1,30 @@
+"""Projects, which own everything else."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.core.tables.base import Base, Id, now
+
+# made by the migrations; what was there before projects were belongs to it
+DEFAULT_PROJECT = "prj_default"
+
+
+class Project(Base):
+    """A group of people and their datasets, jobs, models and deployments, which nobody else sees."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Owned:
+    """What belongs to a project: a mixin of tables. `services.core.scope` decides who sees the rows."""
+
+    id: Mapped[str]
+    created_at: Mapped[datetime]
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
