@@ -3,11 +3,12 @@
 from pathlib import Path
 from types import TracebackType
 
+from medcoss.client.access import Audit, Keys, Projects
 from medcoss.client.datasets import Datasets
 from medcoss.client.finding import find_server
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
-from medcoss.client.records import PlatformInfo
+from medcoss.client.records import Me, PlatformInfo
 from medcoss.client.registry import Deployments, Models
 from medcoss.client.transport import Connections, Transport
 
@@ -15,7 +16,8 @@ TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `jobs`, `models`, `deployments` and `inference`.
+    """Talks to a platform: `datasets`, `jobs`, `models`, `deployments`, `inference`, and for administrators `projects`,
+    `keys` and `audit`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
     a platform on this machine (`data_dir`, MEDCOSS_DATA_DIR or `.medcoss`). `gateway` is the address of the
@@ -43,6 +45,9 @@ class Client:
         self.jobs = Jobs(self._transport, self._connections)
         self.models = Models(self._transport, self._connections)
         self.deployments = Deployments(self._transport)
+        self.projects = Projects(self._transport)
+        self.keys = Keys(self._transport)
+        self.audit = Audit(self._transport)
         self.inference = Inference(self._find_gateway)
 
     def platform(self) -> PlatformInfo:
@@ -50,6 +55,10 @@ class Client:
         if self._platform is None:
             self._platform = self._transport.parse(PlatformInfo, self._transport.get("/v1/platform"))
         return self._platform
+
+    def me(self) -> Me:
+        """Whose key this is, its role and its projects."""
+        return self._transport.parse(Me, self._transport.get("/v1/me"))
 
     def ready(self) -> dict[str, str]:
         """What the control plane needs, each `ok`. Raises ApiError (503) naming what does not answer."""

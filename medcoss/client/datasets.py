@@ -29,30 +29,38 @@ class Datasets:
         name: str,
         modality: str | None = None,
         description: str = "",
+        project: str | None = None,
         progress: Notify | None = None,
         threads: int = THREADS,
     ) -> Dataset:
-        """Upload a folder or a file as a raw dataset; `progress` is told of bytes hashed and sent.
+        """Upload a folder or a file as a raw dataset; `progress` is told of bytes hashed and sent. `project` is a name
+        or id, by default the key's only one, or else `default`.
 
         Hidden files are left out. What cannot be taken - limits, name, modality, role of the key - is refused
         before anything is read. Whatever goes wrong later, Ctrl-C included, leaves no half dataset behind.
         Raises ValueError for an empty folder, ApiError, or TransferFailed naming the file.
         """
         files = local_files(Path(path))
-        self._refuse_early(name, modality, description)
+        self._refuse_early(name, modality, description, project)
         check_limits(files, self._transport.parse(PlatformInfo, self._transport.get("/v1/platform")).limits)
         hashes = hash_files(files, progress, threads)
         listed = [{"path": f.path, "size": f.size, "sha256": h} for f, h in zip(files, hashes, strict=True)]
-        registered = self.register(name, modality=modality, description=description, files=listed)
+        registered = self.register(name, modality=modality, description=description, files=listed, project=project)
         with self._deleted_on_failure(registered.dataset.id):
             send_files(self._connections, files, registered.uploads, progress, threads)
             return self.complete(registered.dataset.id)
 
     def register(
-        self, name: str, *, modality: str | None = None, description: str = "", files: "list[dict[str, Any]]"
+        self,
+        name: str,
+        *,
+        modality: str | None = None,
+        description: str = "",
+        files: "list[dict[str, Any]]",
+        project: str | None = None,
     ) -> Registered:
         """Announce a dataset and its files (`path`, `size`, `sha256`); the answer says where to PUT each."""
-        body = {"name": name, "modality": modality, "description": description, "files": files}
+        body = {"name": name, "modality": modality, "description": description, "files": files, "project": project}
         response = self._transport.call("POST", "/v1/datasets", json=body, timeout_s=REGISTER_TIMEOUT_S)
         return self._transport.read(Registered, response)
 
@@ -62,13 +70,13 @@ class Datasets:
         response = self._transport.call("POST", path, idempotent=True, timeout_s=REGISTER_TIMEOUT_S)
         return self._transport.read(Dataset, response)
 
-    def _refuse_early(self, name: str, modality: str | None, description: str) -> None:
+    def _refuse_early(self, name: str, modality: str | None, description: str, project: str | None) -> None:
         """Let the server judge everything but the files, whose hashes take a while.
 
         A dataset without files is refused either way; only what else is wrong is raised.
         """
         try:
-            unwanted = self.register(name, modality=modality, description=description, files=[])
+            unwanted = self.register(name, modality=modality, description=description, files=[], project=project)
         except ApiError as error:
             others = [e for e in error.errors if not e.pointer.startswith("/files")]
             if error.status != 422:
@@ -108,6 +116,8 @@ class Datasets:
         """Remove a dataset that nothing uses."""
         self._transport.call("DELETE", f"/v1/datasets/{dataset_id}")
 
-    def list(self, *, role: str | None = None, modality: str | None = None) -> Iterator[Dataset]:
+    def list(
+        self, *, role: str | None = None, modality: str | None = None, project: str | None = None
+    ) -> Iterator[Dataset]:
         """Datasets, newest first."""
-        return pages(self._transport, "/v1/datasets", Dataset, {"role": role, "modality": modality})
+        return pages(self._transport, "/v1/datasets", Dataset, {"role": role, "modality": modality, "project": project})

@@ -34,6 +34,7 @@ class Jobs:
         spec: Spec | dict[str, Any],
         *,
         name: str | None = None,
+        project: str | None = None,
         priority: int = 0,
         max_attempts: int | None = None,
         depends_on: Iterable[str] = (),
@@ -43,7 +44,8 @@ class Jobs:
         backoff_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Submit a job. `depends_on` are ids of jobs that must have succeeded first.
+        """Submit a job. `project` is its name or id, by default the key's only one, or else `default`;
+        `depends_on` are ids of jobs that must have succeeded first.
 
         `gpus` and `memory_bytes` are what the worker must have, `time_limit_s` is what all attempts may take
         together, `backoff_s` the pause after a first failure.
@@ -55,6 +57,7 @@ class Jobs:
             "kind": kind,
             "spec": spec.model_dump(mode="json") if isinstance(spec, Spec) else spec,
             "name": name,
+            "project": project,
             "priority": priority,
             "max_attempts": max_attempts,
             "depends_on": [*depends_on],
@@ -71,9 +74,9 @@ class Jobs:
         """One job."""
         return self._transport.parse(Job, self._transport.get(f"/v1/jobs/{job_id}"))
 
-    def list(self, *, state: str | None = None, kind: str | None = None) -> Iterator[Job]:
+    def list(self, *, state: str | None = None, kind: str | None = None, project: str | None = None) -> Iterator[Job]:
         """Jobs, newest first."""
-        return pages(self._transport, "/v1/jobs", Job, {"state": state, "kind": kind})
+        return pages(self._transport, "/v1/jobs", Job, {"state": state, "kind": kind, "project": project})
 
     def wait(self, job_id: str, timeout: float | None = None, on_update: Callable[[Job], None] | None = None) -> Job:
         """The job once it has succeeded; `on_update` gets it whenever it has changed. `timeout` in seconds.

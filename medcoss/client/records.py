@@ -28,6 +28,7 @@ class Dataset(Record):
     """
 
     id: str
+    project_id: str = ""
     name: str
     description: str = ""
     role: str
@@ -97,6 +98,7 @@ class Job(Record):
     """A job. `error` is a problem document, `result` holds `outputs` and `metrics`."""
 
     id: str
+    project_id: str = ""
     kind: str
     name: str
     state: str
@@ -173,6 +175,7 @@ class Model(Record):
     """A trained model; `modalities` in the order in which they were learnt."""
 
     id: str
+    project_id: str = ""
     name: str
     task: str
     size: str
@@ -196,6 +199,7 @@ class Deployment(Record):
     """A served version of a model; `max_difference` to PyTorch's outputs."""
 
     id: str
+    project_id: str = ""
     name: str
     version: int
     state: str
@@ -277,3 +281,64 @@ class ServedModel(Record):
     sample_shape: list[int] = []
     calls: list[str] = []
     model_id: str
+
+
+class Project(Record):
+    """A project: what it owns is seen by its own keys only."""
+
+    id: str
+    name: str
+    description: str = ""
+    created_at: datetime
+
+
+class ApiKey(Record):
+    """A key, without its secret; `projects` is None for administrators, who see all."""
+
+    id: str
+    name: str
+    owner: str
+    role: str
+    projects: list[str] | None = None
+    state: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    previous_until: datetime | None = None
+
+
+class NewKey(Record):
+    """A key and its secret, which is shown this once."""
+
+    key: ApiKey
+    secret: str
+
+
+class Me(Record):
+    """Whose key this is, and the projects that it opens."""
+
+    key_id: str
+    name: str
+    owner: str
+    role: str
+    all_projects: bool = False
+    projects: list[Project] = []
+    expires_at: datetime | None = None
+
+
+class AuditEntry(Record):
+    """One write, or one call without a good key."""
+
+    seq: int
+    at: datetime
+    actor: str | None = None
+    key_id: str | None = None
+    address: str | None = None
+    method: str
+    route: str
+    path: str
+    request_id: str
+    status: int
+    outcome: str
+    detail: str | None = None

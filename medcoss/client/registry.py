@@ -30,9 +30,9 @@ class Models:
         download(self._connections, wanted, Path(folder), progress)
         return Path(folder)
 
-    def list(self) -> Iterator[Model]:
+    def list(self, *, project: str | None = None) -> Iterator[Model]:
         """Models, newest first."""
-        return pages(self._transport, "/v1/models", Model)
+        return pages(self._transport, "/v1/models", Model, {"project": project})
 
 
 class Deployments:
@@ -41,6 +41,6 @@ class Deployments:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(self, *, name: str | None = None) -> Iterator[Deployment]:
+    def list(self, *, name: str | None = None, project: str | None = None) -> Iterator[Deployment]:
         """Served versions, newest first."""
-        return pages(self._transport, "/v1/deployments", Deployment, {"name": name})
+        return pages(self._transport, "/v1/deployments", Deployment, {"name": name, "project": project})

@@ -73,7 +73,8 @@ class Transport:
     ) -> httpx.Response:
         """Send a request and return the good answer.
 
-        Connection errors and 503 are tried again when the call is idempotent (by default: GET, PUT, DELETE).
+        Connection errors and 503 are tried again when the call is idempotent (by default: GET, PUT, DELETE); what was
+        refused because the key calls too often was not done, and is tried again always.
         Raises ApiError for every answer that is not a success, ServerUnreachable when there is none.
         """
         extra: dict[str, Any] = {}
@@ -81,6 +82,7 @@ class Transport:
             extra["timeout"] = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         wanted = {name: value for name, value in (params or {}).items() if value is not None}
         again = list(PAUSES_S) if (method in IDEMPOTENT if idempotent is None else idempotent) else []
+        calmer = list(PAUSES_S)
         url = self.server + path
         while True:
             if hasattr(content, "seek"):
@@ -97,9 +99,12 @@ class Transport:
             else:
                 if response.is_success:
                     return response
-                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or not again:
+                waits = again if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else []
+                if response.status_code == httpx.codes.TOO_MANY_REQUESTS and "retry-after" in response.headers:
+                    waits = calmer
+                if not waits:
                     raise problem(response)
-                pause = max(again.pop(0), _asked_pause(response))
+                pause = max(waits.pop(0), _asked_pause(response))
             threading.Event().wait(pause)
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:

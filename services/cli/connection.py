@@ -29,6 +29,10 @@ DataDir = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+Project = Annotated[
+    str | None, typer.Option("--project", help="Name or id; by default the key's only one, or else default.")
+]
+InProject = Annotated[str | None, typer.Option("--project", help="Only those of this project, by name or id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Show so many; 0 shows all.")]
 

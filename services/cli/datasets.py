@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medcoss.client import Client, Dataset
-from services.cli.connection import Json, Limit, connected
+from services.cli.connection import InProject, Json, Limit, Project, connected
 from services.cli.output import (
     CliError,
     Columns,
@@ -49,6 +49,7 @@ def upload(
         str | None, typer.Option("--modality", help="What it shows: report, xray, ct, mr or pathology.")
     ] = None,
     description: Annotated[str, typer.Option("--description", help="A few words about it.")] = "",
+    project: Project = None,
     threads: Annotated[int, typer.Option("--threads", min=1, max=32, help="Files sent at once.")] = 4,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +57,13 @@ def upload(
     try:
         with transfer_bar() as notify:
             dataset = client.datasets.upload(
-                path, name=name, modality=modality, description=description, progress=notify, threads=threads
+                path,
+                name=name,
+                modality=modality,
+                description=description,
+                project=project,
+                progress=notify,
+                threads=threads,
             )
     except ValueError as error:
         raise CliError(str(error)) from error
@@ -70,11 +77,12 @@ def list_datasets(
     client: Client,
     role: Annotated[str | None, typer.Option("--role", help="Only raw, prepared or buffer.")] = None,
     modality: Annotated[str | None, typer.Option("--modality", help="Only this modality.")] = None,
+    project: InProject = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """Datasets, newest first."""
-    found = list(islice(client.datasets.list(role=role, modality=modality), limit or None))
+    found = list(islice(client.datasets.list(role=role, modality=modality, project=project), limit or None))
     columns: Columns = [identifier(), "name", "role", "modality", number("samples"), number("size"), "created"]
     rows = [
         (d.id, d.name, d.role if d.state == "ready" else d.state, d.modality,

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from medcoss.client import Client, Job
 from services.cli import submit
-from services.cli.connection import Json, Limit, connected
+from services.cli.connection import InProject, Json, Limit, connected
 from services.cli.fields import render
 from services.cli.output import (
     Columns,
@@ -54,11 +54,12 @@ def list_jobs(
     client: Client,
     job_state: Annotated[str | None, typer.Option("--state", help="Only jobs in this state.")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    project: InProject = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """Jobs, newest first."""
-    found = list(islice(client.jobs.list(state=job_state, kind=kind), limit or None))
+    found = list(islice(client.jobs.list(state=job_state, kind=kind, project=project), limit or None))
     columns: Columns = [identifier(), "kind", "name", "state", number("done"), "created"]
     rows = [(j.id, j.kind, j.name, state(j.state), _done(j), short_moment(j.created_at)) for j in found]
     show(found, as_json, table(columns, rows, extra=1))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medcoss.client import Client
-from services.cli.connection import Json, Limit, connected
+from services.cli.connection import InProject, Json, Limit, connected
 from services.cli.output import (
     Columns,
     details,
@@ -30,9 +30,9 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc..."
 
 @app.command("list")
 @connected
-def list_models(client: Client, limit: Limit = 50, as_json: Json = False) -> None:
+def list_models(client: Client, project: InProject = None, limit: Limit = 50, as_json: Json = False) -> None:
     """Models, newest first."""
-    found = list(islice(client.models.list(), limit or None))
+    found = list(islice(client.models.list(project=project), limit or None))
     columns: Columns = [identifier(), "name", "task", "size", "modalities", "created"]
     rows = [(m.id, m.name, m.task, m.size, ",".join(m.modalities), short_moment(m.created_at)) for m in found]
     show(found, as_json, table(columns, rows, extra=1))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from medcoss.specs import JOB_KINDS
-from services.cli.connection import DataDir, Json, Key, Server, connection
+from services.cli.connection import DataDir, Json, Key, Project, Server, connection
 from services.cli.fields import render
 from services.cli.output import out, say, show
 from services.cli.settings import build_spec
@@ -32,6 +32,7 @@ def submit(
         Path | None, typer.Option("--spec", metavar="FILE", help="JSON file with the fields; - is standard input.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
+    project: Project = None,
     priority: Annotated[int, typer.Option("--priority", help="-100 to 100; higher runs first.")] = 0,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", help="Tries after a crash.")] = None,
     gpus: Annotated[int | None, typer.Option("--gpus", help="GPUs that the worker must have.")] = None,
@@ -63,6 +64,7 @@ def submit(
             kind,
             fields,
             name=name,
+            project=project,
             priority=priority,
             max_attempts=max_attempts,
             depends_on=after or [],

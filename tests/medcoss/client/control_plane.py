@@ -19,6 +19,7 @@ from services.core.settings import Settings
 
 KEY = "mk_test_operator"
 VIEWER_KEY = "mk_test_viewer"
+ADMIN_KEY = "mk_test_admin"
 MAX_FILE_BYTES = 64 * 2**20
 
 
@@ -102,6 +103,7 @@ def control_plane(s3: dict[str, str], redis_url: str, folder: Path) -> Iterator[
     with Database(settings.database_url).session() as session:
         store_key(session, KEY, "operator", Role.OPERATOR)
         store_key(session, VIEWER_KEY, "viewer", Role.VIEWER)
+        store_key(session, ADMIN_KEY, "admin", Role.ADMIN)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
