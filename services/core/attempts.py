@@ -166,14 +166,15 @@ def fail(session: Session, job_id: str, fence: int, why: dict[str, Any]) -> Stat
 
 def end_badly(session: Session, job: Job, why: dict[str, Any]) -> State:
     """End the attempt of a running job that the session has locked."""
-    again = retry_at(job, why["reason"], now())
+    moment = now()
+    again = retry_at(job, why["reason"], moment)
     state = State.QUEUED if again else State.FAILED
     if job.stop_order == "cancel" or (job.stop_order and again):
         state = _ORDERED[job.stop_order]
     attempt = job.attempt
     values: dict[str, Any] = {"state": state, "error": why, "worker": None, **_over(job)}
     if state is State.QUEUED:
-        values["not_before"] = again
+        values["not_before"] = again if again and again > moment else None
     if state in {State.FAILED, State.CANCELLED}:
         values["finished_at"] = now()
     changed(session, _held(job.id, job.fence).values(**values))

@@ -68,7 +68,7 @@ def resolve(session: Session, scope: Scope, wanted: str | None, field: str = "/p
     if wanted is None and scope.sees(DEFAULT_PROJECT):
         return DEFAULT_PROJECT
     if wanted is None:
-        detail = "say which project: the key belongs to several"
+        detail = "say which project: the key belongs to several" if scope.projects else "the key belongs to no project"
         raise ValidationFailed(detail, [FieldError(field, detail)])
     named = visible(scope).where(or_(Project.id == wanted, Project.name == wanted))
     found = session.scalars(named).first()

@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -54,9 +54,25 @@ class Settings(BaseSettings):
     rate_burst: int = Field(1000, ge=1, description="requests of one key at once")
     refused_per_s: float = Field(10, gt=0, description="requests a second without a good key from one address")
     refused_burst: int = Field(200, ge=1, description="requests without a good key from one address at once")
+    oidc_issuer: str | None = Field(None, description="sign-in provider whose tokens are let in beside keys")
+    oidc_audience: str | None = Field(None, description="the audience that a token must be for")
+    oidc_owner_claim: str = Field("preferred_username", description="the claim that is the owner; else `sub`")
+    oidc_roles_claim: str = Field("roles", description="the claim that holds roles, dotted for nested ones")
+    oidc_roles: dict[str, Literal["viewer", "operator", "admin"]] = Field(
+        {"medcoss-viewer": "viewer", "medcoss-operator": "operator", "medcoss-admin": "admin"},
+        description="what the words of that claim mean here",
+    )
+    oidc_projects_claim: str = Field("groups", description="the claim that holds names of projects")
     cors_origins: list[str] = Field([], description="web pages that may call, as https://host; none by default")
     log_level: str = "INFO"
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
+
+    @model_validator(mode="after")
+    def _issuer_needs_audience(self) -> "Settings":
+        if self.oidc_issuer is not None and not self.oidc_audience:
+            # a token for another application of the same provider would be let in
+            raise ValueError("MEDCOSS_OIDC_ISSUER is set: set MEDCOSS_OIDC_AUDIENCE, too")
+        return self
 
 
 @lru_cache
