@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from services.core import attempts
 from services.core.attempts import Artifact, Claim
 from services.core.db import Database
-from services.core.errors import NotFound
+from services.core.errors import Conflict, NotFound
 from services.core.lifecycle import State
 from services.core.settings import Settings
 from services.worker.outcome import Outcome, settle
@@ -92,6 +92,8 @@ class Attempt:
                     self._supervise(job, folder)
             except NotFound as error:
                 self.outcome.error = ErrorReport(reason="data", detail=f"{error.detail}; it has been deleted")
+            except Conflict as error:
+                self.outcome.error = ErrorReport(reason="data", detail=error.detail)
             except LeaseLost:
                 raise
             except Exception:  # noqa: BLE001 - an attempt that nobody ends would block its job until the lease is over

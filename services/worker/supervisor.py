@@ -12,6 +12,7 @@ from medcoss.specs import JOB_KINDS
 from services.core import attempts, leftovers, registry
 from services.core.attempts import Claim
 from services.core.db import Database
+from services.core.errors import Conflict
 from services.core.ids import new_id
 from services.core.scope import Scope
 from services.core.settings import Settings
@@ -51,7 +52,7 @@ class Supervisor:
 def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
     """The attempt with the records that its spec refers to, and a place for what it makes.
 
-    Raises NotFound when a record is not there any more.
+    Raises NotFound when a record is not there any more, Conflict when a served name has gone to another project.
     """
     # an attempt gets nothing of another project, whatever its spec names
     scope, inputs = Scope.of(claim.project_id), dict[str, InputRecord]()
@@ -82,6 +83,9 @@ def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:
         leftovers.reserve(session, f"{folder}/{output_id}/", claim.job_id, claim.fence)
         return output_id, 0
     name = claim.spec["name"]
+    if registry.name_is_taken(session, name, claim.project_id):
+        # since the job was submitted
+        raise Conflict(f"the name '{name}' is taken on this platform; export under another one")
     while True:
         version = registry.next_version(session, name)
         try:

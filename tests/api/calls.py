@@ -70,13 +70,17 @@ def prepared(database: Database, dataset_id: str, job_id: str = "job_x", role: s
     return dataset_id
 
 
-def trained(database: Database, store: ObjectStore | None, model_id: str, job_id: str = "job_x",
-            project_id: str = DEFAULT_PROJECT) -> str:  # fmt: skip
-    """A model as a job registers it, with a file in the store if there is one."""
-    info = ModelInfo(
+def model_info() -> ModelInfo:
+    return ModelInfo(
         task="encoder", size="tiny", config={}, modalities=["xray"], stage=1, modality="xray", kind=Kind.IMAGE2D,
         sample_shape=[1, 32, 32], recipe={}, metrics={"loss": 0.5},
     )  # fmt: skip
+
+
+def trained(database: Database, store: ObjectStore | None, model_id: str, job_id: str = "job_x",
+            project_id: str = DEFAULT_PROJECT) -> str:  # fmt: skip
+    """A model as a job registers it, with a file in the store if there is one."""
+    info = model_info()
     content = b"weights"
     if store is not None:
         store.put_bytes(f"models/{model_id}/model.safetensors", content)
