@@ -68,5 +68,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["X-Request-Id", "Retry-After"],
         )  # fmt: skip
     # around everything else
-    app.add_middleware(Shell, settings=chosen, database=database)
+    app.add_middleware(Shell, settings=chosen, database=database, access=parts.access)
     return app

@@ -50,17 +50,23 @@ ReaderOf = Annotated[Session, Depends(reader, scope="function")]
 _bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
-def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_bearer)]) -> Identity:
-    """Who calls; Unauthorized without a good key. The audit log learns of both."""
+def admit(request: Request, access: Access) -> Identity:
+    """Who calls, once for a request; Unauthorized without a good key. The audit log learns of both."""
+    known = getattr(request.state, "identity", None)
+    if isinstance(known, Identity):
+        return known
     try:
-        identity = found.access.admit(
-            request.headers.get("Authorization"), request.client.host if request.client else None
-        )
+        identity = access.admit(request.headers.get("Authorization"), request.client.host if request.client else None)
     except Unauthorized as error:
         request.state.refused = error.detail
         raise
     request.state.identity = identity
     return identity
+
+
+def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_bearer)]) -> Identity:
+    """Who calls."""
+    return admit(request, found.access)
 
 
 def needs(role: Role) -> Callable[[Identity], Identity]:

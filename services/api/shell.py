@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.api.dependencies import admit
 from services.api.problems import answer
 from services.core import audit
+from services.core.access import Access
 from services.core.db import Database
 from services.core.errors import MedcossError, TooLarge, TooSlow
 from services.core.headers import security_headers
@@ -19,6 +21,7 @@ from services.core.ids import new_id
 from services.core.keys import note_use
 from services.core.settings import Settings
 
+SMALL_BODY = 65_536
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _log = structlog.get_logger()
 
@@ -26,8 +29,8 @@ _log = structlog.get_logger()
 class Shell:
     """ASGI middleware, the outermost."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, database: Database) -> None:
-        self.app, self.settings, self.database = app, settings, database
+    def __init__(self, app: ASGIApp, settings: Settings, database: Database, access: Access) -> None:
+        self.app, self.settings, self.database, self.access = app, settings, database, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -41,6 +44,9 @@ class Shell:
         with structlog.contextvars.bound_contextvars(request_id=state["request_id"]):
             try:
                 body.check_declared()
+                if body.is_large:
+                    # routes know their caller only when they have the whole body: a stranger's is not waited for
+                    await run_in_threadpool(admit, Request(scope), self.access)
                 await self.app(scope, body.receive, out.send)
             except MedcossError as error:
                 await out.problem(error)
@@ -63,7 +69,9 @@ class _Body:
 
     def __init__(self, settings: Settings, scope: Scope, receive: Receive) -> None:
         self._limit, self._receive = settings.max_request_bytes, receive
-        self._declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        self._declared = headers.get("content-length", "")
+        self._endless = "transfer-encoding" in headers
         self._timeout_s, self._deadline = settings.request_timeout_s, 0.0
         self._size, self._whole = 0, False
         self.broken: MedcossError | None = None
@@ -72,6 +80,11 @@ class _Body:
         """Refuse what says of itself that it is too large."""
         if self._declared.isdecimal() and int(self._declared) > self._limit:
             raise self._too_large()
+
+    @property
+    def is_large(self) -> bool:
+        """True for a body that is worth asking for the key first."""
+        return self._endless or (self._declared.isdecimal() and int(self._declared) > SMALL_BODY)
 
     async def receive(self) -> Message:
         """The next piece."""

@@ -1,10 +1,11 @@
 """Settings of every service, from environment variables that start with MEDCOSS_."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -66,6 +67,12 @@ class Settings(BaseSettings):
     cors_origins: list[str] = Field([], description="web pages that may call, as https://host; none by default")
     log_level: str = "INFO"
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
+
+    @field_validator("cors_origins", "oidc_roles", mode="before")
+    @classmethod
+    def _is_json(cls, value: Any) -> Any:
+        """Lists and tables are JSON in variables, wherever those were read."""
+        return json.loads(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _issuer_needs_audience(self) -> "Settings":

@@ -1,6 +1,7 @@
 """The child process of one attempt: started, listened to, stopped, ended without leftovers."""
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 import structlog
 from pydantic import SecretStr
@@ -37,8 +38,15 @@ def environment(settings: Settings) -> dict[str, str]:
         if name in _NOT_FOR_JOBS or value is None:
             variables.pop(variable, None)
         else:
-            variables[variable] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            variables[variable] = _written(value)
     return variables
+
+
+def _written(value: Any) -> str:
+    """A setting as an environment variable."""
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def without_folders(text: str) -> str:

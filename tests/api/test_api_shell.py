@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 
 import httpx
+import pytest
 
 from services.core.settings import Settings
 from services.embedded.servers import free_port
@@ -87,6 +88,16 @@ def test_bodies_that_are_too_large(settings: Settings, serve: Serve) -> None:
         document = problem(small.operator.post("/v1/jobs", content=content, headers=headers), 413)
         assert "is larger than" in document["detail"]
     assert small.operator.get("/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 10000000", "Transfer-Encoding: chunked"])
+def test_a_strangers_body_is_not_waited_for(served: Served, length: str) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as line:
+        line.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\n{length}\r\n\r\n".encode())
+        assert line.recv(65536).startswith(b"HTTP/1.1 401")
+    (entry,) = served.admin.get("/v1/audit").json()["items"]
+    assert (entry["status"], entry["path"]) == (401, "/v1/jobs")
 
 
 def test_bodies_that_do_not_come(settings: Settings, serve: Serve) -> None:

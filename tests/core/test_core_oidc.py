@@ -175,3 +175,14 @@ def test_a_provider_that_is_away(database: Database, provider: Provider, monkeyp
 def test_an_issuer_without_an_audience_is_refused() -> None:
     with pytest.raises(ValidationError, match="MEDCOSS_OIDC_AUDIENCE"):
         Settings(oidc_issuer="https://id.example")
+
+
+def test_tables_and_lists_are_read_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {"cors_origins": '["https://pacs.example"]', "oidc_roles": '{"doctor": "viewer"}'}
+    given = Settings.model_validate(words)
+    for name, value in words.items():
+        monkeypatch.setenv(f"MEDCOSS_{name.upper()}", value)
+    assert (given.cors_origins, given.oidc_roles) == (["https://pacs.example"], {"doctor": "viewer"})
+    assert (Settings().cors_origins, Settings().oidc_roles) == (given.cors_origins, given.oidc_roles)
+    with pytest.raises(ValidationError, match="oidc_roles"):
+        Settings.model_validate({"oidc_roles": '{"doctor": "root"}'})

@@ -27,6 +27,7 @@ def test_jobs_see_the_settings_but_not_what_is_not_theirs(settings: Settings, mo
     assert (read.heartbeat_s, read.s3_bucket, read.threads) == (0.25, settings.s3_bucket, 1)
     assert read.s3_secret_key.get_secret_value() == settings.s3_secret_key.get_secret_value()
     assert read.triton_model_dir is None
+    assert (read.oidc_roles, read.cors_origins) == (settings.oidc_roles, []), "tables and lists, too"
     assert found["MEDCOSS_EMBEDDED_DIR"] == "/family", "by which the platform finds its processes"
 
 

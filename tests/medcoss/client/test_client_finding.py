@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,7 @@ class _Stranger(http.server.BaseHTTPRequestHandler):
     """Another program's web server: friendly, busy twice, or broken."""
 
     busy = 2
+    calm = 1
 
     def do_GET(self) -> None:
         if self.path.startswith("/v1/jobs/busy"):
@@ -118,10 +120,20 @@ class _Stranger(http.server.BaseHTTPRequestHandler):
             if type(self).busy >= 0:
                 self.answer(503, json.dumps({"title": "Not available", "detail": "the database does not answer"}))
                 return
+        if self.path.startswith("/v1/jobs/often"):
+            type(self).calm -= 1
+            if type(self).calm >= 0:
+                self.answer(429, json.dumps({"title": "Too many", "detail": "wait"}), {"Retry-After": "1"})
+                return
         self.answer(502 if "broken" in self.path else 200, "<h1>hello</h1>")
 
-    def answer(self, status: int, text: str) -> None:
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def answer(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -152,6 +164,14 @@ def test_a_busy_server_is_asked_again(stranger: str) -> None:
     with pytest.raises(UnexpectedAnswer):
         Client(server=stranger, key=KEY).jobs.get("busy")
     assert _Stranger.busy == -1
+
+
+def test_a_client_that_calls_too_often_waits_as_it_is_told(stranger: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UnexpectedAnswer):
+        Client(server=stranger, key=KEY).jobs.cancel("often")
+    assert _Stranger.calm == -1
+    assert time.monotonic() - began >= 1
 
 
 def test_importing_the_client_is_light() -> None:
