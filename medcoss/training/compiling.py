@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import nn
+
+from medcoss.models.encoder import Block
 
 # every length of input, with and without gradients, is a variant of the one block
 VARIANTS = 64

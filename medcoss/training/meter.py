@@ -5,11 +5,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from medcoss.training.distributed import Ranks
 
@@ -23,10 +24,12 @@ T = TypeVar("T")
 _NORM, _FINITE = "norm of the gradients", "steps with a finite norm"
 _aten = torch.ops.aten
 # torch knows the operations of attention on GPUs only
-_ON_CPU = {
-    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+_FORMULAS: dict[Any, Callable[..., int]] = flop_registry | {
+    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
+        q.shape, k.shape, v.shape
+    ),
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *_, **__: (
-        sdpa_backward_flop_count(grad, q, k, v)
+        sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape)
     ),
 }
 
@@ -38,6 +41,21 @@ def peak_tflops(device_name: str) -> float | None:
         if set(name.split()) <= set(words):
             return PEAK_TFLOPS[name]
     return None
+
+
+class _Counting(TorchDispatchMode):
+    """Adds up the operations of what runs meanwhile, by torch's formulas; torch's own mode tracks modules,
+    too, which takes several times as long.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = _FORMULAS.get(func.overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
 
 
 class FlopCount:
@@ -53,10 +71,10 @@ class FlopCount:
             return work(), self._known[kind]
         # compiled code hides its operations; this once it runs as written
         as_written = torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext()
-        with as_written, FlopCounterMode(display=False, custom_mapping=_ON_CPU) as mode:
+        with as_written, _Counting() as counting:
             result = work()
-        self._known[kind] = mode.get_total_flops()
-        return result, self._known[kind]
+        self._known[kind] = counting.total
+        return result, counting.total
 
 
 class Meter:
