@@ -13,6 +13,7 @@ from medcoss.library.inputs import decoder
 from medcoss.library.session import is_main
 from medcoss.modalities import Kind
 from medcoss.run import BadInput
+from medcoss.specs.preprocess import VolumeFolder
 from medcoss.specs.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -101,10 +102,13 @@ def _of_dataset(dataset: Path, folder: Path, modality: str | None,
 
 def _refuse_other_values(dataset: dict[str, Any], model: dict[str, Any]) -> None:
     """Raise BadInput when the dataset's values mean something else than those the model has learnt."""
-    here, expected = dataset.get("intensity"), model.get("intensity")
-    if model and here != expected:
-        raise BadInput(f"the dataset was prepared with intensity {here}, the model's with {expected}; prepare it "
-                       f"with intensity='{expected}'", "inputs")  # fmt: skip
+    from medcoss.preprocess.volumes import intensity_rule
+
+    if model.get("name") == dataset["name"] == "volume_folder":
+        here, expected = (intensity_rule(VolumeFolder.model_validate(recipe)) for recipe in (dataset, model))
+        if here != expected:
+            raise BadInput(f"the dataset was prepared with intensity {here}, the model's with {expected}; prepare it "
+                           f"with intensity='{expected}'", "inputs")  # fmt: skip
 
 
 def _samples(reader: "ShardReader", indices: NDArray[np.int64], folder: Path) -> Iterator[Arrays]:

@@ -23,8 +23,9 @@ def refuse_unknown(function: Any, given: Mapping[str, Any], known: list[str], ca
     code = function.__code__
     parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     for name in (n for n in given if n not in known):
-        near = get_close_matches(name, [*known, *parameters], 1, 0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"its options are {', '.join(known)}"
+        candidates = [*known, *parameters]
+        near = [n for n in candidates if name in n.split("_")] or get_close_matches(name, candidates, 1, 0.55)
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"its options are {', '.join(known)}"
         raise BadInput(f"{caller or function.__name__} has no option '{name}'; {hint}")
 
 

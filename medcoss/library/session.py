@@ -14,14 +14,14 @@ from medcoss.library.display import Display
 from medcoss.run import LocalCheckpoints
 
 
-def is_main() -> bool:
-    """True in the process that writes and reports: the only one, or rank 0 under torchrun."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def world() -> int:
     """Number of processes that train together: one, or as many as torchrun started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """True in the process that writes and reports: the only one, or rank 0 under torchrun."""
+    return world() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 class Session:
