@@ -45,15 +45,20 @@ def check_encoder(check: Check, models: Models) -> None:
     for dtype in precisions(check):
         encoder = models.pretraining(check.arguments["weights"], dtype).encoder
         for kind in kinds(check):
-            end, x = f"{kind}{suffix(dtype)}", tensor(check.goldens.input(kind), dtype)
-            near = limit(VALUES, dtype)
-            check.compare(f"embed_{end}", encoder.embed_image(x), near)
-            features, norms = _with_norms(encoder, x)
-            check.compare(f"features_{end}", features, near)
-            check.compare(f"layer_l2_{end}", norms, near)
-            check.compare(f"pooled_{end}", pooled_image(encoder, x), near)
-            kept, _ = masked(check, kind)
-            check.compare(f"features_{kind}_masked{suffix(dtype)}", encoder.encode_image(x, kept), near)
+            compare_features(check, encoder, kind, dtype)
+
+
+@torch.inference_mode()
+def compare_features(check: Check, encoder: Encoder, kind: str, dtype: torch.dtype) -> None:
+    """What a filled encoder makes of the images or volumes."""
+    end, x, near = f"{kind}{suffix(dtype)}", tensor(check.goldens.input(kind), dtype), limit(VALUES, dtype)
+    check.compare(f"embed_{end}", encoder.embed_image(x), near)
+    features, norms = _with_norms(encoder, x)
+    check.compare(f"features_{end}", features, near)
+    check.compare(f"layer_l2_{end}", norms, near)
+    check.compare(f"pooled_{end}", pooled_image(encoder, x), near)
+    kept, _ = masked(check, kind)
+    check.compare(f"features_{kind}_masked{suffix(dtype)}", encoder.encode_image(x, kept), near)
 
 
 def _masks(check: Check, kind: str) -> None:

@@ -79,10 +79,10 @@ class Models:
         gc.collect()
 
 
-def filled_encoder(goldens: Goldens, seed: int) -> Encoder:
-    """An encoder of all modalities with a seed's weights, in evaluation mode."""
+def filled_encoder(goldens: Goldens, seed: int, text: bool = True) -> Encoder:
+    """An encoder with a seed's weights, in evaluation mode; without `text` it cannot read reports."""
     with torch.device("meta"):
-        encoder = Encoder(config(goldens, text=True))
+        encoder = Encoder(config(goldens, text))
     encoder.to_empty(device="cpu")
     return goldens.fill.fill_module(encoder, seed, published_encoder_name).eval()
 
