@@ -21,7 +21,7 @@ from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.training import LoopOptions
 from medcoss.training.batches import cut, part_rows, samples, signature
 from medcoss.training.checkpointing import Checkpoints, TrainingState
-from medcoss.training.compiling import compiled_blocks
+from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
 from medcoss.training.events import Events
 from medcoss.training.meter import FlopCount, Meter, peak_tflops
@@ -111,6 +111,7 @@ class Loop:
         self.task.modules.train()
         self.context.progress(first, self.total, "training")
         with self.checkpoints, self._events(first) as events, self._compiled():
+            self.meter.begin()
             for step, batch in self._batches(first):
                 orders = self._step(step, batch)
                 self._report(step, events)
@@ -242,7 +243,8 @@ class Loop:
                 events.add(done, row)
         if self.pictures and self.picture_every and done % self.picture_every == 0 and done < self.total:
             if self.ranks.main:
-                self.pictures(done)
+                with as_written(self.settings.compile):
+                    self.pictures(done)
                 self.task.modules.train()
             if events is not None:
                 events.keep()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from medcoss.training.compiling import as_written
 from medcoss.training.distributed import Ranks
 
 # dense bfloat16 / float16 tensor-core TFLOP/s, from NVIDIA's data sheets and white papers
@@ -69,9 +70,8 @@ class FlopCount:
         """The result of `work` and its operations, those of its backward pass included if it runs one."""
         if kind in self._known:
             return work(), self._known[kind]
-        # compiled code hides its operations; this once it runs as written
-        as_written = torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext()
-        with as_written, _Counting() as counting:
+        # compiled code hides its operations
+        with as_written(self._compiled), _Counting() as counting:
             result = work()
         self._known[kind] = counting.total
         return result, counting.total
@@ -82,9 +82,10 @@ class Meter:
 
     def __init__(self, ranks: Ranks, peak: float | None) -> None:
         self.ranks, self.peak = ranks, peak
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget what was collected; the next row begins now."""
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._began, self._waited = time.monotonic(), 0.0
         self._steps, self._samples, self._flops = 0, 0, 0
@@ -125,7 +126,7 @@ class Meter:
         }
         if self.peak is not None:
             row["mfu"] = row["tflops_per_s"] / (self.peak * self.ranks.world)
-        self._begin()
+        self.begin()
         return row
 
 
