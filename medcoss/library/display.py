@@ -4,7 +4,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN_EVERY_S = 10.0
 
@@ -19,7 +19,7 @@ class Display:
         self._live = self.console.is_terminal or self.console.is_jupyter
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TimeRemainingColumn(), TextColumn("left"),
             console=self.console, disable=quiet or not self._live,
         )  # fmt: skip
         self._numbers = ""
