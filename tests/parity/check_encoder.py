@@ -1,7 +1,7 @@
 """Encoder, reconstruction and distillation of the pre-training model."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medcoss.models.encoder import Encoder, pooled_image
@@ -10,10 +10,10 @@ from medcoss.models.pretext import (
     patch_statistics,
     patchify,
     random_mask,
-    reconstruction_loss,
 )
 from tests.parity.models import DTYPES, Models, filled_encoder, suffix, tensor
 from tests.parity.report import DOUBLE, EXACT, LOSSES, VALUES, Check, Limit
+from tests.parity.steps import image_loss, report_loss
 
 
 def limit(single: Limit, dtype: torch.dtype) -> Limit:
@@ -108,9 +108,10 @@ def _reconstruction(check: Check, model: PretrainingModel, kind: str, dtype: tor
     check.compare(f"patches_{end}", patches, near)
     check.compare(f"patch_mean_{end}", mean[..., 0], near)
     check.compare(f"patch_var_{end}", deviation[..., 0] ** 2 - 1e-6, near)
-    # the training step predicts removed patches alone
+    noise, ratio = check.goldens.input(f"noise_{kind}"), check.arguments["mask_ratio"]
+    # the training step, which predicts removed patches alone
+    check.compare(f"loss_{end}", image_loss(model.encoder, decoder, x.numpy(), noise, ratio), loss)
     predicted = decoder(encoded, kept, removed, kind)
-    check.compare(f"loss_{end}", reconstruction_loss(predicted, x, removed), loss)
     check.compare(f"loss_unnormalised_{end}", F.mse_loss(predicted, patches[rows, removed]), loss)
 
 
@@ -128,11 +129,14 @@ def check_distill(check: Check, models: Models) -> None:
             mine, target = student.encode_image(x, kept), teacher.encode_image(x, kept)
             check.compare(f"student_{end}", mine, limit(VALUES, dtype))
             check.compare(f"teacher_{end}", target, limit(VALUES, dtype))
-            check.compare(f"mse_{end}", F.mse_loss(mine, target), limit(LOSSES, dtype))
+            noise, ratio = check.goldens.input(f"noise_{kind}"), check.arguments["mask_ratio"]
+            loss = image_loss(student, nn.Identity(), x.numpy(), noise, ratio, teacher)
+            check.compare(f"mse_{end}", loss, limit(LOSSES, dtype))
         for i in range(len(text["input_ids"]) if text else 0):
             end = f"text_{i}{suffix(dtype)}"
-            report = [tensor(text[name][i : i + 1]) for name in ("input_ids", "attention_mask")]
-            mine, target = student.encode_text(*report), teacher.encode_text(*report)
+            report = [tensor(text[name][i : i + 1]) for name in ("input_ids", "attention_mask", "labels")]
+            mine, target = student.encode_text(*report[:2]), teacher.encode_text(*report[:2])
             check.compare(f"student_{end}", mine, limit(VALUES, dtype))
             check.compare(f"teacher_{end}", target, limit(VALUES, dtype))
-            check.compare(f"mse_{end}", F.mse_loss(mine, target), limit(LOSSES, dtype))
+            loss = report_loss(student, nn.Identity(), *report, teacher)
+            check.compare(f"mse_{end}", loss, limit(LOSSES, dtype))

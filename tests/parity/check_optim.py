@@ -5,12 +5,12 @@ import re
 import torch
 from torch import Tensor
 
-from medcoss.models.pretext import image_kind, reconstruction_loss
 from medcoss.models.published import our_name
 from medcoss.training.optim import adamw
-from tests.parity.check_encoder import kinds, limit, masked, precisions
+from tests.parity.check_encoder import kinds, limit, precisions
 from tests.parity.models import Models, suffix, tensor
 from tests.parity.report import DOUBLE, GRADIENTS, LOSSES, PARAMETERS, Check
+from tests.parity.steps import image_loss
 
 _RECORD = re.compile(r"(?:grad|param_step(?P<step>\d+))\.(?P<name>.+?)(?P<end>_f64)?$")
 
@@ -21,15 +21,15 @@ def check_optim(check: Check, models: Models) -> None:
     settings = check.arguments["adamw"]
     for dtype in precisions(check):
         model = models.taken(check.arguments["weights"], dtype)
-        x, (kept, removed) = tensor(check.goldens.input(kind), dtype), masked(check, kind)
+        x = tensor(check.goldens.input(kind), dtype).numpy()
+        noise, ratio = check.goldens.input(f"noise_{kind}"), check.arguments["mask_ratio"]
         optimizer = adamw(model, settings["lr"], settings["weight_decay"], tuple(settings["betas"]))
         for group in optimizer.param_groups:
             group["eps"] = settings["eps"]
         parameters = dict(model.named_parameters())
         for step in range(1, _steps(check) + 1):
             optimizer.zero_grad()
-            encoded = model.encoder.encode_image(x, kept)
-            loss = reconstruction_loss(model.decoder(encoded, kept, removed, image_kind(x)), x, removed)
+            loss = image_loss(model.encoder, model.decoder, x, noise, ratio)
             loss.backward()
             end = f"step{step}{suffix(dtype)}"
             check.compare(f"loss_{end}", loss.detach(), limit(LOSSES, dtype))

@@ -12,6 +12,7 @@ from medcoss.training.masking import IGNORED
 from tests.parity.check_encoder import limit, precisions
 from tests.parity.models import Models, suffix, tensor
 from tests.parity.report import EXACT, LOSSES, VALUES, Check
+from tests.parity.steps import report_loss
 
 GIVEN = ("input_ids", "attention_mask", "labels")
 
@@ -27,41 +28,50 @@ def reports(check: Check, spec: dict[str, Any]) -> list[Tensor]:
     return [tensor(made[name]) for name in GIVEN]
 
 
-def language_loss(model: PretrainingModel, features: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the masked tokens, whose logits alone are computed."""
-    chosen = labels != IGNORED
-    return F.cross_entropy(model.language(features[chosen]), labels[chosen])
+def language_loss(model: PretrainingModel, features: Tensor, reports: list[Tensor]) -> Tensor:
+    """Cross-entropy of the masked tokens, whose logits alone are computed: by the training step in float32.
+
+    The step's own cross-entropy is never taken in float64; from the `features` (B, L, d) of the reports it can be.
+    """
+    if features.dtype is torch.float32:
+        return report_loss(model.encoder, model.language, *reports)
+    chosen = reports[2] != IGNORED
+    return F.cross_entropy(model.language(features[chosen]), reports[2][chosen])
 
 
 @torch.inference_mode()
 def check_alone(check: Check, models: Models) -> None:
     """Each report by itself."""
-    ids, attention, labels = reports(check, check.goldens.manifest["inputs"]["text"])
+    given = reports(check, check.goldens.manifest["inputs"]["text"])
     for dtype in precisions(check):
         model = models.pretraining(check.arguments["weights"], dtype)
         near = limit(VALUES, dtype)
         assert model.encoder.text_embedding is not None
-        for i in range(len(ids)):
-            end, one = f"{i}{suffix(dtype)}", slice(i, i + 1)
-            features = model.encoder.encode_text(ids[one], attention[one])
-            check.compare(f"embed_{end}", model.encoder.text_embedding(ids[one]), near)
+        for i in range(len(given[0])):
+            end, alone = f"{i}{suffix(dtype)}", [x[i : i + 1] for x in given]
+            features = model.encoder.encode_text(*alone[:2])
+            check.compare(f"embed_{end}", model.encoder.text_embedding(alone[0]), near)
             check.compare(f"features_{end}", features, near)
-            check.compare(f"pooled_{end}", pooled_text(model.encoder, ids[one], attention[one]), near)
+            check.compare(f"pooled_{end}", pooled_text(model.encoder, *alone[:2]), near)
             check.compare(f"logits_{end}", model.language(features), near)
-            check.compare(f"loss_{end}", language_loss(model, features, labels[one]), limit(LOSSES, dtype))
+            check.compare(
+                f"loss_{end}",
+                language_loss(model, features, alone),
+                limit(LOSSES, dtype),
+            )
 
 
 @torch.inference_mode()
 def check_batch(check: Check, models: Models) -> None:
     """All reports in one batch, with the published mix-up of their masks."""
-    ids, attention, labels = reports(check, check.goldens.manifest["inputs"]["text"])
+    given = reports(check, check.goldens.manifest["inputs"]["text"])
     for dtype in precisions(check):
         model = models.pretraining(check.arguments["weights"], dtype, "published_batched")
-        features = model.encoder.encode_text(ids, attention)
+        features = model.encoder.encode_text(*given[:2])
         check.compare(f"features{suffix(dtype)}", features, limit(VALUES, dtype))
-        check.compare(f"loss{suffix(dtype)}", language_loss(model, features, labels), limit(LOSSES, dtype))
+        check.compare(f"loss{suffix(dtype)}", language_loss(model, features, given), limit(LOSSES, dtype))
         if dtype is torch.float32:
-            owners = _owners(model.encoder, *ids.shape)
+            owners = _owners(model.encoder, *given[0].shape)
             check.compare("mask_owner_by_sample_and_head", owners, EXACT)
 
 
@@ -75,16 +85,20 @@ def _owners(encoder: Encoder, samples: int, length: int) -> Tensor:
 @torch.inference_mode()
 def check_variants(check: Check, models: Models) -> None:
     """Attention that the published code does not have: each report with its own mask; both directions."""
-    ids, attention, labels = reports(check, check.goldens.manifest["inputs"]["text"])
+    given = reports(check, check.goldens.manifest["inputs"]["text"])
     for dtype in precisions(check):
         near, loss, end = limit(VALUES, dtype), limit(LOSSES, dtype), suffix(dtype)
         model = models.pretraining(check.arguments["weights"], dtype, "published")
-        features = model.encoder.encode_text(ids, attention)
+        features = model.encoder.encode_text(*given[:2])
         check.compare(f"batched_causal_features{end}", features, near)
-        check.compare(f"batched_causal_loss{end}", language_loss(model, features, labels), loss)
+        check.compare(f"batched_causal_loss{end}", language_loss(model, features, given), loss)
         model = models.pretraining(check.arguments["weights"], dtype, "bidirectional")
-        for i in range(len(ids)):
-            one = slice(i, i + 1)
-            features = model.encoder.encode_text(ids[one], attention[one])
+        for i in range(len(given[0])):
+            alone = [x[i : i + 1] for x in given]
+            features = model.encoder.encode_text(*alone[:2])
             check.compare(f"bidirectional_features_{i}{end}", features, near)
-            check.compare(f"bidirectional_loss_{i}{end}", language_loss(model, features, labels[one]), loss)
+            check.compare(
+                f"bidirectional_loss_{i}{end}",
+                language_loss(model, features, alone),
+                loss,
+            )
