@@ -16,7 +16,7 @@ from tests.parity.report import EXACT, LOSSES, VALUES, Check
 _STAGES = ("encoder1", "encoder2", "encoder3", "encoder4", "decoder5", "decoder4", "decoder3", "decoder2")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_images(check: Check, models: Models) -> None:
     """A classifier of images (one layer) or volumes (two layers)."""
     models.clear()
@@ -31,13 +31,13 @@ def check_images(check: Check, models: Models) -> None:
                  suffix(dtype))  # fmt: skip
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_reports_alone(check: Check, models: Models) -> None:
     """A classifier of reports, each report by itself."""
     _reports(check, models, batched=False)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_reports_batch(check: Check, models: Models) -> None:
     """A classifier of reports on one batch, with the published mix-up of masks."""
     _reports(check, models, batched=True)
@@ -74,7 +74,7 @@ def _classes(check: Check, model: Classifier, inputs: tuple[Tensor, ...], labels
         check.compare(f"accuracy{end}", accuracy, limit(LOSSES, logits.dtype))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_segmenter(check: Check, models: Models) -> None:
     """A segmenter: encoder taps, norms of its stages, logits and losses."""
     models.clear()

@@ -37,7 +37,7 @@ def masked(check: Check, kind: str) -> tuple[Tensor, Tensor]:
     return random_mask(noise, float(check.arguments["mask_ratio"]))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_encoder(check: Check, models: Models) -> None:
     """Tokens, features, pooled features, norms of every block, masked features, the masks themselves."""
     for kind in kinds(check):
@@ -48,7 +48,7 @@ def check_encoder(check: Check, models: Models) -> None:
             compare_features(check, encoder, kind, dtype)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def compare_features(check: Check, encoder: Encoder, kind: str, dtype: torch.dtype) -> None:
     """What a filled encoder makes of the images or volumes."""
     end, x, near = f"{kind}{suffix(dtype)}", tensor(check.goldens.input(kind), dtype), limit(VALUES, dtype)
@@ -83,7 +83,7 @@ def _with_norms(encoder: Encoder, x: Tensor) -> tuple[Tensor, Tensor]:
     return features, torch.stack(norms)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_mae(check: Check, models: Models) -> None:
     """Predicted pixels of every patch, targets and losses."""
     for dtype in precisions(check):
@@ -115,7 +115,7 @@ def _reconstruction(check: Check, model: PretrainingModel, kind: str, dtype: tor
     check.compare(f"loss_unnormalised_{end}", F.mse_loss(predicted, patches[rows, removed]), loss)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_distill(check: Check, models: Models) -> None:
     """Features of student and teacher under one mask, and their mean squared difference."""
     text = check.goldens.input("text") if "text" in check.arguments["inputs"] else None

@@ -39,7 +39,7 @@ def language_loss(model: PretrainingModel, features: Tensor, reports: list[Tenso
     return F.cross_entropy(model.language(features[chosen]), reports[2][chosen])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_alone(check: Check, models: Models) -> None:
     """Each report by itself."""
     given = reports(check, check.goldens.manifest["inputs"]["text"])
@@ -61,7 +61,7 @@ def check_alone(check: Check, models: Models) -> None:
             )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_batch(check: Check, models: Models) -> None:
     """All reports in one batch, with the published mix-up of their masks."""
     given = reports(check, check.goldens.manifest["inputs"]["text"])
@@ -82,7 +82,7 @@ def _owners(encoder: Encoder, samples: int, length: int) -> Tensor:
     return (last_row > -1).sum(-1) - 1
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_variants(check: Check, models: Models) -> None:
     """Attention that the published code does not have: each report with its own mask; both directions."""
     given = reports(check, check.goldens.manifest["inputs"]["text"])
