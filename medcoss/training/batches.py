@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,13 @@ from medcoss.run import BadInput
 
 NAMED = 16
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A dataset of batches that can make a share of the rows alone; others make whole batches, which are cut."""
+
+    share: slice
 
 
 def cut(batch: T, rows: slice) -> T:
@@ -49,11 +56,6 @@ def samples(batch: Any) -> int:
 def signature(batch: Any) -> Hashable:
     """What batches of the same work have in common: the shapes, and the source where there are several."""
     return (getattr(batch, "source", None), *(tuple(array.shape) for array in arrays(batch)))
-
-
-def part_rows(part: int, parts: int, rank: int, world: int) -> slice:
-    """Samples of micro-batch `part` of `parts` on `rank` of `world`; together they are the whole batch."""
-    return slice(rank + world * part, None, world * parts)
 
 
 def check_parts(batch_size: int, available: dict[str, int], accumulate: int, world: int) -> None:

@@ -37,7 +37,9 @@ Pair = tuple[tuple[Tensor, ...], Tensor]
 
 
 class FinetuneSteps(Dataset[Pair]):
-    """Inputs and targets by step number."""
+    """Inputs and targets by step number; `share` says which rows of each batch are made: those of one rank."""
+
+    share = slice(None)
 
     def __init__(self, reader: ShardReader, indices: NDArray[np.int64], spec: FinetuneOptions,
                  tokenizer: Tokenizer | None) -> None:  # fmt: skip
@@ -50,7 +52,7 @@ class FinetuneSteps(Dataset[Pair]):
         return self.indices[epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch)[place]]
 
     def __getitem__(self, step: int) -> Pair:
-        epoch, chosen = step // self.per_epoch, self.chosen(step)
+        epoch, chosen = step // self.per_epoch, self.chosen(step)[self.share]
         if self.reader.info.kind is Kind.TEXT:
             return model_inputs(self.reader, chosen, self.tokenizer), self._labels(chosen)
         pairs = [self._sample(int(i), epoch) for i in chosen]

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.training import LoopOptions
-from medcoss.training.batches import cut, part_rows, samples, signature
+from medcoss.training.batches import Sharing, cut, samples, signature
 from medcoss.training.checkpointing import Checkpoints, TrainingState
 from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
@@ -74,6 +74,18 @@ class Orders:
 
     stop: bool
     save: bool
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Of a step: this rank's part of the loss and of the named numbers, the samples of all ranks, the floating-point
+    operations of this rank.
+    """
+
+    loss: Tensor
+    values: dict[str, Tensor]
+    samples: int
+    flops: int
 
 
 class Loop:
@@ -158,7 +170,11 @@ class Loop:
         return compiled_blocks(modules, self.device, lambda line: self.context.log(line, "warning"))
 
     def _batches(self, first: int) -> Iterator[tuple[int, Any]]:
-        """Step numbers and whole batches; the wait for them is measured."""
+        """Step numbers and this rank's share of each batch; the wait for them is measured."""
+        share = slice(self.ranks.rank, None, self.ranks.world)
+        made = isinstance(self.steps, Sharing)
+        if isinstance(self.steps, Sharing):
+            self.steps.share = share
         numbers = range(first, self.total)
         workers = GPU_WORKERS if self.device.type == "cuda" else 0
         loader = DataLoader(self.steps, batch_size=None, sampler=numbers, num_workers=workers)  # type: ignore[arg-type]
@@ -166,48 +182,44 @@ class Loop:
         for step in numbers:
             with self.meter.waiting():
                 batch = next(batches)
-            yield step, batch
+            yield step, batch if made or self.ranks.world == 1 else cut(batch, share)
 
     def _step(self, step: int, batch: Any) -> Orders:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, values, flops = self._gradients(step, batch)
+        made = self._gradients(step, batch)
         trained = [p for p in self.task.modules.parameters() if p.grad is not None]
-        self.ranks.sum_in_place([*(p.grad for p in trained if p.grad is not None), loss])
+        self.ranks.sum_in_place([*(p.grad for p in trained if p.grad is not None), made.loss])
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         # an overflow under float16 is the scaler's to handle: it leaves the step out
-        self.watch.add(step, *([loss] if self.scaler.is_enabled() else [loss, norm]))
+        self.watch.add(step, *([made.loss] if self.scaler.is_enabled() else [made.loss, norm]))
         orders = self._agree(step)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(trained, self.settings.clip_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.meter.add(values, norm, samples(batch), flops)
+        self.meter.add(made.values, norm, made.samples, made.flops)
         return orders
 
-    def _gradients(self, step: int, batch: Any) -> tuple[Tensor, dict[str, Tensor], int]:
-        """Gradients of this rank's share; its part of the loss and of the named numbers, and its operations."""
+    def _gradients(self, step: int, batch: Any) -> Gradients:
+        """Run the micro-batches of this rank's share; their gradients add up in the parameters."""
+        parts = self.settings.accumulate
+        cuts = parts * self.ranks.world > 1
+        whole, count = float(self.task.terms(batch)) if cuts else 1.0, float(samples(batch))
+        whole, count = self.ranks.totals([whole, count])
         loss, named, flops = torch.zeros((), device=self.device), dict[str, Tensor](), 0
-        for part, (share, weight) in enumerate(self._shares(batch)):
+        for part in range(parts):
+            share = cut(batch, slice(part, None, parts)) if parts > 1 else batch
+            # of reports, shares hold different numbers of tokens
+            weight = self.task.terms(share) / max(whole, 1.0) if cuts else 1.0
             torch.manual_seed(_seed(self.settings.seed, step, self.ranks.rank, part))
-            (value, values), count = self.flops.of(signature(share), partial(self._backward, share, weight))
-            loss, flops = loss + value, flops + count
+            (value, values), operations = self.flops.of(signature(share), partial(self._backward, share, weight))
+            loss, flops = loss + value, flops + operations
             for name, number in values.items():
                 named[name] = named.get(name, 0.0) + number.detach() * weight
-        return loss, named, flops
-
-    def _shares(self, batch: Any) -> Iterator[tuple[Any, float]]:
-        """This rank's micro-batches, and the weight of each one's mean in the mean over the whole batch."""
-        parts, world = self.settings.accumulate, self.ranks.world
-        if parts * world == 1:
-            yield batch, 1.0
-            return
-        whole = max(self.task.terms(batch), 1)
-        for part in range(parts):
-            share = cut(batch, part_rows(part, parts, self.ranks.rank, world))
-            yield share, self.task.terms(share) / whole
+        return Gradients(loss, named, int(count), flops)
 
     def _backward(self, share: Any, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         with precision(self.device, self.settings.precision):
