@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.training import LoopOptions
-from medcoss.training.batches import Sharing, cut, samples, signature
+from medcoss.training.batches import Sharing, as_tensors, cut, samples, signature
 from medcoss.training.checkpointing import Checkpoints, TrainingState
 from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
@@ -176,8 +176,11 @@ class Loop:
         if isinstance(self.steps, Sharing):
             self.steps.share = share
         numbers = range(first, self.total)
-        workers = GPU_WORKERS if self.device.type == "cuda" else 0
-        loader = DataLoader(self.steps, batch_size=None, sampler=numbers, num_workers=workers)  # type: ignore[arg-type]
+        on_gpu = self.device.type == "cuda"
+        loader = DataLoader(
+            self.steps, batch_size=None, sampler=numbers, collate_fn=as_tensors,  # type: ignore[arg-type]
+            num_workers=GPU_WORKERS if on_gpu else 0, pin_memory=on_gpu,
+        )  # fmt: skip
         batches = iter(loader)
         for step in numbers:
             with self.meter.waiting():

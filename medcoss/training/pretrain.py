@@ -94,7 +94,7 @@ class PretrainTask:
                 target = self.teacher.encode_text(ids, attention).flatten(0, 1)[places]
             return F.mse_loss(encoded, target)
         assert batch.labels is not None
-        labels = moved(batch.labels.ravel()[chosen], device)
+        labels = moved(np.asarray(batch.labels).ravel()[chosen], device)
         # a micro-batch may hold no masked token: nothing to learn, but no 0 / 0
         return F.cross_entropy(self.head(encoded).float(), labels, reduction="sum") / max(len(chosen), 1)
 
@@ -102,9 +102,9 @@ class PretrainTask:
         """The tokens that count, in the flattened batch: to distil, the real ones; to predict, the masked ones."""
         assert batch.attention is not None and batch.labels is not None
         if not source.rehearsal:
-            return np.flatnonzero(batch.labels != IGNORED)
+            return np.flatnonzero(np.asarray(batch.labels) != IGNORED)
         assert self.teacher is not None
-        return np.flatnonzero((batch.attention != 0) | self.teacher.config.counts_padding)
+        return np.flatnonzero((np.asarray(batch.attention) != 0) | self.teacher.config.counts_padding)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
 from medcoss.models.embeddings import PATCH
-from medcoss.training.batches import cut
+from medcoss.training.batches import cut, mapped
 from medcoss.training.masking import mask_words
 
 _MASK, _MIX, _ORDER = 3, 4, 5
@@ -61,6 +61,10 @@ class Batch:
     ids: NDArray[np.int64] | None = None
     attention: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
+
+    def pin_memory(self) -> "Batch":
+        """The batch, as tensors, where a GPU can fetch it by itself; DataLoader asks for it."""
+        return mapped(self, lambda tensor: tensor.pin_memory())
 
 
 class PretrainSteps(Dataset[Batch]):

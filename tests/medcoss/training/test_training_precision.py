@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
 from medcoss.models.encoder import Block
@@ -117,6 +118,40 @@ def test_the_device_chooses_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype is torch.float32
     assert gradient_scaler(CPU, "fp16").is_enabled()
     assert not gradient_scaler(CPU, "bf16").is_enabled()
+
+
+# waiting for the device
+
+
+class Reads(TorchDispatchMode):
+    """Counts what a GPU would have to be waited for: reading a number, looking for places."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waits = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}
+        self.count += func.name() in waits
+        return func(*args, **(kwargs or {}))
+
+
+class Blind:
+    """Stands for the watch: that a GPU is not waited for there is tested elsewhere."""
+
+    def add(self, step: int, *numbers: torch.Tensor) -> None:
+        """Nothing."""
+
+    def found(self, wait: bool = False) -> None:
+        """Nothing."""
+
+
+def test_no_step_waits_for_the_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medcoss.training.loop.Watch", Blind)
+    counts = []
+    for steps in (3, 13):
+        with Reads() as reads:
+            stage(folder, f"reads{steps}", max_steps=steps, log_every=100, drop_path=0.3, clip_norm=1.0)
+        counts.append(reads.count)
+    assert counts[0] == counts[1], "ten more steps, of all three kinds, read nothing"
 
 
 # float16
