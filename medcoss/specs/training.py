@@ -13,7 +13,7 @@ class LoopOptions(Spec):
     """What the training loop does, whatever it trains."""
 
     accumulate: int = documented(
-        "micro-batches that a batch is cut into, for models that a whole batch does not fit beside",
+        "micro-batches that a batch is cut into when it does not fit into memory at once",
         "micro-batch", default=1, ge=1, le=1024,
     )  # fmt: skip
     precision: Literal["auto", "bf16", "fp16", "fp32"] = documented(
