@@ -103,6 +103,20 @@ def test_volumes_can_be_opened_beside_each_other(told: LocalRun) -> None:
     assert not np.array_equal(arrays["reconstructed"][hidden], arrays["input"][hidden])
 
 
+def test_pictures_change_no_bit(tmp_path: Path) -> None:
+    data = volumes(tmp_path / "data", tiles=1)
+    found = []
+    for every in (1, 100):
+        spec = PretrainSpec(dataset=DATASET, size="tiny", epochs=3, batch_size=2, base_lr=0.1, drop_path=0.3,
+                            picture_every=every)  # fmt: skip
+        run, model = LocalRun(tmp_path / f"run{every}"), tmp_path / f"out{every}" / "model"
+        pretrain(spec, data, None, [], model, run)
+        found.append((model / "model.safetensors").read_bytes())
+        pictures = len(list((run.root / "artifacts").glob("*.png")))
+        assert pictures == (3 if every == 1 else 1)
+    assert found[0] == found[1]
+
+
 # counting
 
 
