@@ -29,6 +29,8 @@ from medcoss.training.precision import Choice, gradient_scaler, number_type, pre
 from medcoss.training.watch import NAMES, NotFinite, Watch
 
 GPU_WORKERS = 4
+# a scale halved so often has left out many steps on end
+SMALLEST_SCALE = 1e-6
 
 
 class Task(Protocol):
@@ -252,6 +254,9 @@ class Loop:
             row = self.meter.row() | {"lr": self.rate(step)}
             if self.scaler.is_enabled():
                 row["loss_scale"] = self.scaler.get_scale()
+                if row["loss_scale"] < SMALLEST_SCALE:
+                    raise BadInput(f"gradients overflow float16 in every step (up to step {done}); use bf16 or fp32",
+                                   "precision")  # fmt: skip
             self.context.metrics(done, row)
             self.context.progress(done, self.total, "training")
             if events is not None:

@@ -148,7 +148,7 @@ def _shown(sample: Tensor) -> np.ndarray:
 
 
 def _draw(rows: list[list[np.ndarray]], path: Path) -> None:
-    figure, axes = plt.subplots(len(rows), 3, figsize=(6, 2.1 * len(rows)), squeeze=False)
+    figure, axes = plt.subplots(len(rows), 3, figsize=(6, 2.1 * len(rows)), squeeze=False, layout="constrained")
     grey = plt.get_cmap("gray").with_extremes(bad="#2a5f8a")
     for row, pictures in zip(axes, rows, strict=True):
         low, high = float(np.nanmin(pictures[2])), float(np.nanmax(pictures[2]))
@@ -161,7 +161,6 @@ def _draw(rows: list[list[np.ndarray]], path: Path) -> None:
             axis.imshow(scaled, cmap=grey, vmin=0, vmax=1)
     for axis, title in zip(axes[0], ("masked", "reconstructed", "original"), strict=True):
         axis.set_title(title, fontsize=9)
-    figure.tight_layout(pad=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
 from medcoss.models.encoder import Block
-from medcoss.run import LocalRun, Stopped
+from medcoss.run import BadInput, LocalRun, Stopped
 from medcoss.specs.training import FinetuneSpec, PretrainSpec
 from medcoss.training import compiling
 from medcoss.training.compiling import compiled_blocks
@@ -201,6 +201,19 @@ def test_float16_leaves_out_steps_that_overflow_and_goes_on(tmp_path: Path) -> N
     assert scales[-1] == scales[-10] < 65536.0, "until nothing overflows"
     assert np.isfinite(rows(run, "grad_norm")).all()
     assert rows(run, "loss")[-1] < 0.05 * rows(run, "loss")[0]
+
+
+def test_float16_gives_up_when_every_step_overflows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(self: Heights, batch: int, device: torch.device) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        # the root of nothing: 0, with an infinite slope
+        value = (self.modules.weight * 0).sum().sqrt()
+        return value, {"loss": value.detach()}
+
+    monkeypatch.setattr(Heights, "loss", endless)
+    run = LocalRun(tmp_path)
+    with pytest.raises(BadInput, match=r"^precision: gradients overflow float16 in every step \(up to step 36\)"):
+        fit(run, 60)
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_float16_goes_on_with_its_scale(tmp_path: Path) -> None:
