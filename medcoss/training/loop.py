@@ -24,6 +24,7 @@ from medcoss.training.checkpointing import Checkpoints, TrainingState
 from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
 from medcoss.training.events import Events
+from medcoss.training.memory import keep_freed_memory
 from medcoss.training.meter import FlopCount, Meter, peak_tflops
 from medcoss.training.precision import Choice, gradient_scaler, number_type, precision
 from medcoss.training.watch import NAMES, NotFinite, Watch
@@ -121,6 +122,8 @@ class Loop:
         Raises Stopped, with a checkpoint written, when the context asks to stop; BadInput naming step and
         batch when the loss or the gradients are not finite.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         first = self._resume()
         self.task.modules.train()
         self.context.progress(first, self.total, "training")
