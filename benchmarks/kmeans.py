@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -110,27 +111,28 @@ def ours(values: Floats, clusters: int, seed: int) -> NDArray[np.floating]:
     return found.centres
 
 
-def timed(work: Callable[[], NDArray[np.floating]], values: Floats) -> tuple[float, float]:
-    """Seconds, and the inertia of the centres on `values`."""
-    began = time.perf_counter()
+def timed(work: Callable[[], NDArray[np.floating]], values: Floats) -> tuple[float, float, float]:
+    """Seconds, CPU seconds, and the inertia of the centres on `values`."""
+    began, used = time.perf_counter(), time.process_time()
     centres = work()
-    return time.perf_counter() - began, inertia(values, centres)
+    return time.perf_counter() - began, time.process_time() - used, inertia(values, centres)
 
 
 def compare(values: Floats, clusters: int, seeds: int, n_init: int | str) -> None:
-    """Print a row for each seed, and the medians."""
-    print("seed  scikit-learn s     ours s  ratio  inertia theirs         ours  ours / theirs - 1")
+    """Print a row for each seed, and the medians. CPU seconds tell how busy the machine was with other work."""
+    print("      scikit-learn              ours                   ratio             inertia")
+    print("seed       s     CPU s       s     CPU s      s   CPU s      theirs         ours   ours / theirs - 1")
     rows = []
     for seed in range(seeds):
         mine = values.copy()
-        fast, fast_inertia = timed(lambda s=seed, v=mine: ours(v, clusters, s), mine)
-        slow, slow_inertia = timed(lambda s=seed: theirs(values, clusters, s, n_init), values)
-        rows.append((slow, fast, slow / fast, fast_inertia / slow_inertia - 1))
-        print(f"{seed:>4} {slow:>15.2f} {fast:>10.2f} {slow / fast:>6.1f} {slow_inertia:>15.6g} {fast_inertia:>12.6g} "
-              f"{rows[-1][3]:>+18.2%}", flush=True)  # fmt: skip
-    slow, fast, ratio, more = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(f"median {slow:.2f} s against {fast:.2f} s: {ratio:.1f}x as fast, inertia {more:+.2%} "
-          f"(worst {max(row[3] for row in rows):+.2%})\n")  # fmt: skip
+        fast, fast_cpu, fast_inertia = timed(partial(ours, mine, clusters, seed), mine)
+        slow, slow_cpu, slow_inertia = timed(partial(theirs, values, clusters, seed, n_init), values)
+        rows.append((slow, fast, slow / fast, slow_cpu / fast_cpu, fast_inertia / slow_inertia - 1))
+        print(f"{seed:>4}{slow:>8.2f}{slow_cpu:>10.2f}{fast:>8.2f}{fast_cpu:>10.2f}{rows[-1][2]:>7.1f}{rows[-1][3]:>8.1f}"
+              f"{slow_inertia:>12.6g}{fast_inertia:>13.6g}{rows[-1][4]:>+20.2%}", flush=True)  # fmt: skip
+    slow, fast, ratio, cpu_ratio, more = (statistics.median(column) for column in zip(*rows, strict=True))
+    print(f"median {slow:.2f} s against {fast:.2f} s: {ratio:.1f}x as fast ({cpu_ratio:.1f}x by CPU seconds), inertia "
+          f"{more:+.2%} (worst {max(row[4] for row in rows):+.2%})\n")  # fmt: skip
 
 
 def hardware(threads: int) -> str:

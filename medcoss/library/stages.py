@@ -168,7 +168,8 @@ def build_buffer(model: Folder, data: Folder, out: Folder, *, resume: bool = Fal
                  quiet: bool = False, **options: Any) -> DatasetInfo:  # fmt: skip
     """Choose the rehearsal buffer of a prepared dataset by the features of an encoder; it goes to `out`/dataset.
 
-    `model` is the encoder that has just learnt the dataset. Raises BadInput, and Stopped on Ctrl-C.
+    `model` is the encoder that has just learnt the dataset. An interrupted run goes on with the same call and
+    `resume=True`. Raises BadInput, and Stopped on Ctrl-C.
     """
     _alone("build_buffer")
     refuse_unknown(build_buffer, options, list(BuildBufferOptions.model_fields))
@@ -181,7 +182,7 @@ def build_buffer(model: Folder, data: Folder, out: Folder, *, resume: bool = Fal
 
         return build(spec, encoder, dataset, folder, context)
 
-    return _carry_out(call, "dataset", DatasetInfo, work)
+    return _carry_out(call, "dataset", DatasetInfo, work, resumable=True)
 
 
 @shows_options(FinetuneOptions, without=("task",))

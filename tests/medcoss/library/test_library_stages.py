@@ -202,16 +202,18 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert [row["step"] for row in rows] == [2, 4, 6, 7]
 
 
-def test_work_without_checkpoints_starts_again(
+def test_a_buffer_goes_on_from_the_features_it_has(
     encoder: Path, stripes: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medcoss.library.session import Session
 
-    monkeypatch.setattr(Session, "should_stop", lambda session: True)
-    with pytest.raises(Stopped, match="call build_buffer once more to start again"):
-        build_buffer(encoder, stripes, folder / "halted", quiet=True)
+    monkeypatch.setattr(Session, "should_stop", lambda session: session.done > 0)
+    with pytest.raises(Stopped, match="call build_buffer once more with resume=True to go on"):
+        build_buffer(encoder, stripes, folder / "halted", batch_size=4, quiet=True)
     monkeypatch.undo()
-    assert build_buffer(encoder, stripes, folder / "halted", resume=True, quiet=True).role == "buffer"
+    info = build_buffer(encoder, stripes, folder / "halted", resume=True, batch_size=4, quiet=True)
+    assert info.role == "buffer"
+    assert "resumed with the features of 4 samples" in (folder / "halted" / "log.txt").read_text()
 
 
 def test_only_the_first_process_reports(
