@@ -23,4 +23,5 @@ def keep_freed_memory() -> bool:
         # another C library (musl)
         return False
     settings = ((_M_MMAP_THRESHOLD, _LARGEST_IN_HEAP), (_M_TRIM_THRESHOLD, _NEVER_GIVEN_BACK), (_M_TOP_PAD, 2**26))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    taken = [mallopt(name, value) == 1 for name, value in settings]
+    return all(taken)

@@ -28,4 +28,5 @@ def test_memory_that_a_step_frees_is_there_for_the_next_one() -> None:
     found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout.split()
     assert found[0] == "True"
     # five times 36 MB given back and taken again would be 44,000 pages
-    assert int(found[1]) < 2000
+    # the heap may grow once more, by one block
+    assert int(found[1]) < 11_000
