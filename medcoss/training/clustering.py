@@ -38,10 +38,11 @@ def cluster(values: Floats, clusters: int, seed: int, context: RunContext) -> Cl
     `values` may be memory-mapped; they are read in pieces, and shifted in place to have mean zero, which moves no
     sample relative to another and keeps float32 distances exact. Starts from AFK-MC2, an approximate k-means++
     (Bachem et al., NIPS 2016), then alternates a few Lloyd iterations with moving surplus centres to where they
-    help most, then goes on with Lloyd until an iteration gains less than 0.05 %. One start of this kind ends at or
-    below the inertia of scikit-learn's greedy k-means++, which spends most of its time on the start alone;
-    benchmarks/kmeans.py measures both. The same values and seed give the same result on the same machine.
-    Raises Stopped when the context asks to stop.
+    help most, then goes on with Lloyd until an iteration gains less than 0.05 %. Without the moves such a start
+    ends far above scikit-learn's greedy k-means++ where groups stand apart, with them at its inertia or below;
+    scikit-learn spends half of its time on the start alone. benchmarks/kmeans.py measures both. The same values and
+    seed give the same result on the same machine, with any number of threads. Raises Stopped when the context asks
+    to stop.
     """
     faiss.omp_set_num_threads(torch.get_num_threads())
     _shift_to_mean_zero(values)
