@@ -1,6 +1,6 @@
 """Parameters of `pretrain`, `build_buffer`, `finetune` and `evaluate` jobs."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -120,6 +120,15 @@ class BuildBufferOptions(Spec):
     buffer_fraction: float = documented("buffer size as a share of the samples", "fraction", default=0.05, gt=0, le=1)
     batch_size: int = documented("samples in a batch", "sample", default=32, ge=1, le=8192)
     seed: Seed = documented("seed of k-means", default=0)
+
+    @model_validator(mode="after")
+    def _every_cluster_gives_a_sample(self) -> Self:
+        if self.buffer_fraction < self.centers_fraction:
+            raise ValueError(
+                f"buffer_fraction {self.buffer_fraction:g} is smaller than centers_fraction {self.centers_fraction:g}, "
+                "but every cluster gives at least one sample; lower centers_fraction"
+            )
+        return self
 
 
 class _BuildBufferInputs(Spec):

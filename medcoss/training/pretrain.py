@@ -18,7 +18,7 @@ from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer, train_vocabulary
 from medcoss.modalities import Kind
 from medcoss.models.config import SIZES
-from medcoss.models.embeddings import PATCH, TextEmbedding
+from medcoss.models.embeddings import PATCH, TABLE_ROWS, TextEmbedding
 from medcoss.models.encoder import Encoder
 from medcoss.models.pretext import (
     ImageKind,
@@ -177,7 +177,8 @@ def _sources(spec: PretrainOptions, reader: ShardReader, buffer_dirs: list[Path]
         if buffer.info.kind is Kind.TEXT and tokenizer is None:
             raise BadInput("init_model has no vocabulary to read reports with; give the one it was trained with",
                            "vocabulary")  # fmt: skip
-        sources.append(Source(buffer, True, buffer.indices(), tokenizer))
+        indices = buffer.indices(None if buffer.info.role == "buffer" else "train")
+        sources.append(Source(buffer, True, indices, tokenizer))
     return sources
 
 
@@ -192,6 +193,9 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
     tokens, pixels = 1, 3 if reader.info.kind is Kind.IMAGE2D else 1
     for n in sizes:
         tokens, pixels = tokens * (n // PATCH), pixels * PATCH
+    rows = TABLE_ROWS[len(sizes)]
+    if encoder.config.positions == "flat" and tokens > rows:
+        raise BadInput(f"samples are {sizes}, {tokens} patches; flat positions have {rows} rows: use grid", "positions")
     kind: ImageKind = "2d" if reader.info.kind is Kind.IMAGE2D else "3d"
     return MaskedImageDecoder(encoder.config, {kind: (tokens, pixels)})
 

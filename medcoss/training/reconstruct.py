@@ -176,7 +176,9 @@ def _reports(task: "PretrainTask", source: Source, tokenizer: Tokenizer, indices
         attention = torch.as_tensor(encoded.attention, device=device)[None]
         tokens = task.encoder.encode_text(torch.as_tensor(ids, device=device)[None], attention)[0]
         places = np.flatnonzero(labels != IGNORED)
-        answers = task.head(tokens[torch.as_tensor(places, device=device)]).argmax(dim=1).cpu().numpy()
+        # the table may have rows beyond the vocabulary, which stand for no word
+        logits = task.head(tokens[torch.as_tensor(places, device=device)])[:, : tokenizer.size]
+        answers = logits.argmax(dim=1).cpu().numpy()
         shown, filled = encoded.ids.copy(), encoded.ids.copy()
         shown[places], filled[places] = tokenizer.mask_id, answers
         right, drawn = right + int((answers == labels[places]).sum()), drawn + len(places)

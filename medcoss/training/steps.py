@@ -113,7 +113,9 @@ class PretrainSteps(Dataset[Batch]):
         number, positions = self.plan(epoch)[place]
         source = self.sources[number]
         indices = source.indices[positions]
-        rngs = [sample_rng(self.seed + number, epoch, int(i)) for i in indices]
+        # what is drawn again is augmented and masked anew
+        draws = [(step, row) if self.replacement else () for row in range(len(indices))]
+        rngs = [sample_rng(self.seed + number, epoch, int(i), *draw) for i, draw in zip(indices, draws, strict=True)]
         mix = np.random.default_rng([self.seed, step, _MIX])
         if source.kind is Kind.TEXT:
             return cut(self._reports(number, source, indices, rngs, mix), self.share)
