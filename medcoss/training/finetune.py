@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from medcoss.data.augment import augment_image, augment_volume
 from medcoss.data.sampler import epoch_batches, sample_rng
-from medcoss.data.shards import ShardReader
+from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.metrics import classification_scores, dice
 from medcoss.evaluation.predict import class_features, class_probabilities, mask_probabilities
@@ -25,10 +25,10 @@ from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneOptions
 from medcoss.training.batches import check_parts, moved, named
 from medcoss.training.distributed import Ranks
+from medcoss.training.features import model_inputs
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.losses import UNKNOWN, segmentation_loss
 from medcoss.training.optim import adamw, polynomial
-from medcoss.training.rehearsal import model_inputs
 
 SCORED_AT_MOST = 512
 STARTED_FROM = 128
@@ -45,11 +45,18 @@ class FinetuneSteps(Dataset[Pair]):
                  tokenizer: Tokenizer | None) -> None:  # fmt: skip
         self.reader, self.indices, self.spec, self.tokenizer = reader, indices, spec, tokenizer
         self.per_epoch = len(epoch_batches(len(indices), spec.batch_size, spec.seed, 0))
+        self._plan: tuple[int, list[NDArray[np.int64]]] | None = None
+
+    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The epoch's batches in order: positions among the indices."""
+        if self._plan is None or self._plan[0] != epoch:
+            self._plan = (epoch, epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch))
+        return self._plan[1]
 
     def chosen(self, step: int) -> NDArray[np.int64]:
         """Places in the dataset of the samples of a step."""
         epoch, place = divmod(step, self.per_epoch)
-        return self.indices[epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch)[place]]
+        return self.indices[self.plan(epoch)[place]]
 
     def __getitem__(self, step: int) -> Pair:
         epoch, chosen = step // self.per_epoch, self.chosen(step)[self.share]
@@ -65,14 +72,15 @@ class FinetuneSteps(Dataset[Pair]):
         return torch.tensor([self.reader.label(int(i)) for i in indices])
 
     def _sample(self, index: int, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        image = self.reader.image(index)
+        image = self.reader.planes(index)
         mask = self.reader.mask(index) if self.spec.task == "segmentation" else None
-        if not self.spec.augment:
-            return image, mask
-        rng = sample_rng(self.spec.seed, epoch, index)
-        if image.ndim == 3:
-            return augment_image(image, rng, mask, scale=(0.6, 1.0))
-        return augment_volume(image, rng, mask, intensity=0.1)
+        if image.ndim == 4:
+            if not self.spec.augment:
+                return image, mask
+            return augment_volume(image, sample_rng(self.spec.seed, epoch, index), mask, intensity=0.1)
+        if self.spec.augment:
+            image, mask = augment_image(image, sample_rng(self.spec.seed, epoch, index), mask, scale=(0.6, 1.0))
+        return three_channels(image), mask
 
 
 class FinetuneTask:

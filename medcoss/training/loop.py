@@ -95,16 +95,19 @@ class Loop:
     """Runs `task` over the batches `steps[0] .. steps[total - 1]`.
 
     `rate(step)` gives the learning rate. `describe(step)` says which samples a step saw, for errors.
-    `pictures(done)` is called every `picture_every` steps, if given.
+    `pictures(done)` is called every `picture_every` steps, if given; `held_out()` gives numbers to report then and
+    at the last step. Both run on the main rank alone, the others wait for its next step.
     """
 
     def __init__(self, task: Task, optimizer: torch.optim.Optimizer, steps: Dataset[Any], total: int,
                  rate: Callable[[int], float], context: RunContext, settings: LoopSettings, ranks: Ranks, *,
                  describe: Callable[[int], str] | None = None, picture_every: int | None = None,
-                 pictures: Callable[[int], None] | None = None) -> None:  # fmt: skip
+                 pictures: Callable[[int], None] | None = None,
+                 held_out: Callable[[], dict[str, float]] | None = None) -> None:  # fmt: skip
         self.task, self.optimizer, self.steps, self.total, self.rate = task, optimizer, steps, total, rate
         self.context, self.settings, self.ranks, self.device = ranks.context(context), settings, ranks, ranks.device
         self.describe, self.picture_every, self.pictures = describe, picture_every, pictures
+        self.held_out = held_out
         self.scaler = gradient_scaler(self.device, settings.precision)
         self.watch, self.flops = Watch(), FlopCount(settings.compile)
         sixteen_bits = number_type(self.device, settings.precision) is not torch.float32
@@ -134,7 +137,7 @@ class Loop:
                 self._report(step, events)
                 done = step + 1
                 if orders.stop or (orders.save and done < self.total):
-                    self._save(done)
+                    self._save(done, events)
                 if orders.stop:
                     self._end(events)
                     raise Stopped
@@ -252,33 +255,52 @@ class Loop:
                            "or look for extreme inputs", self.settings.lr_field)  # fmt: skip
 
     def _report(self, step: int, events: Events | None) -> None:
-        done = step + 1
+        done, row = step + 1, dict[str, float]()
         if done % self.settings.log_every == 0 or done == self.total:
-            row = self.meter.row() | {"lr": self.rate(step)}
-            if self.scaler.is_enabled():
-                row["loss_scale"] = self.scaler.get_scale()
-                if row["loss_scale"] < SMALLEST_SCALE:
-                    raise BadInput(f"gradients overflow float16 in every step (up to step {done}); use bf16 or fp32",
-                                   "precision")  # fmt: skip
-            self.context.metrics(done, row)
+            row = self._row(step)
             self.context.progress(done, self.total, "training")
+        shown = self.picture_every is not None and done % self.picture_every == 0 and done < self.total
+        if shown or done == self.total:
+            row |= self._looked_at(done, pictures=shown)
+        if row:
+            self.context.metrics(done, row)
             if events is not None:
                 events.add(done, row)
-        if self.pictures and self.picture_every and done % self.picture_every == 0 and done < self.total:
-            if self.ranks.main:
-                with as_written(self.settings.compile):
-                    self.pictures(done)
-                self.task.modules.train()
-            if events is not None:
-                events.keep()
+        if shown and events is not None:
+            events.keep()
 
-    def _save(self, done: int) -> None:
+    def _row(self, step: int) -> dict[str, float]:
+        row = self.meter.row() | {"lr": self.rate(step)}
+        if self.scaler.is_enabled():
+            row["loss_scale"] = self.scaler.get_scale()
+            if row["loss_scale"] < SMALLEST_SCALE:
+                raise BadInput(f"gradients overflow float16 in every step (up to step {step + 1}); use bf16 or fp32",
+                               "precision")  # fmt: skip
+        return row
+
+    def _looked_at(self, done: int, pictures: bool) -> dict[str, float]:
+        """Draw pictures and return the held-out numbers of the weights so far, on the main rank."""
+        # weights that a number which is not finite has touched would give more of them
+        self._refuse(self.watch.found(wait=True))
+        if not self.ranks.main:
+            return {}
+        with as_written(self.settings.compile):
+            if pictures and self.pictures is not None:
+                self.pictures(done)
+            found = self.held_out() if self.held_out is not None else {}
+        self.task.modules.train()
+        return found
+
+    def _save(self, done: int, events: Events | None) -> None:
         # a state that a number which is not finite has touched is never stored
         self._refuse(self.watch.found(wait=True))
         if self.ranks.main:
             self.checkpoints.save(
                 TrainingState.of(done, self.ranks.world, self.task.modules, self.optimizer, self.scaler)
             )
+        if events is not None:
+            # a run that is killed goes on from here: what was told up to now must not be lost with it
+            events.keep()
 
     def _end(self, events: Events | None) -> None:
         self.checkpoints.wait()

@@ -34,6 +34,7 @@ from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import PretrainOptions
 from medcoss.training.batches import check_parts, moved, named, samples
 from medcoss.training.distributed import Ranks
+from medcoss.training.heldout import held_out_loss
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.masking import IGNORED
 from medcoss.training.optim import adamw, warmup_cosine
@@ -216,19 +217,19 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
         check_parts(spec.batch_size, available, spec.accumulate, ranks.world)
         head = _head(start.encoder, reader)
         task = PretrainTask(start.encoder, head, start.teacher, sources, spec.mask_ratio)
-        _train(spec, task, ranks, output_dir.parent, context)
+        metrics = _train(spec, task, ranks, output_dir.parent, context)
         start.encoder.set_drop_path(0.0)
-        metrics: dict[str, float] = {}
         if ranks.main:
-            metrics = write_reconstructions(task, spec, output_dir.parent, context, ranks.device)
+            metrics |= write_reconstructions(task, spec, output_dir.parent, context, ranks.device)
         info = _describe(start, reader, ranks.from_main(metrics))
         if ranks.main:
             save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
     return info
 
 
-def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path, context: RunContext) -> None:
-    """Run the stage; pictures are drawn in `folder` on the way."""
+def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path,
+           context: RunContext) -> dict[str, float]:  # fmt: skip
+    """Run the stage; pictures are drawn in `folder` on the way. Returns the held-out numbers of its end."""
     for module in (task.modules, task.teacher):
         if module is not None:
             module.to(ranks.device)
@@ -251,16 +252,27 @@ def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path
     def pictures(done: int) -> None:
         write_reconstructions(task, spec, folder, context, ranks.device, done // steps.per_epoch)
 
+    measure = held_out_loss(task, spec, ranks.context(context), ranks.device, ranks.world)
+    last: dict[str, float] = {}
+
+    def held_out() -> dict[str, float]:
+        last.clear()
+        last.update(measure())
+        return dict(last)
+
     loop = Loop(
         task, adamw(task.modules, peak, spec.weight_decay, (0.9, 0.95)), steps, total,
         lambda step: warmup_cosine(step / steps.per_epoch, warmup, epochs, peak, spec.min_lr), context,
         LoopSettings.of(spec, "base_lr"), ranks, describe=describe,
         picture_every=spec.picture_every * steps.per_epoch, pictures=pictures,
+        held_out=held_out,
     )  # fmt: skip
     loop.context.log(
         f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {ranks.world} x {ranks.device.type}"
     )
     loop.run()
+    # a run that was stopped after its last step has no step left to measure at
+    return last if last or not ranks.main else held_out()
 
 
 def _named(head: nn.Module) -> nn.Module:

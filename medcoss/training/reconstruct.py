@@ -27,8 +27,8 @@ from medcoss.models.pretext import (
 )
 from medcoss.run import RunContext
 from medcoss.specs.training import PretrainOptions
+from medcoss.training.features import model_inputs
 from medcoss.training.masking import IGNORED, mask_words
-from medcoss.training.rehearsal import model_inputs
 from medcoss.training.steps import Source
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def _pictures(task: "PretrainTask", source: Source, spec: PretrainOptions, folde
               context: RunContext, device: torch.device) -> float:  # fmt: skip
     """Draw some samples of a source, keep the first volume as NIfTI; the loss on them."""
     indices = _chosen(source, spec)
-    (images,) = (x.to(device) for x in model_inputs(source.reader, indices, None))
-    found = _filled(task, images, spec)
+    (images,) = model_inputs(source.reader, indices, None)
+    found = _filled(task, images, spec, device)
     rows = [[_shown(x[i]) for x in (found.hidden, found.filled, found.images)] for i in range(len(images))]
     path = folder / f"{name}.png"
     _draw(rows, path)
@@ -111,14 +111,24 @@ def _pictures(task: "PretrainTask", source: Source, spec: PretrainOptions, folde
     return found.loss
 
 
-def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions) -> Filled:
-    """What the model makes of images under masks that depend on the seed alone; each predicted patch takes
-    the true mean and contrast of its place.
+def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions, device: torch.device) -> Filled:
+    """What the model makes of images under masks that depend on the seed alone, in batches as large as the training's;
+    each predicted patch takes the true mean and contrast of its place.
     """
+    tokens = math.prod(n // PATCH for n in images.shape[2:])
+    noise = torch.rand((len(images), tokens), generator=torch.Generator().manual_seed(spec.seed))
+    size = max(spec.batch_size // spec.accumulate, 1)
+    parts = [_filled_batch(task, x.to(device), n.to(device), spec.mask_ratio)
+             for x, n in zip(images.split(size), noise.split(size), strict=True)]  # fmt: skip
+    loss = sum(part.loss * len(part.images) for part in parts) / len(images)
+    hidden, filled = (torch.cat([getattr(part, name) for part in parts]) for name in ("hidden", "filled"))
+    return Filled(hidden, filled, images, loss)
+
+
+def _filled_batch(task: "PretrainTask", images: Tensor, noise: Tensor, mask_ratio: float) -> Filled:
+    """What the model makes of images (B, C, ...) at the places that `noise` (B, L) hides, in CPU memory."""
     patches = patchify(images)
-    generator = torch.Generator().manual_seed(spec.seed)
-    noise = torch.rand(patches.shape[:2], generator=generator).to(images.device)
-    kept, removed = random_mask(noise, spec.mask_ratio)
+    kept, removed = random_mask(noise, mask_ratio)
     predicted = task.head(task.encoder.encode_image(images, kept), kept, removed, image_kind(images))
     mean, deviation = patch_statistics(patches)
     place = removed.unsqueeze(-1).expand(-1, -1, patches.shape[2])
@@ -127,7 +137,7 @@ def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions) -> Fill
     hidden = patches.scatter(1, place, float("nan"))
     shape = tuple(images.shape)
     loss = float(reconstruction_loss(predicted, images, removed))
-    return Filled(unpatchify(hidden, shape), unpatchify(filled, shape), images, loss)
+    return Filled(unpatchify(hidden, shape).cpu(), unpatchify(filled, shape).cpu(), images.cpu(), loss)
 
 
 def _write_nifti(volume: Tensor, spacing: tuple[float, float, float], path: Path) -> None:

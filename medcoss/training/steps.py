@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from medcoss.data.augment import augment_image, augment_volume
 from medcoss.data.sampler import drawn_batches, epoch_batches, sample_rng
-from medcoss.data.shards import ShardReader
+from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
 from medcoss.models.embeddings import PATCH
@@ -129,15 +129,15 @@ class PretrainSteps(Dataset[Batch]):
         """The share's images; of the rest, only what is mixed into them is read."""
         rows = np.arange(len(indices))[self.share]
         if not (source.rehearsal and self.mixup):
-            return np.stack([self._image(source, int(indices[i]), rngs[i]) for i in rows])
+            return _channels(source, np.stack([self._image(source, int(indices[i]), rngs[i]) for i in rows]))
         shares, others = mixing(len(indices), mix)
         wanted = np.union1d(rows, others[rows])
         read = np.stack([self._image(source, int(indices[i]), rngs[i]) for i in wanted])
         own, other = (read[np.searchsorted(wanted, which)] for which in (rows, others[rows]))
-        return mix_images(own, other, shares[rows])
+        return _channels(source, mix_images(own, other, shares[rows]))
 
     def _image(self, source: Source, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        image = source.reader.image(index)
+        image = source.reader.planes(index)
         if not self.augment:
             return image
         return (augment_image if source.kind is Kind.IMAGE2D else augment_volume)(image, rng)[0]
@@ -156,6 +156,11 @@ class PretrainSteps(Dataset[Batch]):
         # columns that are padding in every report would only cost time
         used = ids.shape[1] if self.padding else int(np.flatnonzero(attention.any(axis=0))[-1]) + 1
         return Batch(number, ids=ids[:, :used], attention=attention[:, :used], labels=labels[:, :used])
+
+
+def _channels(source: Source, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images (B, C, ...) with the channels that the encoder takes; grey ones are cropped and mixed as one channel."""
+    return three_channels(images) if source.kind is Kind.IMAGE2D else images
 
 
 def mixing(count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -13,11 +13,12 @@ from timm.models.vision_transformer import Block
 
 from medcoss.run import LocalRun, Stopped
 from medcoss.specs.training import PretrainSpec
+from medcoss.training import reconstruct
 from medcoss.training.distributed import Ranks
 from medcoss.training.meter import FlopCount, Meter, peak_tflops
 from medcoss.training.pretrain import pretrain
 from tests.medcoss.export.small_models import write_model
-from tests.medcoss.training.small import DATASET, MODEL, StopsAfter, volumes, xrays
+from tests.medcoss.training.small import DATASET, MODEL, Killed, KilledAt, StopsAfter, volumes, xrays
 
 CPU = torch.device("cpu")
 
@@ -82,12 +83,44 @@ def test_a_run_that_goes_on_begins_a_new_event_file(tmp_path: Path) -> None:
     assert any(e.HasField("session_log") and e.step == 3 for e in events(second)), "what lies after step 2 is replaced"
 
 
+def test_a_killed_run_leaves_the_rows_up_to_its_checkpoint(tmp_path: Path) -> None:
+    data = xrays(tmp_path / "data")
+    spec = PretrainSpec(dataset=DATASET, size="tiny", max_steps=7, batch_size=4, log_every=1, checkpoint_every=2,
+                        reconstructions=0)  # fmt: skip
+    with pytest.raises(Killed):
+        pretrain(spec, data, None, [], tmp_path / "model", KilledAt(tmp_path / "run", step=6))
+    kept = tmp_path / "run" / "artifacts" / "tensorboard"
+    (first,) = kept.iterdir()
+    assert {step for step, _ in scalars(first)} == {1, 2, 3, 4}
+    pretrain(spec, data, None, [], tmp_path / "model", LocalRun(tmp_path / "run"))
+    steps = [{step for step, _ in scalars(path)} for path in sorted(kept.iterdir())]
+    assert steps == [{1, 2, 3, 4}, {5, 6, 7}], "no hole"
+
+
+def test_pictures_are_made_in_batches_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, found, sizes = xrays(tmp_path / "data"), [], list[int]()
+    whole = reconstruct._filled_batch
+
+    def counted(task: Any, images: torch.Tensor, *more: Any) -> Any:
+        sizes.append(len(images))
+        return whole(task, images, *more)
+
+    monkeypatch.setattr(reconstruct, "_filled_batch", counted)
+    for batch in (2, 8):
+        spec = PretrainSpec(dataset=DATASET, size="tiny", max_steps=1, batch_size=batch, reconstructions=3,
+                            base_lr=1e-9)  # fmt: skip
+        run = LocalRun(tmp_path / f"run{batch}")
+        found.append(pretrain(spec, data, None, [], tmp_path / "model", run).metrics["reconstruction/xray"])
+    assert sizes == [2, 1, 3]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_pictures_come_every_so_many_epochs_and_at_the_end(told: LocalRun) -> None:
     names = {p.name for p in (told.root / "artifacts").iterdir() if p.is_file()}
     places = ["", "_epoch00002", "_epoch00004"]
     parts = [".png", "_input.nii.gz", "_masked.nii.gz", "_reconstructed.nii.gz"]
     assert names == {f"reconstruction_mr{place}{part}" for place in places for part in parts}
-    assert told.history[-1][0] == 35, "training went on after each"
+    assert told.history[-1][0] == 30, "training went on after each"
 
 
 def test_volumes_can_be_opened_beside_each_other(told: LocalRun) -> None:
