@@ -1,6 +1,6 @@
 """Embeddings of files, texts, arrays or a prepared dataset, by the preprocessing recorded with the model."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from medcoss.library.display import Display
 from medcoss.library.folders import found
 from medcoss.library.inputs import decoder
 from medcoss.library.session import is_main
-from medcoss.modalities import Kind
+from medcoss.modalities import Kind, get_modality
 from medcoss.run import BadInput
 from medcoss.specs.preprocess import VolumeFolder
 from medcoss.specs.records import ModelInfo
@@ -37,12 +37,29 @@ def embed(model: str | Path, inputs: str | Path | Sequence[Any], *, modality: st
         raise BadInput(f"expected a whole number greater than or equal to 1, found {batch_size!r}", "batch_size")
     folder = found(model, "model", "model")
     if isinstance(inputs, str | Path):
+        _refuse_single(inputs)
         items, count, modality = _of_dataset(found(inputs, "dataset", "inputs"), folder, modality, split)
     else:
-        items, count, modality = _of_list(list(inputs), folder, modality, split)
+        items, count, modality = _of_list(inputs, folder, modality, split)
     function, width = _embedder(folder, modality)
     with Display("embed", quiet or not is_main()) as display:
         return _means(function, items, count, width, batch_size, display.progress)
+
+
+def _refuse_single(inputs: str | Path) -> None:
+    """Raise BadInput for one file or one text, where a dataset's folder or a list is expected."""
+    try:
+        path = Path(inputs).expanduser()
+        folder, file = path.is_dir(), path.is_file()
+    except (OSError, ValueError, RuntimeError):
+        # a text may be no possible path at all
+        folder = file = False
+    if file:
+        raise BadInput(f"{inputs} is one file; give a list, [{str(inputs)!r}]", "inputs")
+    if not folder:
+        shown = f"{str(inputs)[:60]}..." if len(str(inputs)) > 60 else str(inputs)
+        raise BadInput(f"there is no folder {shown}; expected the output of prepare or build_buffer. Texts, files and "
+                       "arrays go in a list, a single one too: give a list", "inputs")  # fmt: skip
 
 
 def _info(folder: Path) -> ModelInfo:
@@ -71,7 +88,20 @@ def _chosen(info: ModelInfo, modality: str | None) -> str:
     raise BadInput(f"{problem}; expected one of {', '.join(known) or 'none: it has learnt nothing yet'}", "modality")
 
 
-def _of_list(inputs: list[Any], folder: Path, modality: str | None,
+def _as_list(inputs: Sequence[Any], kind: Kind) -> list[Any]:
+    """The inputs one by one. Raises BadInput for a single one, whose rows or bytes would pass for inputs."""
+    if isinstance(inputs, bytes | bytearray):
+        raise BadInput("these are the bytes of one file; give a list, [content]", "inputs")
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biufc":
+        colour = kind is Kind.IMAGE2D and inputs.ndim == 3 and inputs.shape[-1] == 3
+        if inputs.ndim < 3 or colour or (kind is Kind.VOLUME3D and inputs.ndim < 4):
+            raise BadInput(f"this is one array {inputs.shape}; give a list, [array]", "inputs")
+    if not isinstance(inputs, Iterable):
+        raise BadInput(f"expected a prepared dataset or a list, found {type(inputs).__name__}", "inputs")
+    return list(inputs)
+
+
+def _of_list(inputs: Sequence[Any], folder: Path, modality: str | None,
              split: str | None) -> tuple[Iterator[Arrays], int, str]:  # fmt: skip
     if split is not None:
         raise BadInput("a list has no splits; leave it out, or give a prepared dataset", "split")
@@ -82,7 +112,8 @@ def _of_list(inputs: list[Any], folder: Path, modality: str | None,
         raise BadInput(f"the model does not say how '{chosen}' was prepared; give a prepared dataset, or go on "
                        "pre-training on one first", "model")  # fmt: skip
     decode = decoder(recipe, chosen, folder / "vocab.txt")
-    return (decode(value, f"inputs[{i}]") for i, value in enumerate(inputs)), len(inputs), chosen
+    items = _as_list(inputs, get_modality(chosen).kind)
+    return (decode(value, f"inputs[{i}]") for i, value in enumerate(items)), len(items), chosen
 
 
 def _of_dataset(dataset: Path, folder: Path, modality: str | None,

@@ -1,7 +1,7 @@
 """The folders of a run: where it reads, and the fixed tree that it writes.
 
 out/
-  options.json     function, inputs and every option, defaults filled in
+  options.json     function, inputs (paths and hashes) and every option, defaults filled in
   model/           of pretrain and finetune; or dataset/, of prepare and build_buffer
   checkpoints/     the last two; no longer needed once model/ is there
   artifacts/       pictures, TensorBoard files, the report of prepare
@@ -115,7 +115,9 @@ class Output:
             return None
         try:
             before = json.loads((self.root / OPTIONS).read_text())
-            return {name: before[name] for name in ("function", "inputs", "options")}
+            told = {name: before[name] for name in ("function", "inputs", "options")}
+            # runs of earlier versions have no hashes
+            return told | {"sha256": before.get("sha256", {})}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             raise BadInput(f"{self.root} is not empty and holds no run of medcoss (no readable {OPTIONS}); choose "
                            "another folder, or empty this one", "out") from None  # fmt: skip
@@ -128,12 +130,30 @@ class Output:
             ways = f"resume=True {on}, " if before["function"] == self.function else ""
             raise BadInput(f"{self.root} holds {what} run of {before['function']}; {ways}overwrite=True replaces it, "
                            "or choose another folder", "out")  # fmt: skip
+        hashed = self._refuse_changed(before, settings)
         for part in ("inputs", "options"):
             old, new = before[part], settings[part]
-            for name in (n for n in new if n in old and n not in FREE and old[n] != new[n]):
+            for name in (n for n in new if n in old and n not in FREE | hashed and old[n] != new[n]):
                 raise BadInput(f"the run in {self.root} has {name} {old[name]!r}, not {new[name]!r}; give the same to "
                                "go on with it, overwrite=True to start again, or choose another folder",
                                "resume")  # fmt: skip
+
+    def _refuse_changed(self, before: dict[str, Any], settings: dict[str, Any]) -> set[str]:
+        """Names of the inputs that are compared by what they hold, wherever they lie; BadInput when one differs."""
+        compared: set[str] = set()
+        for name, new in settings["sha256"].items():
+            old = before["sha256"].get(name)
+            if not old or not new or len(_listed(old)) != len(_listed(new)):
+                continue
+            compared.add(name)
+            for i, (was, now) in enumerate(zip(_listed(old), _listed(new), strict=True)):
+                if was != now:
+                    path, first = (_listed(part["inputs"][name])[i] for part in (settings, before))
+                    began = "" if path == first else f", {first}"
+                    raise BadInput(f"{path} does not hold what the run in {self.root} began with{began}; give that to "
+                                   "go on with it, overwrite=True to start again, or choose another folder",
+                                   f"{name}[{i}]" if isinstance(new, list) else name)  # fmt: skip
+        return compared
 
     def keep(self) -> None:
         """Put the result in its place, now that it is whole."""
@@ -143,7 +163,11 @@ class Output:
 
 def _inputs(settings: dict[str, Any]) -> Iterator[str]:
     for value in settings["inputs"].values():
-        yield from value if isinstance(value, list) else [value] if value else []
+        yield from _listed(value) if value else []
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 def _remove(path: Path) -> None:

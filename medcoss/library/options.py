@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -14,6 +14,7 @@ from medcoss.specs.base import Spec
 
 O = TypeVar("O", bound=Spec)  # noqa: E741 - one letter, as type variables are
 F = TypeVar("F", bound=Callable[..., Any])
+_NO_TUPLE = frozenset({"tuple_type", "missing", "too_short", "too_long"})
 # by the first word of pydantic's error types
 _WANTED = {"int": "a whole number", "float": "a number", "bool": "True or False", "string": "a text"}
 
@@ -40,6 +41,10 @@ def checked(model: type[O], values: Mapping[str, Any]) -> O:
 def _for_people(model: type[Spec], error: ValidationError) -> BadInput:
     first = error.errors()[0]
     kind, said = first["type"], first["msg"]
+    field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+    several = _several(str(first["loc"][0]), field) if field and kind in _NO_TUPLE else ""
+    if several:
+        return BadInput(f"expected {several}, found {first['input']!r} ({_meaning(field)})", str(first["loc"][0]))
     if kind == "extra_forbidden":
         problem = "there is no such option"
     elif said.startswith("Input should be "):
@@ -48,8 +53,19 @@ def _for_people(model: type[Spec], error: ValidationError) -> BadInput:
         problem = f"expected {number}{wanted}, found {first['input']!r}"
     else:
         problem = said.removeprefix("Value error, ")
-    field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
     return BadInput(f"{problem} ({_meaning(field)})" if field else problem, ".".join(map(str, first["loc"])))
+
+
+def _several(name: str, field: FieldInfo) -> str:
+    """What an option of several values wants, with an example; nothing for other options."""
+    if get_origin(field.annotation) is not tuple:
+        return ""
+    members = get_args(field.annotation)
+    if Ellipsis in members:
+        return "several values, e.g. ('a', 'b')"
+    axes = ("depth", "height", "width")[-len(members) :]
+    words = f"{', '.join(axes[:-1])} and {axes[-1]}" if name == "size" else f"{len(members)} values"
+    return f"{words}, e.g. {(16, 64, 64)[-len(members) :]}"
 
 
 def _meaning(field: FieldInfo) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from medcoss import __version__
 from medcoss.library.display import Display
+from medcoss.library.fingerprints import fingerprint
 from medcoss.library.folders import MARKERS, Output, existing, found
 from medcoss.library.options import checked, refuse_unknown, shows_options
 from medcoss.library.session import Session, is_main, world
@@ -38,8 +39,16 @@ class _Call:
 
     def settings(self) -> dict[str, Any]:
         inputs = {n: [str(p) for p in v] if isinstance(v, list) else v and str(v) for n, v in self.inputs.items()}
+        hashes = {n: [fingerprint(p) for p in v] if isinstance(v, list) else v and fingerprint(v)
+                  for n, v in self.inputs.items()}  # fmt: skip
         options = self.options.model_dump(mode="json")
-        return {"medcoss": __version__, "function": self.function, "inputs": inputs, "options": options}
+        return {"medcoss": __version__, "function": self.function, "inputs": inputs, "sha256": hashes,
+                "options": options}  # fmt: skip
+
+    def named(self, error: BadInput) -> BadInput:
+        """The error by the name of this function's argument, where the platform's jobs have a field `dataset`."""
+        own = {"dataset": "raw" if "raw" in self.inputs else "data"}
+        return BadInput(error.message, own.get(error.where, error.where))
 
 
 def _carry_out(call: _Call, result: str, info: type[Info], work: Callable[[Path, RunContext], Info],
@@ -62,6 +71,8 @@ def _carry_out(call: _Call, result: str, info: type[Info], work: Callable[[Path,
         stack.enter_context(session.listening())
         try:
             made = work(output.work / result, session)
+        except BadInput as error:
+            raise call.named(error) from error
         except Stopped:
             on = "with resume=True to go on" if resumable else "to start again"
             raise Stopped(

@@ -126,6 +126,14 @@ def test_no_inputs_give_no_rows(encoder: Path) -> None:
         (["no"], {"modality": "report"}, "inputs[0]: the report has fewer than 3 words; expected a report"),
         ([], {"modality": "xray", "split": "test"}, "split: a list has no splits; leave it out, or give a prepared"),
         ("nowhere", {}, "inputs: there is no folder "),
+        ("The lungs are clear. " * 300, {}, "inputs: there is no folder The lungs are clear. The lungs are clear. The "
+                                            "lungs are clea...; expected the output of prepare or build_buffer. "
+                                            "Texts, files and arrays go in a list, a single one too: give a list"),
+        (__file__, {}, f"inputs: {__file__} is one file; give a list, ['{__file__}']"),
+        (b"png", {"modality": "xray"}, "inputs: these are the bytes of one file; give a list, [content]"),
+        (np.zeros((4, 5)), {"modality": "xray"}, "inputs: this is one array (4, 5); give a list, [array]"),
+        (np.zeros((4, 5, 3)), {"modality": "xray"}, "inputs: this is one array (4, 5, 3); give a list, [array]"),
+        (7, {"modality": "xray"}, "inputs: expected a prepared dataset or a list, found int"),
         ([], {"batch_size": 0}, "batch_size: expected a whole number greater than or equal to 1, found 0"),
     ],
 )  # fmt: skip
@@ -133,6 +141,12 @@ def test_what_cannot_be_embedded_is_named(encoder: Path, inputs: Any, more: dict
     with pytest.raises(BadInput) as refusal:
         embed(encoder, inputs, quiet=True, **more)
     assert str(refusal.value).startswith(answer)
+
+
+def test_one_volume_is_no_list_of_slices(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", "encoder", ["mr"])
+    with pytest.raises(BadInput, match=r"inputs: this is one array \(4, 5, 6\); give a list, \[array\]"):
+        embed(model, np.zeros((4, 5, 6)), quiet=True)
 
 
 def test_models_and_datasets_that_do_not_go_together(stripes: Path, tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_recipes_and_their_fields(images: Path, tmp_path: Path) -> None:
     )
     assert said(prepare, images, out, splits={"fraction": 1}).startswith("splits.fraction: there is no such option")
     assert said(prepare, images, out, size=(30, 32)).startswith("size.0: expected a multiple of 16, found 30 (height")
+    for size in (64, (64,), (64, 64, 64)):
+        assert said(prepare, images, out, size=size).startswith(
+            f"size: expected height and width, e.g. (64, 64), found {size} (height and width after resizing [pixel]; "
+        )
+    answer = said(prepare, images, out, "volume_folder", size=64)
+    assert answer.startswith("size: expected depth, height and width, e.g. (16, 64, 64), found 64 (")
+    answer = said(prepare, images, out, "volume_folder", label_names="liver")
+    assert answer.startswith("label_names: expected several values, e.g. ('a', 'b'), found 'liver' (")
     assert said(prepare, images / "none", out) == f"raw: there is no folder {images / 'none'}"
     assert said(prepare, images, out, "volume_folder", label_suffix="_seg") == (
         "label_suffix and label_names go together: give both or neither"

@@ -2,19 +2,25 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 import medcoss
 from medcoss import build_buffer, finetune, prepare, pretrain
 from medcoss.data.shards import ShardReader
+from medcoss.data.tokenizer import SPECIAL
+from medcoss.library import fingerprints
+from medcoss.library.fingerprints import fingerprint
 from medcoss.run import BadInput, Stopped
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from medcoss.specs.training import PretrainOptions
@@ -54,6 +60,7 @@ def test_a_stage_writes_its_tree_and_the_resolved_options(encoder: Path, stripes
     told = json.loads((encoder / "options.json").read_text())
     assert told["function"] == "pretrain"
     assert told["medcoss"] == medcoss.__version__
+    assert told["sha256"] == {"data": fingerprint(stripes), "init_model": None, "rehearsal": [], "vocabulary": None}
     assert told["inputs"] == {"data": str(stripes), "init_model": None, "rehearsal": [], "vocabulary": None}
     given = {n: v for n, v in SHORT.items() if n != "quiet"}
     assert told["options"] == PretrainOptions(**given).model_dump(mode="json")
@@ -214,6 +221,130 @@ def test_a_buffer_goes_on_from_the_features_it_has(
     info = build_buffer(encoder, stripes, folder / "halted", resume=True, batch_size=4, quiet=True)
     assert info.role == "buffer"
     assert "resumed with the features of 4 samples" in (folder / "halted" / "log.txt").read_text()
+
+
+def interrupted(stops: pytest.MonkeyPatch, call: Callable[[], Any]) -> None:
+    """A call that is stopped after its first step."""
+    from medcoss.library.session import Session
+
+    with stops.context() as patch:
+        patch.setattr(Session, "should_stop", lambda session: session.done > 0)
+        with pytest.raises(Stopped):
+            call()
+
+
+def dark(images: Path, folder: Path) -> Path:
+    """Other images under the same names."""
+    for path in images.rglob("*.png"):
+        target = folder / path.relative_to(images)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(Image.open(path)) // 2).save(target)
+    return folder
+
+
+def test_a_run_goes_on_only_with_what_it_began_with(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, out = {"size": (32, 32), "quiet": True}, tmp_path / "out"
+    prepare(images, tmp_path / "data", **small)
+    interrupted(monkeypatch, lambda: pretrain(tmp_path / "data", out, **SHORT))
+    prepare(dark(images, tmp_path / "dark"), tmp_path / "data", overwrite=True, **small)
+    with pytest.raises(BadInput) as refusal:
+        pretrain(tmp_path / "data", out, resume=True, **SHORT)
+    assert str(refusal.value) == (
+        f"data: {tmp_path}/data/dataset does not hold what the run in {out} began with; give that to go on with it, "
+        "overwrite=True to start again, or choose another folder"
+    )
+    # what it began with may lie elsewhere
+    prepare(images, tmp_path / "moved", **small)
+    assert pretrain(tmp_path / "moved", out, resume=True, **SHORT).stage == 1
+    prepare(tmp_path / "dark", tmp_path / "other", **small)
+    with pytest.raises(BadInput, match=r"data: .*/other/dataset does not hold .* began with, .*/data/dataset; give"):
+        pretrain(tmp_path / "other", out, resume=True, **SHORT)
+
+
+def test_another_encoder_or_vocabulary_in_the_same_place_is_another_input(
+    encoder: Path, stripes: Path, sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(encoder / "model", tmp_path / "model")
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join([*SPECIAL, "the", "lungs"]))
+
+    def call(**more: Any) -> ModelInfo:
+        more |= {"init_model": tmp_path / "model", "rehearsal": [stripes], "vocabulary": words}
+        return pretrain(sentences, tmp_path / "out", **more, **SHORT)
+
+    interrupted(monkeypatch, call)
+    words.write_text("\n".join([*SPECIAL, "the", "heart"]))
+    with pytest.raises(BadInput, match=r"vocabulary: .*words\.txt does not hold what the run in .* began with; give"):
+        call(resume=True)
+    words.write_text("\n".join([*SPECIAL, "the", "lungs"]))
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    save_file({name: value * 2 for name, value in tensors.items()}, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(BadInput, match=r"init_model: .*/model does not hold what the run in"):
+        call(resume=True)
+    shutil.copytree(encoder / "model", tmp_path / "model", dirs_exist_ok=True)
+    assert call(resume=True).modalities == ["xray", "report"]
+
+
+def test_runs_of_earlier_versions_are_compared_by_path(encoder: Path, stripes: Path, tmp_path: Path) -> None:
+    shutil.copytree(encoder, tmp_path / "old")
+    told = json.loads((tmp_path / "old" / "options.json").read_text())
+    del told["sha256"]
+    (tmp_path / "old" / "options.json").write_text(json.dumps(told))
+    assert pretrain(stripes, tmp_path / "old", resume=True, **SHORT).stage == 1
+    shutil.copytree(stripes, tmp_path / "copy")
+    with pytest.raises(BadInput, match=r"resume: the run in .*old has data '.*', not '.*copy'; give the same"):
+        pretrain(tmp_path / "copy", tmp_path / "old", resume=True, **SHORT)
+
+
+def test_large_images_are_known_by_their_size_and_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprints, "_PARTS", 3)
+    monkeypatch.setattr(fingerprints, "_PART", 4)
+    content = bytes(range(40))
+    (tmp_path / "meta.json").write_text("{}")
+
+    def found(images: bytes) -> str | None:
+        (tmp_path / "images.b2nd").write_bytes(images)
+        return fingerprint(tmp_path)
+
+    same = found(content)
+    assert same == found(content)
+    for place in (0, 3, 18, 21, 36, 39):
+        assert found(content[:place] + b"x" + content[place + 1 :]) != same
+    assert found(content + b"x") != same
+    assert fingerprint(tmp_path / "nowhere") is None
+
+
+def test_errors_name_the_argument(folder: Path, images: Path, stripes: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(BadInput, match=r"^raw: the dataset holds no PNG"):
+        prepare(tmp_path / "raw", tmp_path / "a", quiet=True)
+    with pytest.raises(BadInput, match=r"^data: the dataset has no masks"):
+        finetune(stripes, tmp_path / "b", "segmentation", **SHORT)
+
+
+def test_what_the_model_decides_is_not_an_option(encoder: Path, stripes: Path, tmp_path: Path) -> None:
+    quick = {n: v for n, v in SHORT.items() if n != "size"} | {"max_steps": 1}
+    pretrain(stripes, tmp_path / "a", init_model=encoder, **quick)
+    assert "ignored" not in (tmp_path / "a" / "log.txt").read_text()
+    more = {"size": "base", "positions": "flat", "attention": "bidirectional"}
+    pretrain(stripes, tmp_path / "b", init_model=encoder, **more, **quick)
+    told = (tmp_path / "b" / "log.txt").read_text()
+    assert "warning: size='base' is ignored: init_model has size 'tiny'" in told
+    assert "warning: positions='flat' is ignored: init_model has positions 'grid'" in told
+    assert "attention=" not in told
+    finetune(stripes, tmp_path / "c", "classification", init_model=encoder, size="base", **quick)
+    assert "warning: size='base' is ignored" in (tmp_path / "c" / "log.txt").read_text()
+
+
+def test_a_buffer_counts_once_and_is_no_source_of_buffers(encoder: Path, stripes: Path, tmp_path: Path) -> None:
+    build_buffer(encoder, stripes, tmp_path / "buffer", buffer_fraction=0.5, quiet=True)
+    with pytest.raises(BadInput, match=r"^data: this is a rehearsal buffer itself; give the prepared dataset that it"):
+        build_buffer(encoder, tmp_path / "buffer", tmp_path / "second", quiet=True)
+    twice = [tmp_path / "buffer", tmp_path / "buffer" / "dataset"]
+    with pytest.raises(BadInput, match=r"^rehearsal: the same buffer is given twice, its samples would count twice"):
+        pretrain(stripes, tmp_path / "out", init_model=encoder, rehearsal=twice, **SHORT)
 
 
 def test_only_the_first_process_reports(
