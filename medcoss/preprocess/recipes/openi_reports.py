@@ -5,6 +5,7 @@ cleaned captions (published rules); reports of fewer than `min_tokens` tokens ar
 """
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from medcoss.data.shards import Sample, ShardWriter
@@ -32,7 +33,9 @@ def _rows(path: Path, name: str, recipe: OpeniReports) -> list[dict[str, str]]:
             missing = [column for column in needed if column not in found]
             if missing:
                 raise BadInput(
-                    f"the table has no column {', '.join(missing)}; found {', '.join(found) or 'no header'}", name
+                    f"the table has no column {', '.join(missing)}; found {', '.join(found) or 'no header'}"
+                    f"{_separator(found)}",
+                    name,
                 )
             rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
     except UnicodeDecodeError:
@@ -55,6 +58,14 @@ def _check_splits(rows: list[dict[str, str]], name: str, recipe: OpeniReports) -
 
 def _split_named(row: dict[str, str], recipe: OpeniReports) -> str:
     return row.get(recipe.split_column or "", "").strip().lower()
+
+
+def _separator(header: Sequence[str]) -> str:
+    """What to do about a table whose whole header is one column."""
+    for mark, word in ((";", "';'"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            return f". It looks separated by {word}, commas are expected: save it as comma-separated"
+    return ""
 
 
 def _split_of(row: dict[str, str], recipe: OpeniReports, chosen: dict[str, str]) -> str:

@@ -394,9 +394,13 @@ def test_bad_tables_are_named(raw: Path, prepare: Prepare) -> None:
     put(raw / "columns.csv", b"id,text\n1,abc\n")
     put(raw / "latin.csv", "study_id,findings,impression\n1,Ödem,x\n".encode("latin-1"))
     put(raw / "empty.csv", b"")
+    put(raw / "semicolons.csv", b"study_id;findings;impression\n1;a;b\n")
     reader, report = prepare(OpeniReports(), max_bad_fraction=0.8)
     assert len(reader) == 1
     reasons = {entry["path"]: entry["reason"] for entry in report["bad_files"]}
     assert "no column study_id, findings, impression; found id, text" in reasons["columns.csv"]
     assert "UTF-8" in reasons["latin.csv"]
     assert "no header" in reasons["empty.csv"]
+    assert reasons["semicolons.csv"].endswith(
+        "found study_id;findings;impression. It looks separated by ';', commas are expected: save it as comma-separated"
+    )
