@@ -26,6 +26,7 @@ from medcoss.specs.training import FinetuneOptions
 from medcoss.training.batches import check_parts, moved, named
 from medcoss.training.distributed import Ranks
 from medcoss.training.features import model_inputs
+from medcoss.training.ignored import log_ignored
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.losses import UNKNOWN, segmentation_loss
 from medcoss.training.optim import adamw, polynomial
@@ -147,6 +148,8 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     indices = _training_indices(spec, reader)
     check_parts(spec.batch_size, {"the training split": len(indices)}, spec.accumulate, ranks.world)
     encoder, previous = _encoder(spec, init_model_dir)
+    if previous and ranks.main:
+        log_ignored(spec, previous, context)
     vocabulary = _vocabulary(init_model_dir) if reader.info.kind is Kind.TEXT else None
     tokenizer = Tokenizer(vocabulary) if vocabulary else None
     # the features of a frozen encoder must not be noisy

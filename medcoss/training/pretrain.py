@@ -35,6 +35,7 @@ from medcoss.specs.training import PretrainOptions
 from medcoss.training.batches import check_parts, moved, named, samples
 from medcoss.training.distributed import Ranks
 from medcoss.training.heldout import held_out_loss
+from medcoss.training.ignored import log_ignored
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.masking import IGNORED
 from medcoss.training.optim import adamw, warmup_cosine
@@ -167,6 +168,9 @@ def _sources(spec: PretrainOptions, reader: ShardReader, buffer_dirs: list[Path]
     if len(indices) == 0:
         raise BadInput("the dataset has no training samples; change the split of its recipe", "dataset")
     sources = [Source(reader, False, indices, tokenizer)]
+    if len({folder.resolve() for folder in buffer_dirs}) < len(buffer_dirs):
+        raise BadInput("the same buffer is given twice, its samples would count twice; give every buffer once",
+                       "rehearsal")  # fmt: skip
     for folder in buffer_dirs:
         buffer = ShardReader(folder)
         if start.previous and buffer.info.modality not in start.previous.modalities:
@@ -212,6 +216,8 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
     reader = ShardReader(dataset_dir)
     with ranks.folder(output_dir) as work:
         start = _start(spec, reader, init_model_dir, bool(buffer_dirs), vocabulary, work)
+        if start.previous and ranks.main:
+            log_ignored(spec, start.previous, context)
         sources = _sources(spec, reader, buffer_dirs, start)
         available = {f"the dataset of '{s.modality}'": len(s.indices) for s in sources}
         check_parts(spec.batch_size, available, spec.accumulate, ranks.world)

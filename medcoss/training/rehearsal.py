@@ -67,6 +67,9 @@ def build_buffer(
     """
     encoder, model = load_encoder(model_dir, "model")
     reader = ShardReader(dataset_dir)
+    if reader.info.role == "buffer":
+        raise BadInput("this is a rehearsal buffer itself; give the prepared dataset that it was chosen from",
+                       "dataset")  # fmt: skip
     indices = reader.indices("train")
     if len(indices) == 0:
         raise BadInput("the dataset has no training samples", "dataset")
