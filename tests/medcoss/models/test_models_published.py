@@ -189,10 +189,28 @@ def test_widths_that_no_heads_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_values_that_are_no_numbers_are_refused(tmp_path: Path, whole: Tensors) -> None:
-    broken = dict(whole, cls_token=torch.full((1, 1, 64), float("nan")), mask_token=torch.zeros(1, 1, 32).long())
+    broken = dict(whole, cls_token=torch.full((1, 1, 64), float("nan")))
     assert refusal(saved(tmp_path / "a.pth", broken)) == (
-        "a.pth: 2 tensors hold values that are no finite numbers: cls_token, mask_token; take an earlier checkpoint"
+        "a.pth: 1 tensor holds values that are no finite numbers: cls_token; take an earlier checkpoint"
     )
+    broken |= {"mask_token": torch.zeros(1, 1, 32).long()}
+    assert refusal(saved(tmp_path / "a.pth", broken)) == (
+        "a.pth: 1 tensor holds another type of number than floating point: mask_token (int64); write the weights as "
+        "float32"
+    )
+
+
+def test_what_is_not_there_and_what_is_not_known_is_named(tmp_path: Path, whole: Tensors) -> None:
+    assert refusal(tmp_path / "none.pth").startswith(
+        f"none.pth: there is no file {tmp_path}/none.pth; expected a check"
+    )
+    assert ": this is a folder; expected a checkpoint, one file of .pth, .pt, .bin, .safetensors" in refusal(tmp_path)
+    file = saved(tmp_path / "a.pth", whole)
+    assert refusal(file, vocabulary=tmp_path / "v.txt").startswith("vocabulary: there is no file ")
+    assert refusal(file, modalities=["xray", "ultrasound"]) == (
+        "modalities: unknown modality 'ultrasound'; expected some of report, xray, ct, mr, pathology"
+    )
+    assert refusal(file, modalities=["xray", "xray"]) == "modalities: expected every modality once, found xray, xray"
 
 
 # Uni-Perceiver
@@ -250,6 +268,39 @@ def test_a_model_of_our_own_goes_out_under_published_names(tmp_path: Path) -> No
     with pytest.raises(BadInput, match="the encoder is 48 wide"):
         export_checkpoint(folder, tmp_path / "a.pth")
     assert not list(tmp_path.glob("*a.pth*"))
+
+
+def test_an_encoder_comes_back_as_it_was(tmp_path: Path, whole: Tensors) -> None:
+    ours = {"positions": "grid", "attention": "bidirectional", "modalities": ["xray", "mr"]}
+    folder, _, _ = imported(saved(tmp_path / "a.pth", whole), vocabulary=vocabulary(tmp_path / "words.txt"), **ours)
+    lines = export_checkpoint(folder, tmp_path / "back.pth")
+    assert lines[-1] == (
+        "an import makes the same encoder of it, as the file says --attention bidirectional --positions grid "
+        "--modality xray --modality mr; add --vocabulary with the model's vocab.txt"
+    )
+    _, info, run = imported(tmp_path / "back.pth")
+    assert {name: info.config[name] for name in ("positions", "attention")} | {"modalities": info.modalities} == ours
+    assert "info: read with attention bidirectional, positions grid, as one that has learnt xray, mr" in run.lines
+    # what is asked for counts more than what the file says
+    _, info, _ = imported(tmp_path / "back.pth", positions="flat", attention="published", modalities=["ct"])
+    assert (info.config["positions"], info.config["attention"], info.modalities) == ("flat", "published", ["ct"])
+
+
+def test_settings_of_another_hand_are_refused(tmp_path: Path, whole: Tensors) -> None:
+    message = refusal(saved(tmp_path / "a.pth", whole, medcoss={"positions": "round"}))
+    assert message == (
+        "a.pth: 'medcoss' in the file is not what export-checkpoint writes (positions: Input should be 'grid' or "
+        "'flat'); export it again"
+    )
+    assert "not what export-checkpoint writes" in refusal(saved(tmp_path / "a.pth", whole, medcoss=[1]))
+
+
+def test_a_checkpoint_is_written_to_a_file_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "own", "encoder", ["xray"])
+    with pytest.raises(BadInput, match=r"this is a folder; expected the file to write, e\.g\. .*/encoder\.pth"):
+        export_checkpoint(folder, tmp_path)
+    with pytest.raises(BadInput, match=r"there is no folder .*/none; make it first"):
+        export_checkpoint(folder, tmp_path / "none" / "a.pth")
 
 
 def test_what_our_own_models_lack_is_said(tmp_path: Path, whole: Tensors) -> None:
