@@ -42,8 +42,7 @@ def _for_people(model: type[Spec], error: ValidationError) -> BadInput:
     first = error.errors()[0]
     kind, said = first["type"], first["msg"]
     field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
-    several = _several(str(first["loc"][0]), field) if field and kind in _NO_TUPLE else ""
-    if several:
+    if field and kind in _NO_TUPLE and (several := _several(str(first["loc"][0]), field)):
         return BadInput(f"expected {several}, found {first['input']!r} ({_meaning(field)})", str(first["loc"][0]))
     if kind == "extra_forbidden":
         problem = "there is no such option"
