@@ -36,4 +36,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .medcoss demo-report sample-data build *.egg-info
+	rm -rf .medcoss demo-report sample-data examples-output build *.egg-info

@@ -70,7 +70,7 @@ def sha256_file(path: Path) -> str:
 
 @dataclass
 class LocalCheckpoints:
-    """Checkpoints in a local folder, one sub-folder a step, the manifest written last; two are kept."""
+    """Checkpoints in a local folder, one sub-folder a step, the manifest written last; two whole ones are kept."""
 
     root: Path
     keep: int = 2
@@ -86,8 +86,12 @@ class LocalCheckpoints:
         manifest.write_text(json.dumps({"step": step, "files": files}))
         # in one step: a run killed here leaves no half manifest
         manifest.rename(target / "manifest.json")
-        for old in sorted(p for p in self.root.iterdir() if p.is_dir())[: -self.keep]:
-            shutil.rmtree(old)
+        whole = sorted(p.parent for p in self.root.glob("*/manifest.json"))
+        # newer ones are of a run that went on from here once before
+        kept = [p for p in whole if p <= target][-self.keep :]
+        for old in self.root.iterdir():
+            if old.is_dir() and old not in kept:
+                shutil.rmtree(old)
 
     def latest(self, directory: Path) -> int | None:
         """Copy the newest whole checkpoint into `directory`; None when there is none."""

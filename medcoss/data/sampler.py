@@ -11,9 +11,9 @@ def epoch_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch, 0]).permutation(n).astype(np.int64)
 
 
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one sample's augmentation in one epoch."""
-    return np.random.default_rng([seed, epoch, 1, index])
+def sample_rng(seed: int, epoch: int, index: int, *draw: int) -> np.random.Generator:
+    """The generator of one sample's augmentation in one epoch; `draw` tells repeated draws of it apart."""
+    return np.random.default_rng([seed, epoch, 1, index, *draw])
 
 
 def epoch_batches(
@@ -37,7 +37,7 @@ def epoch_batches(
 def drawn_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """As many batches as an epoch has, each drawn from all of `range(n)` with replacement, as published."""
     size = min(batch_size, n)
-    rng = np.random.default_rng([seed, epoch, 3])
+    rng = np.random.default_rng([seed, epoch, 6])
     return [rng.integers(0, n, size) for _ in range(n // size)]
 
 

@@ -140,6 +140,10 @@ class ShardReader:
         """Model input: float32 (3, H, W) in [0, 1], grey repeated, or (1, D, H, W) normalised."""
         return to_model_input(self.stored_image(index), self.info.kind)
 
+    def planes(self, index: int) -> NDArray[np.float32]:
+        """Like `image`, with the channels as they are stored: (1, H, W) of a grey image, for `three_channels`."""
+        return _scaled(self.stored_image(index), self.info.kind)
+
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Binary channels (K, H, W) or (K, D, H, W), or None."""
         return None if self._masks is None else np.asarray(self._masks[index])
@@ -159,10 +163,19 @@ class ShardReader:
 
 def to_model_input(stored: NDArray[Any], kind: Kind) -> NDArray[np.float32]:
     """What the encoder takes for a stored image: three channels in [0, 1] for 2-D, unchanged for volumes."""
+    image = _scaled(stored, kind)
+    return image if kind is Kind.VOLUME3D else three_channels(image)
+
+
+def _scaled(stored: NDArray[Any], kind: Kind) -> NDArray[np.float32]:
     if kind is Kind.VOLUME3D:
         return stored.astype(np.float32, copy=False)
-    image = stored.astype(np.float32) / np.float32(255)
-    return np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
+    return stored.astype(np.float32) / np.float32(255)
+
+
+def three_channels(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images (..., C, H, W) with three channels: grey is repeated, colour stays."""
+    return np.repeat(images, 3, axis=-3) if images.shape[-3] == 1 else images
 
 
 def copy_subset(reader: ShardReader, indices: Sequence[int], output: Path, info: DatasetInfo) -> None:

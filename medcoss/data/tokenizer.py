@@ -69,12 +69,18 @@ def vocabulary_in(folder: Path) -> Path:
 class Tokenizer:
     """Reports to token ids. `vocabulary` is a `vocab.txt`: one token a line, line number = id.
 
-    Raises BadInput naming the special tokens that are missing.
+    Raises BadInput when it is no UTF-8 text, and naming the special tokens that are missing.
     """
 
     def __init__(self, vocabulary: Path) -> None:
+        try:
+            # a byte order mark, as Windows editors write it, is no part of the first token
+            text = vocabulary.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise BadInput("the vocabulary is not UTF-8 text; save it in UTF-8, one token a line",
+                           vocabulary.name) from None  # fmt: skip
         # not splitlines: a token may be a rare line separator
-        tokens = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        tokens = text.removesuffix("\n").split("\n")
         ids = {token: i for i, token in enumerate(tokens)}
         missing = [token for token in SPECIAL if token not in ids]
         if missing:

@@ -11,8 +11,8 @@ from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.preprocess.volumes import blend, to_label_map
+from medcoss.training.features import model_inputs
 from medcoss.training.precision import pick_device, precision
-from medcoss.training.rehearsal import model_inputs
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from medcoss.modalities import BUILTIN, Kind, get_modality
 from medcoss.models.config import Positions, TextAttention
 from medcoss.models.encoder import Encoder
 from medcoss.models.published_export import export_checkpoint
-from medcoss.models.published_file import read_checkpoint
+from medcoss.models.published_file import read_checkpoint, read_file
 from medcoss.models.published_names import (
     UNUSED,
     our_name,
@@ -88,22 +88,26 @@ def import_checkpoint(
     """Write a published checkpoint as a model folder; what became of each tensor is the artifact `import.json`.
 
     `vocabulary` is the BERT vocab.txt that the text embedding was trained with. `modalities` are what the encoder has
-    learnt, in order. Raises BadInput when the file cannot be read, naming every tensor that is missing, surplus or of
+    learnt, in order. What is not given is what the file says of itself, as `export_checkpoint` writes it, and else the
+    format's. Raises BadInput when the file cannot be read, naming every tensor that is missing, surplus or of
     another shape, and when the vocabulary has more tokens than the text embedding; Stopped when asked to stop.
     """
     _step(context, 0, "reading the checkpoint")
-    found = read_checkpoint(path)
+    found, said = read_file(path)
     kind = _format(found, format, path.name)
+    learnt = _learnt(said.modalities if modalities is None else modalities, kind)
     sizes = sizes_of(shapes_of(found), path.name)
     _check_vocabulary(vocabulary, sizes)
-    sizes = _configured(sizes, kind, attention, positions)
+    sizes = _configured(sizes, kind, said.attention or "auto" if attention == "auto" else attention,
+                        said.positions or "auto" if positions == "auto" else positions)  # fmt: skip
     _step(context, 1, f"comparing {len(found)} tensors")
     made = _medcoss(found, sizes, path.name) if kind == "medcoss" else _uniperceiver(found, sizes, seed, path.name)
     _step(context, 2, "writing the model")
-    learnt = list(modalities) if modalities is not None else list(BUILTIN) if kind == "medcoss" else []
     info = _describe(made, sizes, learnt, vocabulary is not None)
     save_model(made.encoder, info, output_dir, vocabulary, made.pretext, made.kept)
     _report(made, sizes, kind, path.name, seed, output_dir.parent, context)
+    context.log(f"read with attention {sizes.config.attention}, positions {sizes.config.positions}, as one that has "
+                f"learnt {', '.join(learnt) or 'nothing'}")  # fmt: skip
     context.progress(STEPS, STEPS, "imported")
     return info
 
@@ -127,9 +131,24 @@ def _format(found: dict[str, Tensor], asked: CheckpointFormat, where: str) -> st
     )
 
 
+def _learnt(modalities: Sequence[str] | None, kind: str) -> list[str]:
+    """The modalities given, or those of the format. Raises BadInput for one that is unknown or named twice."""
+    if modalities is None:
+        return list(BUILTIN) if kind == "medcoss" else []
+    learnt = [modalities] if isinstance(modalities, str) else list(modalities)
+    unknown = [name for name in learnt if name not in BUILTIN]
+    if unknown:
+        raise BadInput(f"unknown modality '{unknown[0]}'; expected some of {', '.join(BUILTIN)}", "modalities")
+    if len(set(learnt)) < len(learnt):
+        raise BadInput(f"expected every modality once, found {', '.join(learnt)}", "modalities")
+    return learnt
+
+
 def _check_vocabulary(vocabulary: Path | None, sizes: Sizes) -> None:
     if vocabulary is None:
         return
+    if not vocabulary.is_file():
+        raise BadInput(f"there is no file {vocabulary}; expected a BERT vocab.txt", "vocabulary")
     words = Tokenizer(vocabulary).size
     if words > sizes.config.vocabulary:
         raise BadInput(

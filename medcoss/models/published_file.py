@@ -8,11 +8,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy._core.multiarray import scalar
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -21,6 +22,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from medcoss.run import BadInput
 from medcoss.specs.imports import CHECKPOINT_SUFFIXES
 
+# the key of our own settings, which other readers leave alone
+SETTINGS = "medcoss"
 # beside tensors, published checkpoints hold the arguments of the run that made them, numpy numbers among them
 _HARMLESS: list[Any] = [
     argparse.Namespace,
@@ -42,15 +45,32 @@ def file_in(folder: Path, name: str | None, field: str) -> Path:
     raise BadInput(f"{wanted} in the dataset, which holds {', '.join(there[:10])}", field)
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The model's tensors of a `.pth`, `.pt`, `.bin` or `.safetensors` file, by name.
+class Settings(BaseModel):
+    """What the tensors of an encoder cannot say, as `export_checkpoint` writes it beside them; None: not said."""
 
-    They lie in the file until they are used, where its format allows, so that the optimizer's state beside them
-    costs no memory. Raises BadInput for a file that is damaged, is no checkpoint, or holds objects of other classes.
+    attention: Literal["bidirectional", "published", "published_batched"] | None = None
+    positions: Literal["grid", "flat"] | None = None
+    modalities: tuple[str, ...] | None = None
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The model's tensors of a `.pth`, `.pt`, `.bin` or `.safetensors` file, by name; see `read_file`."""
+    return read_file(path)[0]
+
+
+def read_file(path: Path) -> tuple[dict[str, Tensor], Settings]:
+    """The model's tensors of a `.pth`, `.pt`, `.bin` or `.safetensors` file, by name, and the settings beside them.
+
+    The tensors lie in the file until they are used, where its format allows, so that the optimizer's state beside
+    them costs no memory. Raises BadInput for a file that is not there, is damaged, is no checkpoint, or holds objects
+    of other classes.
     """
+    if not path.is_file():
+        there = "this is a folder" if path.is_dir() else f"there is no file {path}"
+        raise BadInput(f"{there}; expected a checkpoint, one file of {', '.join(CHECKPOINT_SUFFIXES)}", path.name)
     if path.suffix == ".safetensors":
         try:
-            return dict(load_file(path))
+            return dict(load_file(path)), Settings()
         except SafetensorError as error:
             raise BadInput(f"this is no whole safetensors file ({error}); fetch it again", path.name) from error
     loaded = _load(path)
@@ -64,7 +84,17 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         found = ", ".join(others[:5]) or "nothing"
         raise BadInput(f"this holds {found} beside tensors; expected tensors by name, or a dictionary with them under "
                        "'model'", path.name)  # fmt: skip
-    return tensors
+    return tensors, _settings(loaded, path.name)
+
+
+def _settings(loaded: dict[str, Any], where: str) -> Settings:
+    try:
+        return Settings() if SETTINGS not in loaded else Settings.model_validate(loaded[SETTINGS])
+    except ValidationError as error:
+        said = error.errors()[0]
+        wrong = f"{'.'.join(map(str, said['loc']))}: {said['msg']}"
+        raise BadInput(f"'{SETTINGS}' in the file is not what export-checkpoint writes ({wrong}); export it again",
+                       where) from None  # fmt: skip
 
 
 def _load(path: Path) -> Any:

@@ -119,14 +119,19 @@ def check(found: Mapping[str, Tensor], expected: Shapes, known: Callable[[str], 
     """Compare a checkpoint with what is expected of it; names for which `known` is true may be there or not.
 
     Raises BadInput naming every tensor (the first ten) that is missing, surplus or of another shape, with the shapes
-    expected and found, or whose values are not finite numbers.
+    expected and found, of another type, or whose values are not finite numbers.
     """
     shapes = shapes_of(found)
     wrong = [_difference(n, expected.get(n), shapes.get(n)) for n in _ordered(expected, shapes) if not known(n)
              and expected.get(n) != shapes.get(n)]  # fmt: skip
     if wrong:
         raise BadInput(f"{_amount(wrong, 'does', 'do')} not fit: {_listed(wrong, '; ')}", where)
-    broken = [n for n in expected if not found[n].is_floating_point() or not bool(torch.isfinite(found[n]).all())]
+    types = {n: str(found[n].dtype).removeprefix("torch.") for n in expected if not found[n].is_floating_point()}
+    whole = [f"{name} ({kind})" for name, kind in types.items()]
+    if whole:
+        what = f"{_amount(whole, 'holds', 'hold')} another type of number than floating point"
+        raise BadInput(f"{what}: {_listed(whole, ', ')}; write the weights as float32", where)
+    broken = [n for n in expected if not bool(torch.isfinite(found[n]).all())]
     if broken:
         what = f"{_amount(broken, 'holds', 'hold')} values that are no finite numbers"
         raise BadInput(f"{what}: {_listed(broken, ', ')}; take an earlier checkpoint", where)

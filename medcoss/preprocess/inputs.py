@@ -15,6 +15,8 @@ SPLIT_NAMES = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
 }

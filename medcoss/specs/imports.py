@@ -39,16 +39,19 @@ class ImportModelSpec(Spec):
         "path in the dataset of the BERT vocab.txt that the text embedding was trained with", default=None
     )
     modalities: tuple[str, ...] | None = documented(
-        "what the encoder has learnt, in order; None: report, xray, ct, mr, pathology for MedCoSS, nothing for "
-        "Uni-Perceiver",
+        "what the encoder has learnt, in order; None: what a file of export-checkpoint says of itself, else report, "
+        "xray, ct, mr, pathology for MedCoSS, nothing for Uni-Perceiver",
         default=None,
         max_length=64,
     )
     attention: ImportAttention = documented(
-        "of reports, see pretrain; auto: published for MedCoSS, bidirectional for Uni-Perceiver", default="auto"
+        "of reports, see pretrain; auto: what the file says, else published for MedCoSS, bidirectional for "
+        "Uni-Perceiver",
+        default="auto",
     )
     positions: ImportPositions = documented(
-        "position tables, see pretrain; auto: flat for MedCoSS, grid for Uni-Perceiver", default="auto"
+        "position tables, see pretrain; auto: what the file says, else flat for MedCoSS, grid for Uni-Perceiver",
+        default="auto",
     )
     seed: Seed = documented("seed of the tensors that a Uni-Perceiver checkpoint does not have", default=0)
     output_name: Name | None = documented("name of the model", default=None)

@@ -21,7 +21,7 @@ class Splits(Spec):
     """How samples are divided into train, val and test."""
 
     method: Literal["folders", "random"] = documented(
-        "folders: a path part named train, val/valid/validation or test decides, everything else is train; "
+        "folders: a path part named train, val (valid, validation, dev) or test decides, everything else is train; "
         "random: groups (volumes, studies), in the order of a seeded hash, are divided",
         default="folders",
     )

@@ -1,6 +1,6 @@
 """Parameters of `pretrain`, `build_buffer`, `finetune` and `evaluate` jobs."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -13,7 +13,7 @@ class LoopOptions(Spec):
     """What the training loop does, whatever it trains."""
 
     accumulate: int = documented(
-        "micro-batches that a batch is cut into, for models that a whole batch does not fit beside",
+        "micro-batches that a batch is cut into when it does not fit into memory at once",
         "micro-batch", default=1, ge=1, le=1024,
     )  # fmt: skip
     precision: Literal["auto", "bf16", "fp16", "fp32"] = documented(
@@ -41,7 +41,13 @@ class _PretrainScience(Spec):
         default="grid",
     )
     epochs: int = documented("passes over the dataset", "epoch", default=300, ge=1, le=10_000)
-    max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
+    max_steps: int | None = documented(
+        "end after so many optimizer steps; the schedule of the learning rate is shortened with it",
+        "step",
+        default=None,
+        ge=1,
+        le=100_000_000,
+    )
     batch_size: int = documented(
         "samples of an optimizer step, all of one modality, over all processes", "sample", default=32, ge=1, le=8192
     )
@@ -74,8 +80,8 @@ class _PretrainScience(Spec):
     seed: Seed = documented("seed of weights, order, masks and augmentation", default=0)
     reconstructions: int = documented("samples drawn masked / reconstructed / original", default=4, ge=0, le=64)
     picture_every: int = documented(
-        "epochs between two pictures of reconstructed images; the last one is at the end", "epoch", default=20, ge=1,
-        le=10_000,
+        "epochs between two held-out losses and pictures of reconstructed images; the last are at the end", "epoch",
+        default=20, ge=1, le=10_000,
     )  # fmt: skip
 
 
@@ -121,6 +127,15 @@ class BuildBufferOptions(Spec):
     batch_size: int = documented("samples in a batch", "sample", default=32, ge=1, le=8192)
     seed: Seed = documented("seed of k-means", default=0)
 
+    @model_validator(mode="after")
+    def _every_cluster_gives_a_sample(self) -> Self:
+        if self.buffer_fraction < self.centers_fraction:
+            raise ValueError(
+                f"buffer_fraction {self.buffer_fraction:g} is smaller than centers_fraction {self.centers_fraction:g}, "
+                "but every cluster gives at least one sample; lower centers_fraction"
+            )
+        return self
+
 
 class _BuildBufferInputs(Spec):
     model: ModelRef = documented("encoder that has just learnt the dataset")
@@ -137,7 +152,13 @@ class _FinetuneScience(Spec):
     task: Literal["classification", "segmentation"] = documented("what the head predicts")
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
     epochs: int = documented("passes over the training split", "epoch", default=100, ge=1, le=10_000)
-    max_steps: int | None = documented("stop after so many optimizer steps", "step", default=None, ge=1, le=100_000_000)
+    max_steps: int | None = documented(
+        "end after so many optimizer steps; the schedule of the learning rate is shortened with it",
+        "step",
+        default=None,
+        ge=1,
+        le=100_000_000,
+    )
     batch_size: int = documented("samples of an optimizer step, over all processes", "sample", default=8, ge=1, le=8192)
     lr: float = documented("learning rate at the start of the polynomial decay (power 0.9)", default=1e-4, gt=0, le=1)
     weight_decay: float = documented("AdamW weight decay", default=1e-4, ge=0, le=1)

@@ -1,8 +1,8 @@
 """Cutting batches into the parts that ranks and micro-batches take, and moving them to the device."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,18 +15,35 @@ NAMED = 16
 T = TypeVar("T")
 
 
-def cut(batch: T, rows: slice) -> T:
-    """The samples `rows` of a batch: of every array in it along its first axis, whatever else as it is.
+@runtime_checkable
+class Sharing(Protocol):
+    """A dataset of batches that can make a share of the rows alone; others make whole batches, which are cut."""
+
+    share: slice
+
+
+def mapped(batch: T, change: Callable[[Any], Any]) -> T:
+    """A batch with every array in it changed, whatever else as it is.
 
     A batch is an array or tensor, or a tuple, list or dataclass of such.
     """
     if isinstance(batch, np.ndarray | Tensor):
-        return batch[rows]  # type: ignore[return-value]
+        return change(batch)  # type: ignore[no-any-return]
     if isinstance(batch, tuple | list):
-        return type(batch)(cut(value, rows) for value in batch)  # type: ignore[return-value]
+        return type(batch)(mapped(value, change) for value in batch)  # type: ignore[return-value]
     if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(batch, **{f.name: cut(getattr(batch, f.name), rows) for f in fields(batch)})
+        return replace(batch, **{f.name: mapped(getattr(batch, f.name), change) for f in fields(batch)})
     return batch
+
+
+def cut(batch: T, rows: slice) -> T:
+    """The samples `rows` of a batch: of every array along its first axis."""
+    return mapped(batch, lambda array: array[rows])
+
+
+def as_tensors(batch: T) -> T:
+    """A batch with tensors for arrays: from a loader's process they come by shared memory, arrays through a pipe."""
+    return mapped(batch, torch.as_tensor)
 
 
 def arrays(batch: Any) -> list[Any]:
@@ -49,11 +66,6 @@ def samples(batch: Any) -> int:
 def signature(batch: Any) -> Hashable:
     """What batches of the same work have in common: the shapes, and the source where there are several."""
     return (getattr(batch, "source", None), *(tuple(array.shape) for array in arrays(batch)))
-
-
-def part_rows(part: int, parts: int, rank: int, world: int) -> slice:
-    """Samples of micro-batch `part` of `parts` on `rank` of `world`; together they are the whole batch."""
-    return slice(rank + world * part, None, world * parts)
 
 
 def check_parts(batch_size: int, available: dict[str, int], accumulate: int, world: int) -> None:
@@ -82,4 +94,6 @@ def named(modality: str, indices: NDArray[np.int64]) -> str:
 def moved(value: Any, device: torch.device) -> Tensor:
     """An array or tensor on the device; to a GPU through pinned memory, so that nothing waits for it."""
     tensor = torch.as_tensor(value)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)

@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import nn
+
+from medcoss.models.encoder import Block
 
 # every length of input, with and without gradients, is a variant of the one block
 VARIANTS = 64
@@ -18,6 +20,11 @@ def can_compile(device: torch.device) -> str | None:
     except (RuntimeError, ImportError, OSError) as error:
         return type(error).__name__
     return None
+
+
+def as_written(compiled: bool) -> contextlib.AbstractContextManager[Any]:
+    """Blocks that are `compiled` run as they are written meanwhile: for work that is not worth compiling for."""
+    return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from medcoss.data.augment import augment_image, augment_volume
 from medcoss.data.sampler import epoch_batches, sample_rng
-from medcoss.data.shards import ShardReader
+from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.metrics import classification_scores, dice
 from medcoss.evaluation.predict import class_features, class_probabilities, mask_probabilities
@@ -25,10 +25,11 @@ from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneOptions
 from medcoss.training.batches import check_parts, moved, named
 from medcoss.training.distributed import Ranks
+from medcoss.training.features import model_inputs
+from medcoss.training.ignored import log_ignored
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.losses import UNKNOWN, segmentation_loss
 from medcoss.training.optim import adamw, polynomial
-from medcoss.training.rehearsal import model_inputs
 
 SCORED_AT_MOST = 512
 STARTED_FROM = 128
@@ -37,20 +38,29 @@ Pair = tuple[tuple[Tensor, ...], Tensor]
 
 
 class FinetuneSteps(Dataset[Pair]):
-    """Inputs and targets by step number."""
+    """Inputs and targets by step number; `share` says which rows of each batch are made: those of one rank."""
+
+    share = slice(None)
 
     def __init__(self, reader: ShardReader, indices: NDArray[np.int64], spec: FinetuneOptions,
                  tokenizer: Tokenizer | None) -> None:  # fmt: skip
         self.reader, self.indices, self.spec, self.tokenizer = reader, indices, spec, tokenizer
         self.per_epoch = len(epoch_batches(len(indices), spec.batch_size, spec.seed, 0))
+        self._plan: tuple[int, list[NDArray[np.int64]]] | None = None
+
+    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The epoch's batches in order: positions among the indices."""
+        if self._plan is None or self._plan[0] != epoch:
+            self._plan = (epoch, epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch))
+        return self._plan[1]
 
     def chosen(self, step: int) -> NDArray[np.int64]:
         """Places in the dataset of the samples of a step."""
         epoch, place = divmod(step, self.per_epoch)
-        return self.indices[epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch)[place]]
+        return self.indices[self.plan(epoch)[place]]
 
     def __getitem__(self, step: int) -> Pair:
-        epoch, chosen = step // self.per_epoch, self.chosen(step)
+        epoch, chosen = step // self.per_epoch, self.chosen(step)[self.share]
         if self.reader.info.kind is Kind.TEXT:
             return model_inputs(self.reader, chosen, self.tokenizer), self._labels(chosen)
         pairs = [self._sample(int(i), epoch) for i in chosen]
@@ -63,14 +73,15 @@ class FinetuneSteps(Dataset[Pair]):
         return torch.tensor([self.reader.label(int(i)) for i in indices])
 
     def _sample(self, index: int, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        image = self.reader.image(index)
+        image = self.reader.planes(index)
         mask = self.reader.mask(index) if self.spec.task == "segmentation" else None
-        if not self.spec.augment:
-            return image, mask
-        rng = sample_rng(self.spec.seed, epoch, index)
-        if image.ndim == 3:
-            return augment_image(image, rng, mask, scale=(0.6, 1.0))
-        return augment_volume(image, rng, mask, intensity=0.1)
+        if image.ndim == 4:
+            if not self.spec.augment:
+                return image, mask
+            return augment_volume(image, sample_rng(self.spec.seed, epoch, index), mask, intensity=0.1)
+        if self.spec.augment:
+            image, mask = augment_image(image, sample_rng(self.spec.seed, epoch, index), mask, scale=(0.6, 1.0))
+        return three_channels(image), mask
 
 
 class FinetuneTask:
@@ -137,6 +148,8 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     indices = _training_indices(spec, reader)
     check_parts(spec.batch_size, {"the training split": len(indices)}, spec.accumulate, ranks.world)
     encoder, previous = _encoder(spec, init_model_dir)
+    if previous and ranks.main:
+        log_ignored(spec, previous, context)
     vocabulary = _vocabulary(init_model_dir) if reader.info.kind is Kind.TEXT else None
     tokenizer = Tokenizer(vocabulary) if vocabulary else None
     # the features of a frozen encoder must not be noisy

@@ -19,16 +19,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.training import LoopOptions
-from medcoss.training.batches import cut, part_rows, samples, signature
+from medcoss.training.batches import Sharing, as_tensors, cut, samples, signature
 from medcoss.training.checkpointing import Checkpoints, TrainingState
-from medcoss.training.compiling import compiled_blocks
+from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
 from medcoss.training.events import Events
+from medcoss.training.memory import keep_freed_memory
 from medcoss.training.meter import FlopCount, Meter, peak_tflops
 from medcoss.training.precision import Choice, gradient_scaler, number_type, precision
 from medcoss.training.watch import NAMES, NotFinite, Watch
 
 GPU_WORKERS = 4
+# a scale halved so often has left out many steps on end
+SMALLEST_SCALE = 1e-6
 
 
 class Task(Protocol):
@@ -76,20 +79,35 @@ class Orders:
     save: bool
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """Of a step: this rank's part of the loss and of the named numbers, the samples of all ranks, the floating-point
+    operations of this rank.
+    """
+
+    loss: Tensor
+    values: dict[str, Tensor]
+    samples: int
+    flops: int
+
+
 class Loop:
     """Runs `task` over the batches `steps[0] .. steps[total - 1]`.
 
     `rate(step)` gives the learning rate. `describe(step)` says which samples a step saw, for errors.
-    `pictures(done)` is called every `picture_every` steps, if given.
+    `pictures(done)` is called every `picture_every` steps, if given; `held_out()` gives numbers to report then and
+    at the last step. Both run on the main rank alone, the others wait for its next step.
     """
 
     def __init__(self, task: Task, optimizer: torch.optim.Optimizer, steps: Dataset[Any], total: int,
                  rate: Callable[[int], float], context: RunContext, settings: LoopSettings, ranks: Ranks, *,
                  describe: Callable[[int], str] | None = None, picture_every: int | None = None,
-                 pictures: Callable[[int], None] | None = None) -> None:  # fmt: skip
+                 pictures: Callable[[int], None] | None = None,
+                 held_out: Callable[[], dict[str, float]] | None = None) -> None:  # fmt: skip
         self.task, self.optimizer, self.steps, self.total, self.rate = task, optimizer, steps, total, rate
         self.context, self.settings, self.ranks, self.device = ranks.context(context), settings, ranks, ranks.device
         self.describe, self.picture_every, self.pictures = describe, picture_every, pictures
+        self.held_out = held_out
         self.scaler = gradient_scaler(self.device, settings.precision)
         self.watch, self.flops = Watch(), FlopCount(settings.compile)
         sixteen_bits = number_type(self.device, settings.precision) is not torch.float32
@@ -107,16 +125,19 @@ class Loop:
         Raises Stopped, with a checkpoint written, when the context asks to stop; BadInput naming step and
         batch when the loss or the gradients are not finite.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         first = self._resume()
         self.task.modules.train()
         self.context.progress(first, self.total, "training")
         with self.checkpoints, self._events(first) as events, self._compiled():
+            self.meter.begin()
             for step, batch in self._batches(first):
                 orders = self._step(step, batch)
                 self._report(step, events)
                 done = step + 1
                 if orders.stop or (orders.save and done < self.total):
-                    self._save(done)
+                    self._save(done, events)
                 if orders.stop:
                     self._end(events)
                     raise Stopped
@@ -157,56 +178,59 @@ class Loop:
         return compiled_blocks(modules, self.device, lambda line: self.context.log(line, "warning"))
 
     def _batches(self, first: int) -> Iterator[tuple[int, Any]]:
-        """Step numbers and whole batches; the wait for them is measured."""
+        """Step numbers and this rank's share of each batch; the wait for them is measured."""
+        share = slice(self.ranks.rank, None, self.ranks.world)
+        made = isinstance(self.steps, Sharing)
+        if isinstance(self.steps, Sharing):
+            self.steps.share = share
         numbers = range(first, self.total)
-        workers = GPU_WORKERS if self.device.type == "cuda" else 0
-        loader = DataLoader(self.steps, batch_size=None, sampler=numbers, num_workers=workers)  # type: ignore[arg-type]
+        on_gpu = self.device.type == "cuda"
+        loader = DataLoader(
+            self.steps, batch_size=None, sampler=numbers, collate_fn=as_tensors,  # type: ignore[arg-type]
+            num_workers=GPU_WORKERS if on_gpu else 0, pin_memory=on_gpu,
+        )  # fmt: skip
         batches = iter(loader)
         for step in numbers:
             with self.meter.waiting():
                 batch = next(batches)
-            yield step, batch
+            yield step, batch if made or self.ranks.world == 1 else cut(batch, share)
 
     def _step(self, step: int, batch: Any) -> Orders:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, values, flops = self._gradients(step, batch)
+        made = self._gradients(step, batch)
         trained = [p for p in self.task.modules.parameters() if p.grad is not None]
-        self.ranks.sum_in_place([*(p.grad for p in trained if p.grad is not None), loss])
+        self.ranks.sum_in_place([*(p.grad for p in trained if p.grad is not None), made.loss])
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         # an overflow under float16 is the scaler's to handle: it leaves the step out
-        self.watch.add(step, *([loss] if self.scaler.is_enabled() else [loss, norm]))
+        self.watch.add(step, *([made.loss] if self.scaler.is_enabled() else [made.loss, norm]))
         orders = self._agree(step)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(trained, self.settings.clip_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.meter.add(values, norm, samples(batch), flops)
+        self.meter.add(made.values, norm, made.samples, made.flops)
         return orders
 
-    def _gradients(self, step: int, batch: Any) -> tuple[Tensor, dict[str, Tensor], int]:
-        """Gradients of this rank's share; its part of the loss and of the named numbers, and its operations."""
+    def _gradients(self, step: int, batch: Any) -> Gradients:
+        """Run the micro-batches of this rank's share; their gradients add up in the parameters."""
+        parts = self.settings.accumulate
+        cuts = parts * self.ranks.world > 1
+        whole, count = float(self.task.terms(batch)) if cuts else 1.0, float(samples(batch))
+        whole, count = self.ranks.totals([whole, count])
         loss, named, flops = torch.zeros((), device=self.device), dict[str, Tensor](), 0
-        for part, (share, weight) in enumerate(self._shares(batch)):
+        for part in range(parts):
+            share = cut(batch, slice(part, None, parts)) if parts > 1 else batch
+            # of reports, shares hold different numbers of tokens
+            weight = self.task.terms(share) / max(whole, 1.0) if cuts else 1.0
             torch.manual_seed(_seed(self.settings.seed, step, self.ranks.rank, part))
-            (value, values), count = self.flops.of(signature(share), partial(self._backward, share, weight))
-            loss, flops = loss + value, flops + count
+            (value, values), operations = self.flops.of(signature(share), partial(self._backward, share, weight))
+            loss, flops = loss + value, flops + operations
             for name, number in values.items():
                 named[name] = named.get(name, 0.0) + number.detach() * weight
-        return loss, named, flops
-
-    def _shares(self, batch: Any) -> Iterator[tuple[Any, float]]:
-        """This rank's micro-batches, and the weight of each one's mean in the mean over the whole batch."""
-        parts, world = self.settings.accumulate, self.ranks.world
-        if parts * world == 1:
-            yield batch, 1.0
-            return
-        whole = max(self.task.terms(batch), 1)
-        for part in range(parts):
-            share = cut(batch, part_rows(part, parts, self.ranks.rank, world))
-            yield share, self.task.terms(share) / whole
+        return Gradients(loss, named, int(count), flops)
 
     def _backward(self, share: Any, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         with precision(self.device, self.settings.precision):
@@ -231,29 +255,52 @@ class Loop:
                            "or look for extreme inputs", self.settings.lr_field)  # fmt: skip
 
     def _report(self, step: int, events: Events | None) -> None:
-        done = step + 1
+        done, row = step + 1, dict[str, float]()
         if done % self.settings.log_every == 0 or done == self.total:
-            row = self.meter.row() | {"lr": self.rate(step)}
-            if self.scaler.is_enabled():
-                row["loss_scale"] = self.scaler.get_scale()
-            self.context.metrics(done, row)
+            row = self._row(step)
             self.context.progress(done, self.total, "training")
+        shown = self.picture_every is not None and done % self.picture_every == 0 and done < self.total
+        if shown or done == self.total:
+            row |= self._looked_at(done, pictures=shown)
+        if row:
+            self.context.metrics(done, row)
             if events is not None:
                 events.add(done, row)
-        if self.pictures and self.picture_every and done % self.picture_every == 0 and done < self.total:
-            if self.ranks.main:
-                self.pictures(done)
-                self.task.modules.train()
-            if events is not None:
-                events.keep()
+        if shown and events is not None:
+            events.keep()
 
-    def _save(self, done: int) -> None:
+    def _row(self, step: int) -> dict[str, float]:
+        row = self.meter.row() | {"lr": self.rate(step)}
+        if self.scaler.is_enabled():
+            row["loss_scale"] = self.scaler.get_scale()
+            if row["loss_scale"] < SMALLEST_SCALE:
+                raise BadInput(f"gradients overflow float16 in every step (up to step {step + 1}); use bf16 or fp32",
+                               "precision")  # fmt: skip
+        return row
+
+    def _looked_at(self, done: int, pictures: bool) -> dict[str, float]:
+        """Draw pictures and return the held-out numbers of the weights so far, on the main rank."""
+        # weights that a number which is not finite has touched would give more of them
+        self._refuse(self.watch.found(wait=True))
+        if not self.ranks.main:
+            return {}
+        with as_written(self.settings.compile):
+            if pictures and self.pictures is not None:
+                self.pictures(done)
+            found = self.held_out() if self.held_out is not None else {}
+        self.task.modules.train()
+        return found
+
+    def _save(self, done: int, events: Events | None) -> None:
         # a state that a number which is not finite has touched is never stored
         self._refuse(self.watch.found(wait=True))
         if self.ranks.main:
             self.checkpoints.save(
                 TrainingState.of(done, self.ranks.world, self.task.modules, self.optimizer, self.scaler)
             )
+        if events is not None:
+            # a run that is killed goes on from here: what was told up to now must not be lost with it
+            events.keep()
 
     def _end(self, events: Events | None) -> None:
         self.checkpoints.wait()

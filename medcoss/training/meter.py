@@ -5,12 +5,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from medcoss.training.compiling import as_written
 from medcoss.training.distributed import Ranks
 
 # dense bfloat16 / float16 tensor-core TFLOP/s, from NVIDIA's data sheets and white papers
@@ -23,10 +25,12 @@ T = TypeVar("T")
 _NORM, _FINITE = "norm of the gradients", "steps with a finite norm"
 _aten = torch.ops.aten
 # torch knows the operations of attention on GPUs only
-_ON_CPU = {
-    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+_FORMULAS: dict[Any, Callable[..., int]] = flop_registry | {
+    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
+        q.shape, k.shape, v.shape
+    ),
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *_, **__: (
-        sdpa_backward_flop_count(grad, q, k, v)
+        sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape)
     ),
 }
 
@@ -40,6 +44,21 @@ def peak_tflops(device_name: str) -> float | None:
     return None
 
 
+class _Counting(TorchDispatchMode):
+    """Adds up the operations of what runs meanwhile, by torch's formulas; torch's own mode tracks modules,
+    too, which takes several times as long.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = _FORMULAS.get(func.overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
 class FlopCount:
     """Floating-point operations of a piece of work, counted the first time that it is done."""
 
@@ -51,12 +70,11 @@ class FlopCount:
         """The result of `work` and its operations, those of its backward pass included if it runs one."""
         if kind in self._known:
             return work(), self._known[kind]
-        # compiled code hides its operations; this once it runs as written
-        as_written = torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext()
-        with as_written, FlopCounterMode(display=False, custom_mapping=_ON_CPU) as mode:
+        # compiled code hides its operations
+        with as_written(self._compiled), _Counting() as counting:
             result = work()
-        self._known[kind] = mode.get_total_flops()
-        return result, self._known[kind]
+        self._known[kind] = counting.total
+        return result, counting.total
 
 
 class Meter:
@@ -64,9 +82,10 @@ class Meter:
 
     def __init__(self, ranks: Ranks, peak: float | None) -> None:
         self.ranks, self.peak = ranks, peak
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget what was collected; the next row begins now."""
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._began, self._waited = time.monotonic(), 0.0
         self._steps, self._samples, self._flops = 0, 0, 0
@@ -107,7 +126,7 @@ class Meter:
         }
         if self.peak is not None:
             row["mfu"] = row["tflops_per_s"] / (self.peak * self.ranks.world)
-        self._begin()
+        self.begin()
         return row
 
 

@@ -18,7 +18,7 @@ from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer, train_vocabulary
 from medcoss.modalities import Kind
 from medcoss.models.config import SIZES
-from medcoss.models.embeddings import PATCH, TextEmbedding
+from medcoss.models.embeddings import PATCH, TABLE_ROWS, TextEmbedding
 from medcoss.models.encoder import Encoder
 from medcoss.models.pretext import (
     ImageKind,
@@ -34,6 +34,8 @@ from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import PretrainOptions
 from medcoss.training.batches import check_parts, moved, named, samples
 from medcoss.training.distributed import Ranks
+from medcoss.training.heldout import held_out_loss
+from medcoss.training.ignored import log_ignored
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.masking import IGNORED
 from medcoss.training.optim import adamw, warmup_cosine
@@ -94,7 +96,7 @@ class PretrainTask:
                 target = self.teacher.encode_text(ids, attention).flatten(0, 1)[places]
             return F.mse_loss(encoded, target)
         assert batch.labels is not None
-        labels = moved(batch.labels.ravel()[chosen], device)
+        labels = moved(np.asarray(batch.labels).ravel()[chosen], device)
         # a micro-batch may hold no masked token: nothing to learn, but no 0 / 0
         return F.cross_entropy(self.head(encoded).float(), labels, reduction="sum") / max(len(chosen), 1)
 
@@ -102,9 +104,9 @@ class PretrainTask:
         """The tokens that count, in the flattened batch: to distil, the real ones; to predict, the masked ones."""
         assert batch.attention is not None and batch.labels is not None
         if not source.rehearsal:
-            return np.flatnonzero(batch.labels != IGNORED)
+            return np.flatnonzero(np.asarray(batch.labels) != IGNORED)
         assert self.teacher is not None
-        return np.flatnonzero((batch.attention != 0) | self.teacher.config.counts_padding)
+        return np.flatnonzero((np.asarray(batch.attention) != 0) | self.teacher.config.counts_padding)
 
 
 @dataclass
@@ -166,6 +168,9 @@ def _sources(spec: PretrainOptions, reader: ShardReader, buffer_dirs: list[Path]
     if len(indices) == 0:
         raise BadInput("the dataset has no training samples; change the split of its recipe", "dataset")
     sources = [Source(reader, False, indices, tokenizer)]
+    if len({folder.resolve() for folder in buffer_dirs}) < len(buffer_dirs):
+        raise BadInput("the same buffer is given twice, its samples would count twice; give every buffer once",
+                       "rehearsal")  # fmt: skip
     for folder in buffer_dirs:
         buffer = ShardReader(folder)
         if start.previous and buffer.info.modality not in start.previous.modalities:
@@ -177,7 +182,8 @@ def _sources(spec: PretrainOptions, reader: ShardReader, buffer_dirs: list[Path]
         if buffer.info.kind is Kind.TEXT and tokenizer is None:
             raise BadInput("init_model has no vocabulary to read reports with; give the one it was trained with",
                            "vocabulary")  # fmt: skip
-        sources.append(Source(buffer, True, buffer.indices(), tokenizer))
+        indices = buffer.indices(None if buffer.info.role == "buffer" else "train")
+        sources.append(Source(buffer, True, indices, tokenizer))
     return sources
 
 
@@ -192,6 +198,9 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
     tokens, pixels = 1, 3 if reader.info.kind is Kind.IMAGE2D else 1
     for n in sizes:
         tokens, pixels = tokens * (n // PATCH), pixels * PATCH
+    rows = TABLE_ROWS[len(sizes)]
+    if encoder.config.positions == "flat" and tokens > rows:
+        raise BadInput(f"samples are {sizes}, {tokens} patches; flat positions have {rows} rows: use grid", "positions")
     kind: ImageKind = "2d" if reader.info.kind is Kind.IMAGE2D else "3d"
     return MaskedImageDecoder(encoder.config, {kind: (tokens, pixels)})
 
@@ -207,24 +216,26 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
     reader = ShardReader(dataset_dir)
     with ranks.folder(output_dir) as work:
         start = _start(spec, reader, init_model_dir, bool(buffer_dirs), vocabulary, work)
+        if start.previous and ranks.main:
+            log_ignored(spec, start.previous, context)
         sources = _sources(spec, reader, buffer_dirs, start)
         available = {f"the dataset of '{s.modality}'": len(s.indices) for s in sources}
         check_parts(spec.batch_size, available, spec.accumulate, ranks.world)
         head = _head(start.encoder, reader)
         task = PretrainTask(start.encoder, head, start.teacher, sources, spec.mask_ratio)
-        _train(spec, task, ranks, output_dir.parent, context)
+        metrics = _train(spec, task, ranks, output_dir.parent, context)
         start.encoder.set_drop_path(0.0)
-        metrics: dict[str, float] = {}
         if ranks.main:
-            metrics = write_reconstructions(task, spec, output_dir.parent, context, ranks.device)
+            metrics |= write_reconstructions(task, spec, output_dir.parent, context, ranks.device)
         info = _describe(start, reader, ranks.from_main(metrics))
         if ranks.main:
             save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
     return info
 
 
-def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path, context: RunContext) -> None:
-    """Run the stage; pictures are drawn in `folder` on the way."""
+def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path,
+           context: RunContext) -> dict[str, float]:  # fmt: skip
+    """Run the stage; pictures are drawn in `folder` on the way. Returns the held-out numbers of its end."""
     for module in (task.modules, task.teacher):
         if module is not None:
             module.to(ranks.device)
@@ -247,16 +258,27 @@ def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path
     def pictures(done: int) -> None:
         write_reconstructions(task, spec, folder, context, ranks.device, done // steps.per_epoch)
 
+    measure = held_out_loss(task, spec, ranks.context(context), ranks.device, ranks.world)
+    last: dict[str, float] = {}
+
+    def held_out() -> dict[str, float]:
+        last.clear()
+        last.update(measure())
+        return dict(last)
+
     loop = Loop(
         task, adamw(task.modules, peak, spec.weight_decay, (0.9, 0.95)), steps, total,
         lambda step: warmup_cosine(step / steps.per_epoch, warmup, epochs, peak, spec.min_lr), context,
         LoopSettings.of(spec, "base_lr"), ranks, describe=describe,
         picture_every=spec.picture_every * steps.per_epoch, pictures=pictures,
+        held_out=held_out,
     )  # fmt: skip
     loop.context.log(
         f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {ranks.world} x {ranks.device.type}"
     )
     loop.run()
+    # a run that was stopped after its last step has no step left to measure at
+    return last if last or not ranks.main else held_out()
 
 
 def _named(head: nn.Module) -> nn.Module:

@@ -27,8 +27,8 @@ from medcoss.models.pretext import (
 )
 from medcoss.run import RunContext
 from medcoss.specs.training import PretrainOptions
+from medcoss.training.features import model_inputs
 from medcoss.training.masking import IGNORED, mask_words
-from medcoss.training.rehearsal import model_inputs
 from medcoss.training.steps import Source
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def _pictures(task: "PretrainTask", source: Source, spec: PretrainOptions, folde
               context: RunContext, device: torch.device) -> float:  # fmt: skip
     """Draw some samples of a source, keep the first volume as NIfTI; the loss on them."""
     indices = _chosen(source, spec)
-    (images,) = (x.to(device) for x in model_inputs(source.reader, indices, None))
-    found = _filled(task, images, spec)
+    (images,) = model_inputs(source.reader, indices, None)
+    found = _filled(task, images, spec, device)
     rows = [[_shown(x[i]) for x in (found.hidden, found.filled, found.images)] for i in range(len(images))]
     path = folder / f"{name}.png"
     _draw(rows, path)
@@ -111,14 +111,24 @@ def _pictures(task: "PretrainTask", source: Source, spec: PretrainOptions, folde
     return found.loss
 
 
-def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions) -> Filled:
-    """What the model makes of images under masks that depend on the seed alone; each predicted patch takes
-    the true mean and contrast of its place.
+def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions, device: torch.device) -> Filled:
+    """What the model makes of images under masks that depend on the seed alone, in batches as large as the training's;
+    each predicted patch takes the true mean and contrast of its place.
     """
+    tokens = math.prod(n // PATCH for n in images.shape[2:])
+    noise = torch.rand((len(images), tokens), generator=torch.Generator().manual_seed(spec.seed))
+    size = max(spec.batch_size // spec.accumulate, 1)
+    parts = [_filled_batch(task, x.to(device), n.to(device), spec.mask_ratio)
+             for x, n in zip(images.split(size), noise.split(size), strict=True)]  # fmt: skip
+    loss = sum(part.loss * len(part.images) for part in parts) / len(images)
+    hidden, filled = (torch.cat([getattr(part, name) for part in parts]) for name in ("hidden", "filled"))
+    return Filled(hidden, filled, images, loss)
+
+
+def _filled_batch(task: "PretrainTask", images: Tensor, noise: Tensor, mask_ratio: float) -> Filled:
+    """What the model makes of images (B, C, ...) at the places that `noise` (B, L) hides, in CPU memory."""
     patches = patchify(images)
-    generator = torch.Generator().manual_seed(spec.seed)
-    noise = torch.rand(patches.shape[:2], generator=generator).to(images.device)
-    kept, removed = random_mask(noise, spec.mask_ratio)
+    kept, removed = random_mask(noise, mask_ratio)
     predicted = task.head(task.encoder.encode_image(images, kept), kept, removed, image_kind(images))
     mean, deviation = patch_statistics(patches)
     place = removed.unsqueeze(-1).expand(-1, -1, patches.shape[2])
@@ -127,7 +137,7 @@ def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions) -> Fill
     hidden = patches.scatter(1, place, float("nan"))
     shape = tuple(images.shape)
     loss = float(reconstruction_loss(predicted, images, removed))
-    return Filled(unpatchify(hidden, shape), unpatchify(filled, shape), images, loss)
+    return Filled(unpatchify(hidden, shape).cpu(), unpatchify(filled, shape).cpu(), images.cpu(), loss)
 
 
 def _write_nifti(volume: Tensor, spacing: tuple[float, float, float], path: Path) -> None:
@@ -148,7 +158,7 @@ def _shown(sample: Tensor) -> np.ndarray:
 
 
 def _draw(rows: list[list[np.ndarray]], path: Path) -> None:
-    figure, axes = plt.subplots(len(rows), 3, figsize=(6, 2.1 * len(rows)), squeeze=False)
+    figure, axes = plt.subplots(len(rows), 3, figsize=(6, 2.1 * len(rows)), squeeze=False, layout="constrained")
     grey = plt.get_cmap("gray").with_extremes(bad="#2a5f8a")
     for row, pictures in zip(axes, rows, strict=True):
         low, high = float(np.nanmin(pictures[2])), float(np.nanmax(pictures[2]))
@@ -161,7 +171,6 @@ def _draw(rows: list[list[np.ndarray]], path: Path) -> None:
             axis.imshow(scaled, cmap=grey, vmin=0, vmax=1)
     for axis, title in zip(axes[0], ("masked", "reconstructed", "original"), strict=True):
         axis.set_title(title, fontsize=9)
-    figure.tight_layout(pad=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -177,7 +186,9 @@ def _reports(task: "PretrainTask", source: Source, tokenizer: Tokenizer, indices
         attention = torch.as_tensor(encoded.attention, device=device)[None]
         tokens = task.encoder.encode_text(torch.as_tensor(ids, device=device)[None], attention)[0]
         places = np.flatnonzero(labels != IGNORED)
-        answers = task.head(tokens[torch.as_tensor(places, device=device)]).argmax(dim=1).cpu().numpy()
+        # the table may have rows beyond the vocabulary, which stand for no word
+        logits = task.head(tokens[torch.as_tensor(places, device=device)])[:, : tokenizer.size]
+        answers = logits.argmax(dim=1).cpu().numpy()
         shown, filled = encoded.ids.copy(), encoded.ids.copy()
         shown[places], filled[places] = tokenizer.mask_id, answers
         right, drawn = right + int((answers == labels[places]).sum()), drawn + len(places)

@@ -1,52 +1,24 @@
 """The rehearsal buffer: samples nearest to the k-means centres of a dataset's features."""
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from medcoss.data.shards import ShardReader, copy_subset
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
-from medcoss.models.encoder import Embedder
+from medcoss.models.encoder import Encoder
 from medcoss.models.registry import encoder_for, load_encoder
-from medcoss.run import BadInput, RunContext, Stopped
+from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import DatasetInfo
 from medcoss.specs.training import BuildBufferOptions
-from medcoss.training.precision import pick_device, precision
+from medcoss.training.clustering import cluster, own_distances
+from medcoss.training.features import features, identity, model_inputs
 
-
-def features(embedder: Embedder, reader: ShardReader, indices: NDArray[np.int64], batch_size: int,
-             tokenizer: Tokenizer | None, context: RunContext) -> NDArray[np.float32]:  # fmt: skip
-    """Features (N, d) without masking or augmentation. Raises Stopped when asked to stop."""
-    device = pick_device()
-    embedder = embedder.to(device).eval()
-    rows = []
-    for start in range(0, len(indices), batch_size):
-        if context.should_stop():
-            raise Stopped
-        inputs = model_inputs(reader, indices[start : start + batch_size], tokenizer)
-        with torch.inference_mode(), precision(device):
-            rows.append(embedder(*(x.to(device) for x in inputs)).float().cpu().numpy())
-        context.progress(min(start + batch_size, len(indices)), len(indices), "features")
-    return np.concatenate(rows)
-
-
-def model_inputs(
-    reader: ShardReader, indices: NDArray[np.int64], tokenizer: Tokenizer | None
-) -> tuple[torch.Tensor, ...]:
-    """`(images,)` or `(ids, attention)` of some samples, as the models take them."""
-    if reader.info.kind is Kind.TEXT:
-        if tokenizer is None:
-            raise BadInput("the model has no vocabulary; expected one that has learnt reports", "model")
-        encoded = [tokenizer.encode(reader.text(int(i))) for i in indices]
-        return (
-            torch.from_numpy(np.stack([e.ids for e in encoded])),
-            torch.from_numpy(np.stack([e.attention for e in encoded])),
-        )
-    return (torch.from_numpy(np.stack([reader.image(int(i)) for i in indices])),)
+__all__ = ["build_buffer", "cluster_counts", "model_inputs", "refilled", "select_nearest"]
 
 
 def cluster_counts(samples: int, centers_fraction: float, buffer_fraction: float) -> tuple[int, int]:
@@ -60,14 +32,29 @@ def select_nearest(
 ) -> NDArray[np.int64]:
     """Positions of the `quota` samples nearest to each centre, cluster by cluster, nearest first.
 
-    `values` (N, d), `assignment` (N,), `centres` (k, d); smaller clusters give what they have.
+    `values` (N, d), `assignment` (N,), `centres` (k, d); smaller clusters give what they have, as published.
     """
-    chosen: list[NDArray[np.int64]] = []
-    for cluster, centre in enumerate(centres):
-        members = np.flatnonzero(assignment == cluster)
-        distance = np.linalg.norm(values[members] - centre, axis=1)
-        chosen.append(members[np.argsort(distance, kind="stable")[:quota]])
-    return np.concatenate(chosen)
+    return _nearest_first(assignment, own_distances(values, assignment, centres), quota)
+
+
+def refilled(assignment: NDArray[np.integer], distance: NDArray[np.floating], clusters: int,
+             quota: int) -> NDArray[np.int64]:  # fmt: skip
+    """Positions of `clusters * quota` samples, each once: the published selection, then the next nearest.
+
+    `assignment` and `distance` (N,) name each sample's own centre and how far away it is. What small clusters cannot
+    give is taken from the samples left, those with the smallest distance first, of equal ones the first.
+    """
+    chosen = _nearest_first(assignment, distance, quota)
+    left = np.setdiff1d(np.arange(len(distance)), chosen)
+    next_nearest = left[np.argsort(distance[left], kind="stable")]
+    return np.concatenate([chosen, next_nearest[: clusters * quota - len(chosen)]])
+
+
+def _nearest_first(assignment: NDArray[np.integer], distance: NDArray[np.floating], quota: int) -> NDArray[np.int64]:
+    order = np.lexsort((distance, assignment))
+    sizes = np.bincount(assignment)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[rank < quota]
 
 
 def build_buffer(
@@ -75,24 +62,52 @@ def build_buffer(
 ) -> DatasetInfo:
     """Write the rehearsal buffer of a dataset's training split as a dataset folder.
 
-    Source: MedCoSS (Ye et al., CVPR 2024). Raises BadInput when the model has not learnt the modality.
+    Source: MedCoSS (Ye et al., CVPR 2024). The features lie in a file beside `output_dir` while it works. Raises
+    BadInput when the model has not learnt the modality, and Stopped, with the features kept, when asked to stop.
     """
     encoder, model = load_encoder(model_dir, "model")
     reader = ShardReader(dataset_dir)
+    if reader.info.role == "buffer":
+        raise BadInput("this is a rehearsal buffer itself; give the prepared dataset that it was chosen from",
+                       "dataset")  # fmt: skip
     indices = reader.indices("train")
     if len(indices) == 0:
         raise BadInput("the dataset has no training samples", "dataset")
     vocabulary = model_dir / "vocab.txt"
     tokenizer = Tokenizer(vocabulary) if reader.info.kind is Kind.TEXT and vocabulary.is_file() else None
-    embedder = encoder_for(encoder, model, reader.info.modality)
-    values = features(embedder, reader, indices, spec.batch_size, tokenizer, context)
+    embedder = encoder_for(_own_masks(encoder), model, reader.info.modality)
     clusters, quota = cluster_counts(len(indices), spec.centers_fraction, spec.buffer_fraction)
     context.log(f"{len(indices)} samples, {clusters} clusters, {quota} samples each")
-    kmeans = KMeans(clusters, random_state=spec.seed, n_init=10).fit(values)
-    chosen = indices[select_nearest(values, kmeans.labels_, kmeans.cluster_centers_, quota)]
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=".features-") as work:
+        values = features(embedder, reader, indices, Path(work), context, batch_size=spec.batch_size,
+                          tokenizer=tokenizer, identity=identity(model_dir, dataset_dir, spec.batch_size))  # fmt: skip
+        context.progress(len(indices), len(indices), "clustering")
+        found = cluster(values, clusters, spec.seed, context)
+    sizes = np.bincount(found.assignment, minlength=clusters)
+    small, shortfall = _report_small(sizes, quota, context)
+    chosen = indices[refilled(found.assignment, found.distance, clusters, quota)]
     info = reader.info.model_copy(
         update={"role": "buffer", "samples": len(chosen), "splits": {"train": len(chosen)}, "bad_files": []}
     )
     copy_subset(reader, [int(i) for i in chosen], output_dir, info)
-    context.metrics(0, {"inertia": float(kmeans.inertia_), "samples": float(len(chosen))})
+    context.metrics(0, {"inertia": found.inertia, "samples": len(chosen), "clusters": clusters, "quota": quota,
+                        "small_clusters": small, "shortfall": shortfall})  # fmt: skip
     return info
+
+
+def _own_masks(encoder: Encoder) -> Encoder:
+    """The encoder, with each report's own padding mask: mixed ones make a feature depend on who shares the batch."""
+    if encoder.config.attention == "published_batched":
+        encoder.config = replace(encoder.config, attention="published")
+    return encoder
+
+
+def _report_small(sizes: NDArray[np.int64], quota: int, context: RunContext) -> tuple[int, int]:
+    """How many clusters hold fewer samples than the quota, and how many samples are missing in all."""
+    missing = np.maximum(quota - sizes, 0)
+    small, shortfall = int((missing > 0).sum()), int(missing.sum())
+    if small:
+        context.log(f"{small} of {len(sizes)} clusters hold fewer than {quota} samples; the {shortfall} missing are "
+                    "the next nearest of the others", "warning")  # fmt: skip
+    return small, shortfall

@@ -9,10 +9,11 @@ from torch.utils.data import Dataset
 
 from medcoss.data.augment import augment_image, augment_volume
 from medcoss.data.sampler import drawn_batches, epoch_batches, sample_rng
-from medcoss.data.shards import ShardReader
+from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
 from medcoss.models.embeddings import PATCH
+from medcoss.training.batches import cut, mapped
 from medcoss.training.masking import mask_words
 
 _MASK, _MIX, _ORDER = 3, 4, 5
@@ -61,6 +62,10 @@ class Batch:
     attention: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
 
+    def pin_memory(self) -> "Batch":
+        """The batch, as tensors, where a GPU can fetch it by itself; DataLoader asks for it."""
+        return mapped(self, lambda tensor: tensor.pin_memory())
+
 
 class PretrainSteps(Dataset[Batch]):
     """The batches of a stage by step number.
@@ -68,8 +73,10 @@ class PretrainSteps(Dataset[Batch]):
     An epoch holds every whole batch of every source, in an order drawn anew each epoch. Reports of
     about the same length come together, and columns that are padding in every report of a batch are
     cut off, unless the `padding` counts as published. With `replacement` every batch is drawn from
-    all samples.
+    all samples. `share` says which rows of each batch are made: those of one rank.
     """
+
+    share = slice(None)
 
     def __init__(self, sources: list[Source], *, batch_size: int, epochs: int, seed: int, text_mask_ratio: float,
                  mixup: bool, augment: bool, replacement: bool = False, padding: bool = False) -> None:  # fmt: skip
@@ -106,19 +113,31 @@ class PretrainSteps(Dataset[Batch]):
         number, positions = self.plan(epoch)[place]
         source = self.sources[number]
         indices = source.indices[positions]
-        rngs = [sample_rng(self.seed + number, epoch, int(i)) for i in indices]
+        # what is drawn again is augmented and masked anew
+        draws = [(step, row) if self.replacement else () for row in range(len(indices))]
+        rngs = [sample_rng(self.seed + number, epoch, int(i), *draw) for i, draw in zip(indices, draws, strict=True)]
         mix = np.random.default_rng([self.seed, step, _MIX])
         if source.kind is Kind.TEXT:
-            return self._reports(number, source, indices, rngs, mix)
-        images = np.stack([self._image(source, int(i), rng) for i, rng in zip(indices, rngs, strict=True)])
-        if source.rehearsal and self.mixup:
-            images = mix_images(images, mix)
+            return cut(self._reports(number, source, indices, rngs, mix), self.share)
+        images = self._images(source, indices, rngs, mix)
         tokens = int(np.prod([n // PATCH for n in images.shape[2:]]))
-        noise = np.random.default_rng([self.seed, step, _MASK]).random((len(images), tokens), dtype=np.float32)
-        return Batch(number, images=images, noise=noise)
+        noise = np.random.default_rng([self.seed, step, _MASK]).random((len(indices), tokens), dtype=np.float32)
+        return Batch(number, images=images, noise=noise[self.share])
+
+    def _images(self, source: Source, indices: NDArray[np.int64], rngs: list[np.random.Generator],
+                mix: np.random.Generator) -> NDArray[np.float32]:  # fmt: skip
+        """The share's images; of the rest, only what is mixed into them is read."""
+        rows = np.arange(len(indices))[self.share]
+        if not (source.rehearsal and self.mixup):
+            return _channels(source, np.stack([self._image(source, int(indices[i]), rngs[i]) for i in rows]))
+        shares, others = mixing(len(indices), mix)
+        wanted = np.union1d(rows, others[rows])
+        read = np.stack([self._image(source, int(indices[i]), rngs[i]) for i in wanted])
+        own, other = (read[np.searchsorted(wanted, which)] for which in (rows, others[rows]))
+        return _channels(source, mix_images(own, other, shares[rows]))
 
     def _image(self, source: Source, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        image = source.reader.image(index)
+        image = source.reader.planes(index)
         if not self.augment:
             return image
         return (augment_image if source.kind is Kind.IMAGE2D else augment_volume)(image, rng)[0]
@@ -139,10 +158,22 @@ class PretrainSteps(Dataset[Batch]):
         return Batch(number, ids=ids[:, :used], attention=attention[:, :used], labels=labels[:, :used])
 
 
-def mix_images(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Mixup within a batch (B, ...): `l x + (1 - l) x[permuted]`, one `l` uniform in [0, 1] a sample."""
-    share = rng.random(len(images), dtype=np.float32).reshape(-1, *[1] * (images.ndim - 1))
-    return share * images + (1 - share) * images[rng.permutation(len(images))]
+def _channels(source: Source, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images (B, C, ...) with the channels that the encoder takes; grey ones are cropped and mixed as one channel."""
+    return three_channels(images) if source.kind is Kind.IMAGE2D else images
+
+
+def mixing(count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Mixup of a batch: the share of each sample, uniform in [0, 1], and the sample that has the rest; (count,)."""
+    return rng.random(count, dtype=np.float32), rng.permutation(count)
+
+
+def mix_images(
+    own: NDArray[np.float32], other: NDArray[np.float32], shares: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """`l own + (1 - l) other` of images (B, ...), with one share `l` a sample, (B,)."""
+    share = shares.reshape(-1, *[1] * (own.ndim - 1))
+    return share * own + (1 - share) * other
 
 
 def mix_reports(

@@ -1,7 +1,9 @@
 """Whether losses and gradients stay finite, without waiting for a GPU in every step."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,31 +32,47 @@ class NotFinite:
         return cls(*divmod(_HORIZON - code, len(NAMES)))
 
 
+class Arrival(Protocol):
+    """When a copy from the device is there; CUDA events are of this kind."""
+
+    def query(self) -> bool:
+        """True once it is there."""
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+
+
+def to_host(values: Tensor) -> tuple[Tensor, Arrival | None]:
+    """A copy in CPU memory and when it is there, None for at once."""
+    if not values.is_cuda:
+        return values, None
+    host, event = torch.empty(values.shape, pin_memory=True), torch.cuda.Event()
+    host.copy_(values, non_blocking=True)
+    event.record()
+    return host, event
+
+
 class Watch:
     """Collects the numbers of each step; a GPU's arrive some steps later, at most LAG."""
 
-    def __init__(self) -> None:
-        self._pending: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
+    def __init__(self, copy: Callable[[Tensor], tuple[Tensor, Arrival | None]] = to_host) -> None:
+        self._copy = copy
+        self._pending: deque[tuple[int, Tensor, Arrival | None]] = deque()
         self._found: NotFinite | None = None
 
     def add(self, step: int, *numbers: Tensor) -> None:
         """Take the loss of a step and, where it counts, the norm of its gradients."""
-        values = torch.stack([number.detach().float() for number in numbers])
-        event = None
-        if values.is_cuda:
-            host = torch.empty(values.shape, pin_memory=True)
-            values, event = host.copy_(values, non_blocking=True), torch.cuda.Event()
-            event.record()
-        self._pending.append((step, values, event))
+        values, arrival = self._copy(torch.stack([number.detach().float() for number in numbers]))
+        self._pending.append((step, values, arrival))
 
     def found(self, wait: bool = False) -> NotFinite | None:
         """The first of the numbers that have arrived which is not finite; with `wait`, of all."""
         while self._pending and self._found is None:
-            step, values, event = self._pending[0]
-            if event is not None and not event.query():
+            step, values, arrival = self._pending[0]
+            if arrival is not None and not arrival.query():
                 if not wait and len(self._pending) <= LAG:
                     break
-                event.synchronize()
+                arrival.synchronize()
             self._pending.popleft()
             bad = (~torch.isfinite(values)).nonzero()
             if len(bad):

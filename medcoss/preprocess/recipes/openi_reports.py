@@ -5,6 +5,7 @@ cleaned captions (published rules); reports of fewer than `min_tokens` tokens ar
 """
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from medcoss.data.shards import Sample, ShardWriter
@@ -16,6 +17,8 @@ from medcoss.run import BadInput, RunContext
 from medcoss.specs.preprocess import OpeniReports, PreprocessOptions, Splits
 from medcoss.specs.records import BadFile, DatasetInfo
 
+DEFAULT_SPLIT_COLUMN = OpeniReports.model_fields["split_column"].default
+
 
 def _rows(path: Path, name: str, recipe: OpeniReports) -> list[dict[str, str]]:
     needed = [recipe.id_column, recipe.findings_column, recipe.impression_column]
@@ -24,21 +27,49 @@ def _rows(path: Path, name: str, recipe: OpeniReports) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
             found = reader.fieldnames or []
+            if recipe.split_column not in (None, DEFAULT_SPLIT_COLUMN):
+                # the default may be absent, a column that somebody has named may not
+                needed.append(recipe.split_column)
             missing = [column for column in needed if column not in found]
             if missing:
                 raise BadInput(
-                    f"the table has no column {', '.join(missing)}; found {', '.join(found) or 'no header'}", name
+                    f"the table has no column {', '.join(missing)}; found {', '.join(found) or 'no header'}"
+                    f"{_separator(found)}",
+                    name,
                 )
-            return [{key: value or "" for key, value in row.items() if key} for row in reader]
+            rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
     except UnicodeDecodeError:
         raise BadInput("the table is not UTF-8 text; expected a CSV file in UTF-8", name) from None
     except csv.Error as error:
         raise BadInput(f"the table cannot be read ({error}); expected CSV", name) from error
+    _check_splits(rows, name, recipe)
+    return rows
+
+
+def _check_splits(rows: list[dict[str, str]], name: str, recipe: OpeniReports) -> None:
+    """Refuse split names that are not known: left to chance, held-out studies would be trained on."""
+    unknown = sorted({value for row in rows if (value := _split_named(row, recipe)) and value not in SPLIT_NAMES})
+    if unknown:
+        raise BadInput(
+            f"the column {recipe.split_column} holds {', '.join(unknown[:5])}; expected train, val, test or nothing: "
+            "a seeded hash decides then, as it does for all with split_column null", name,
+        )  # fmt: skip
+
+
+def _split_named(row: dict[str, str], recipe: OpeniReports) -> str:
+    return row.get(recipe.split_column or "", "").strip().lower()
+
+
+def _separator(header: Sequence[str]) -> str:
+    """What to do about a table whose whole header is one column."""
+    for mark, word in ((";", "';'"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            return f". It looks separated by {word}, commas are expected: save it as comma-separated"
+    return ""
 
 
 def _split_of(row: dict[str, str], recipe: OpeniReports, chosen: dict[str, str]) -> str:
-    value = row.get(recipe.split_column or "", "").strip().lower()
-    return SPLIT_NAMES.get(value, chosen[row[recipe.id_column]])
+    return SPLIT_NAMES.get(_split_named(row, recipe)) or chosen[row[recipe.id_column]]
 
 
 def build(spec: PreprocessOptions, recipe: OpeniReports, raw: Path, writer: ShardWriter, report: Report,

@@ -13,7 +13,8 @@ from services.worker.runners.threads import limit_threads
 
 def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     """Train and store the model."""
-    spec = FinetuneSpec.model_validate(job.spec)
+    # stored specs name every field; what is at its default was not asked for
+    spec = FinetuneSpec.model_validate(FinetuneSpec.model_validate(job.spec).model_dump(exclude_defaults=True))
     limit_threads(context)
     with ExitStack() as inputs:
         dataset = inputs.enter_context(context.input(spec.dataset))

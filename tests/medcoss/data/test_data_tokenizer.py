@@ -93,6 +93,19 @@ def test_a_vocabulary_without_special_tokens_is_refused(tmp_path: Path) -> None:
         Tokenizer(path)
 
 
+def test_a_vocabulary_of_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("\n".join([*SPECIAL, "ödem"]).encode("latin-1"))
+    with pytest.raises(BadInput, match=r"vocab\.txt: the vocabulary is not UTF-8 text; save it in UTF-8, one token"):
+        Tokenizer(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_token(tmp_path: Path) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("\r\n".join([*SPECIAL, "word"]).encode("utf-8-sig"))
+    assert Tokenizer(path).tokens == [*SPECIAL, "word"]
+
+
 def test_lengths_are_those_of_the_encoded_reports(tokenizer: Tokenizer) -> None:
     texts = [*TEXTS, "", "effusion " * 200]
     expected = [int(tokenizer.encode(text).attention.sum()) for text in texts]

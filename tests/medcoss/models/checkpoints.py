@@ -4,10 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from medcoss.models.published import import_checkpoint
+from medcoss.run import BadInput, LocalRun
+from medcoss.specs.records import ModelInfo
+
 Shapes = dict[str, tuple[int, ...]]
+Tensors = dict[str, Tensor]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "lungs", "are", "clear", "no", "##s", "heart"]
 SCALES = ("img_cls", "video_cls", "text_mlm", "text_caption", "caption", "mlm", "retrieve", "tqa_mlm", "tqa_caption",
           "tqa_retrieve", "downstream")  # fmt: skip
@@ -98,3 +104,23 @@ def vocabulary(path: Path) -> Path:
     """A vocabulary with fewer words than the text embedding has rows."""
     path.write_text("\n".join(WORDS) + "\n")
     return path
+
+
+def imported(path: Path, **options: Any) -> tuple[Path, ModelInfo, LocalRun]:
+    """Import a file into the folder `model` beside it."""
+    folder = path.parent / "model"
+    run = LocalRun(path.parent / "run")
+    return folder, import_checkpoint(path, folder, run, **options), run
+
+
+def refusal(path: Path, **options: Any) -> str:
+    """What an import that is refused says."""
+    with pytest.raises(BadInput) as caught:
+        imported(path, **options)
+    assert not (path.parent / "model").exists(), "nothing is written"
+    return str(caught.value)
+
+
+def equal(a: Tensors, b: Tensors) -> bool:
+    """True for the same names with the same values."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -1,37 +1,35 @@
-"""Published checkpoints: in and out bit for bit, what does not fit is named, nothing in a file is executed."""
+"""Published checkpoints: in and out bit for bit, what does not fit is named."""
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from medcoss.models.config import EncoderConfig
 from medcoss.models.encoder import Encoder
-from medcoss.models.published import export_checkpoint, import_checkpoint, our_name, published_name, read_checkpoint
-from medcoss.models.published_file import file_in
+from medcoss.models.published import export_checkpoint, our_name, published_name, read_checkpoint
 from medcoss.models.registry import load_encoder
-from medcoss.run import BadInput, LocalRun
-from medcoss.specs.records import ModelInfo
+from medcoss.run import BadInput
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.models.checkpoints import (
+    Tensors,
     encoder_shapes,
+    equal,
     filled,
+    imported,
     medcoss_shapes,
+    refusal,
     saved,
     uniperceiver_shapes,
     vocabulary,
 )
-
-Tensors = dict[str, Tensor]
 
 
 @pytest.fixture
@@ -41,23 +39,6 @@ def fill(parity: Path) -> Iterator[ModuleType]:
 
     yield fill
     sys.path.remove(str(parity))
-
-
-def imported(path: Path, **options: Any) -> tuple[Path, ModelInfo, LocalRun]:
-    folder = path.parent / "model"
-    run = LocalRun(path.parent / "run")
-    return folder, import_checkpoint(path, folder, run, **options), run
-
-
-def refusal(path: Path, **options: Any) -> str:
-    with pytest.raises(BadInput) as caught:
-        imported(path, **options)
-    assert not (path.parent / "model").exists(), "nothing is written"
-    return str(caught.value)
-
-
-def equal(a: Tensors, b: Tensors) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="module")
@@ -158,32 +139,6 @@ def test_the_encoder_alone_comes_back_as_such(tmp_path: Path) -> None:
     assert equal(read_checkpoint(tmp_path / "back.pth"), tensors)
 
 
-@pytest.mark.parametrize("kind", ["bare", "older", "safetensors", "half"])
-def test_other_ways_to_write_the_same_tensors(tmp_path: Path, whole: Tensors, kind: str) -> None:
-    file = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pth")
-    if kind == "safetensors":
-        save_file(whole, file)
-    elif kind == "older":
-        torch.save({"model": whole}, file, _use_new_zipfile_serialization=False)
-    elif kind == "half":
-        torch.save({"model": {name: tensor.half() for name, tensor in whole.items()}}, file)
-    else:
-        torch.save(whole, file)
-    folder, _, _ = imported(file)
-    export_checkpoint(folder, tmp_path / "back.pth")
-    expected = {name: tensor.half().float() for name, tensor in whole.items()} if kind == "half" else whole
-    assert equal(read_checkpoint(tmp_path / "back.pth"), expected)
-
-
-def test_tensors_that_share_their_memory(tmp_path: Path, whole: Tensors) -> None:
-    shared = dict(whole)
-    for part in ("weight", "bias"):
-        shared[f"token_embed.embeddings_norm.{part}"] = shared[f"video_embed.embeddings_norm.{part}"]
-    folder, _, _ = imported(saved(tmp_path / "a.pth", shared))
-    export_checkpoint(folder, tmp_path / "back.pth")
-    assert equal(read_checkpoint(tmp_path / "back.pth"), shared)
-
-
 # what does not fit
 
 
@@ -234,91 +189,28 @@ def test_widths_that_no_heads_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_values_that_are_no_numbers_are_refused(tmp_path: Path, whole: Tensors) -> None:
-    broken = dict(whole, cls_token=torch.full((1, 1, 64), float("nan")), mask_token=torch.zeros(1, 1, 32).long())
+    broken = dict(whole, cls_token=torch.full((1, 1, 64), float("nan")))
     assert refusal(saved(tmp_path / "a.pth", broken)) == (
-        "a.pth: 2 tensors hold values that are no finite numbers: cls_token, mask_token; take an earlier checkpoint"
+        "a.pth: 1 tensor holds values that are no finite numbers: cls_token; take an earlier checkpoint"
+    )
+    broken |= {"mask_token": torch.zeros(1, 1, 32).long()}
+    assert refusal(saved(tmp_path / "a.pth", broken)) == (
+        "a.pth: 1 tensor holds another type of number than floating point: mask_token (int64); write the weights as "
+        "float32"
     )
 
 
-# files
-
-
-class Foreign:
-    """A class of somebody's own; loading one executes its code."""
-
-    ran = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_execute, ())
-
-
-def _execute() -> None:
-    Foreign.ran = True
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_objects_of_other_classes_are_not_loaded(tmp_path: Path, whole: Tensors, zipped: bool) -> None:
-    file = tmp_path / "a.pth"
-    torch.save({"model": whole, "args": Foreign()}, file, _use_new_zipfile_serialization=zipped)
-    assert refusal(file) == (
-        f"a.pth: this holds objects of {__name__}._execute, which are not loaded because that can execute code; save "
-        "its tensors alone: torch.save({'model': model.state_dict()}, ...)"
+def test_what_is_not_there_and_what_is_not_known_is_named(tmp_path: Path, whole: Tensors) -> None:
+    assert refusal(tmp_path / "none.pth").startswith(
+        f"none.pth: there is no file {tmp_path}/none.pth; expected a check"
     )
-    assert not Foreign.ran
-    torch.save({"model": nn.Linear(2, 2)}, file, _use_new_zipfile_serialization=zipped)
-    assert "this holds objects of torch.nn.modules.linear.Linear, which are not loaded" in refusal(file)
-
-
-def test_arguments_of_a_run_do_no_harm(tmp_path: Path, whole: Tensors) -> None:
-    numbers = {"lr": np.float64(3e-4), "seed": np.int64(1), "eps": np.float32(1), "pin": np.bool_(True)}
-    arguments = argparse.Namespace(output=Path("/out"), device=torch.device("cpu"), **numbers)
-    file = saved(tmp_path / "a.pth", whole, args=arguments, scaler={"scale": np.float64(1)})
-    assert equal(read_checkpoint(file), whole)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_files_that_are_cut_short(tmp_path: Path, whole: Tensors, zipped: bool) -> None:
-    file = tmp_path / "a.pth"
-    torch.save({"model": whole}, file, _use_new_zipfile_serialization=zipped)
-    content = file.read_bytes()
-    for length in (0, 1, 100, len(content) // 2, len(content) - 30):
-        file.write_bytes(content[:length])
-        assert refusal(file) == (
-            "a.pth: this is no checkpoint of PyTorch, or it is cut short; fetch the file again"
-        ), length  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ([1, 2], "a.pth: this holds a list; expected tensors by name"),
-        ({"model": [torch.zeros(2)]}, "a.pth: 'model' is a list; expected tensors by name"),
-        ({}, "a.pth: this holds nothing beside tensors"),
-        ({"model": {"a": torch.zeros(2), "b": 3}}, "a.pth: this holds b beside tensors"),
-        ({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "a.pth: this holds state_dict, epoch beside tensors"),
-    ],
-)
-def test_files_that_hold_something_else(tmp_path: Path, content: Any, complaint: str) -> None:
-    torch.save(content, tmp_path / "a.pth")
-    assert refusal(tmp_path / "a.pth").startswith(complaint)
-
-
-def test_a_safetensors_file_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").write_bytes(b"x" * 100)
-    assert refusal(tmp_path / "a.safetensors").startswith("a.safetensors: this is no whole safetensors file")
-
-
-def test_the_checkpoint_of_a_dataset(tmp_path: Path) -> None:
-    for name in ("sub/a.pth", "vocab.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    assert file_in(tmp_path, None, "file") == tmp_path / "sub/a.pth"
-    assert file_in(tmp_path, "vocab.txt", "vocabulary") == tmp_path / "vocab.txt"
-    with pytest.raises(BadInput, match=r"file: there is no a.pth in the dataset, which holds sub/a.pth, vocab.txt"):
-        file_in(tmp_path, "a.pth", "file")
-    (tmp_path / "b.PT").write_bytes(b"")
-    with pytest.raises(BadInput, match="file: 2 checkpoints found; expected one, or its path in the dataset, which"):
-        file_in(tmp_path, None, "file")
+    assert ": this is a folder; expected a checkpoint, one file of .pth, .pt, .bin, .safetensors" in refusal(tmp_path)
+    file = saved(tmp_path / "a.pth", whole)
+    assert refusal(file, vocabulary=tmp_path / "v.txt").startswith("vocabulary: there is no file ")
+    assert refusal(file, modalities=["xray", "ultrasound"]) == (
+        "modalities: unknown modality 'ultrasound'; expected some of report, xray, ct, mr, pathology"
+    )
+    assert refusal(file, modalities=["xray", "xray"]) == "modalities: expected every modality once, found xray, xray"
 
 
 # Uni-Perceiver
@@ -376,6 +268,39 @@ def test_a_model_of_our_own_goes_out_under_published_names(tmp_path: Path) -> No
     with pytest.raises(BadInput, match="the encoder is 48 wide"):
         export_checkpoint(folder, tmp_path / "a.pth")
     assert not list(tmp_path.glob("*a.pth*"))
+
+
+def test_an_encoder_comes_back_as_it_was(tmp_path: Path, whole: Tensors) -> None:
+    ours = {"positions": "grid", "attention": "bidirectional", "modalities": ["xray", "mr"]}
+    folder, _, _ = imported(saved(tmp_path / "a.pth", whole), vocabulary=vocabulary(tmp_path / "words.txt"), **ours)
+    lines = export_checkpoint(folder, tmp_path / "back.pth")
+    assert lines[-1] == (
+        "an import makes the same encoder of it, as the file says --attention bidirectional --positions grid "
+        "--modality xray --modality mr; add --vocabulary with the model's vocab.txt"
+    )
+    _, info, run = imported(tmp_path / "back.pth")
+    assert {name: info.config[name] for name in ("positions", "attention")} | {"modalities": info.modalities} == ours
+    assert "info: read with attention bidirectional, positions grid, as one that has learnt xray, mr" in run.lines
+    # what is asked for counts more than what the file says
+    _, info, _ = imported(tmp_path / "back.pth", positions="flat", attention="published", modalities=["ct"])
+    assert (info.config["positions"], info.config["attention"], info.modalities) == ("flat", "published", ["ct"])
+
+
+def test_settings_of_another_hand_are_refused(tmp_path: Path, whole: Tensors) -> None:
+    message = refusal(saved(tmp_path / "a.pth", whole, medcoss={"positions": "round"}))
+    assert message == (
+        "a.pth: 'medcoss' in the file is not what export-checkpoint writes (positions: Input should be 'grid' or "
+        "'flat'); export it again"
+    )
+    assert "not what export-checkpoint writes" in refusal(saved(tmp_path / "a.pth", whole, medcoss=[1]))
+
+
+def test_a_checkpoint_is_written_to_a_file_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "own", "encoder", ["xray"])
+    with pytest.raises(BadInput, match=r"this is a folder; expected the file to write, e\.g\. .*/encoder\.pth"):
+        export_checkpoint(folder, tmp_path)
+    with pytest.raises(BadInput, match=r"there is no folder .*/none; make it first"):
+        export_checkpoint(folder, tmp_path / "none" / "a.pth")
 
 
 def test_what_our_own_models_lack_is_said(tmp_path: Path, whole: Tensors) -> None:

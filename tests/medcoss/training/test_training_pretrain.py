@@ -18,7 +18,7 @@ from medcoss.run import BadInput, LocalRun
 from medcoss.specs.training import PretrainSpec
 from medcoss.training.masking import IGNORED, mask_words
 from medcoss.training.pretrain import PretrainTask, pretrain
-from medcoss.training.steps import PretrainSteps, Source, mix_images, mix_reports
+from medcoss.training.steps import PretrainSteps, Source, mix_images, mix_reports, mixing
 from tests.medcoss.export.small_models import CONFIG
 from tests.medcoss.training.small import DATASET, MODEL, reports, volumes, xrays
 
@@ -274,7 +274,8 @@ def test_rehearsal_is_mixed_and_the_new_modality_is_not(xray_data: Path) -> None
 
 def test_mixing_images_is_a_convex_combination() -> None:
     images = np.arange(1, 9, dtype=np.float32).reshape(8, 1, 1, 1) * np.ones((8, 1, 4, 4), np.float32)
-    mixed = mix_images(images, np.random.default_rng(0))
+    shares, others = mixing(8, np.random.default_rng(0))
+    mixed = mix_images(images, images[others], shares)
     assert mixed.dtype == np.float32
     assert mixed.shape == images.shape
     assert np.ptp(mixed.reshape(8, -1), axis=1).max() < 1e-6, "one share a sample"
@@ -291,6 +292,26 @@ def test_mixing_reports_takes_token_and_attention_from_the_same_report() -> None
     for row in range(6):
         assert len(set(mixed[row])) <= 2
         assert row in mixed[row]
+
+
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_ranks_make_the_rows_of_their_share_alone(
+    xray_data: Path, report_data: Path, tokenizer: Tokenizer, rehearsal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [source(xray_data, rehearsal), source(report_data, rehearsal, tokenizer)]
+    read: list[int] = []
+    reads = ShardReader.image
+    monkeypatch.setattr(ShardReader, "image", lambda self, i: read.append(i) or reads(self, i))
+    whole, part = steps(sources, batch_size=8, augment=True), steps(sources, batch_size=8, augment=True)
+    part.share = slice(1, None, 4)
+    for step in range(whole.per_epoch):
+        expected = whole[step]
+        read.clear()
+        found = part[step]
+        for name in ("images", "noise", "ids", "attention", "labels"):
+            array = getattr(expected, name)
+            assert array is None or np.array_equal(array[1::4], getattr(found, name)), name
+        assert len(read) <= (4 if rehearsal else 2)
 
 
 def test_a_buffer_smaller_than_a_batch_is_used_whole(folder: Path) -> None:

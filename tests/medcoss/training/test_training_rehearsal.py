@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcoss.data.shards import ShardReader
-from medcoss.models.registry import encoder_for, load_encoder
-from medcoss.run import BadInput, LocalRun, Stopped
+from medcoss.run import BadInput, LocalRun
 from medcoss.specs.training import BuildBufferSpec
-from medcoss.training.rehearsal import build_buffer, cluster_counts, features, select_nearest
+from medcoss.training.rehearsal import build_buffer, cluster_counts, refilled, select_nearest
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, reports, xrays
 
@@ -82,6 +81,30 @@ def test_the_nearest_of_each_cluster_are_taken(count: int, clusters: int, quota:
         assert not left or not taken or distance[taken].max() <= min(distance[list(left)])
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_what_small_clusters_cannot_give_comes_from_the_next_nearest(data: st.DataObject) -> None:
+    clusters, quota = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 5))
+    count = data.draw(st.integers(clusters * quota, 60))
+    assignment = np.array(data.draw(st.lists(st.integers(0, clusters - 1), min_size=count, max_size=count)))
+    # few different distances: ties are common
+    distance = np.array(data.draw(st.lists(st.integers(0, 4), min_size=count, max_size=count)), dtype=np.float64)
+    chosen = refilled(assignment, distance, clusters, quota)
+    assert len(chosen) == len(set(chosen)) == clusters * quota
+    for cluster in range(clusters):
+        members = [i for i in range(count) if assignment[i] == cluster]
+        nearest = sorted(members, key=lambda i: (distance[i], i))[:quota]
+        assert set(nearest) <= set(chosen)
+    first = [
+        i
+        for c in range(clusters)
+        for i in sorted(np.flatnonzero(assignment == c), key=lambda i: (distance[i], i))[:quota]
+    ]
+    assert list(chosen[: len(first)]) == first, "the published selection comes first"
+    rest = sorted(set(range(count)) - set(first), key=lambda i: (distance[i], i))
+    assert list(chosen[len(first) :]) == rest[: clusters * quota - len(first)]
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("rehearsal") / "model", "encoder", ["xray", "report"])
@@ -98,7 +121,7 @@ def test_a_buffer_is_a_small_reproducible_part_of_the_training_split(tmp_path: P
     assert first.rows == second.rows
     assert first.info.role == "buffer"
     assert first.info.samples == len(first)
-    assert 6 <= len(first) <= 12
+    assert len(first) == 12
     assert {row.split for row in first.rows} == {"train"}
     assert len({row.id for row in first.rows}) == len(first)
     original = ShardReader(data)
@@ -107,24 +130,41 @@ def test_a_buffer_is_a_small_reproducible_part_of_the_training_split(tmp_path: P
     assert first.info.recipe == original.info.recipe
 
 
+def test_small_clusters_are_reported_and_the_buffer_has_its_size(tmp_path: Path, encoder: Path) -> None:
+    # as many places as samples: no clustering of equal sizes would be an accident
+    data, run = xrays(tmp_path / "data", 24), LocalRun(tmp_path / "run")
+    info = build_buffer(spec(centers_fraction=0.25, buffer_fraction=1.0), encoder, data, tmp_path / "buffer", run)
+    assert info.samples == 24
+    assert {row.id for row in ShardReader(tmp_path / "buffer").rows} == {str(i) for i in range(24)}
+    values = run.history[-1][1]
+    assert (values["samples"], values["clusters"], values["quota"]) == (24, 6, 4)
+    assert 0 < values["small_clusters"] < 6
+    assert values["shortfall"] >= values["small_clusters"]
+    assert (
+        f"warning: {values['small_clusters']} of 6 clusters hold fewer than 4 samples; "
+        f"the {values['shortfall']} missing are the next nearest of the others"
+    ) in run.lines
+    assert not list(tmp_path.glob(".features*")), "the features do not stay behind"
+
+
+def test_padding_masks_of_others_do_not_choose_the_buffer(tmp_path: Path) -> None:
+    # the published batches mix them up, so a sample's feature would depend on who shares its batch
+    mixed = write_model(tmp_path / "model", "encoder", ["report"])
+    config = json.loads((mixed / "config.json").read_text())
+    config["config"]["attention"] = "published_batched"
+    (mixed / "config.json").write_text(json.dumps(config))
+    data = reports(tmp_path / "data", 30)
+    for size in (1, 7):
+        options = spec(centers_fraction=0.2, buffer_fraction=0.5, batch_size=size)
+        build_buffer(options, mixed, data, tmp_path / f"buffer{size}", LocalRun(tmp_path / f"run{size}"))
+    assert ShardReader(tmp_path / "buffer1").rows == ShardReader(tmp_path / "buffer7").rows
+
+
 def test_a_buffer_of_reports(tmp_path: Path, encoder: Path) -> None:
     info = build_buffer(spec(buffer_fraction=0.5), encoder, reports(tmp_path / "data"), tmp_path / "buffer",
                         LocalRun(tmp_path / "run"))  # fmt: skip
     assert (info.modality, info.samples) == ("report", 8)
     assert ShardReader(tmp_path / "buffer").text(0)
-
-
-def test_features_do_not_depend_on_the_batch(tmp_path: Path, encoder: Path) -> None:
-    reader = ShardReader(xrays(tmp_path / "data", 7))
-    module, info = load_encoder(encoder)
-    embedder = encoder_for(module, info, "xray")
-    run = LocalRun(tmp_path / "run")
-    whole, parts = (features(embedder, reader, reader.indices("train"), n, None, run) for n in (7, 3))
-    assert whole.shape == (7, 48)
-    assert np.allclose(whole, parts, atol=1e-5)
-    run.stop_requested = True
-    with pytest.raises(Stopped):
-        features(embedder, reader, reader.indices("train"), 3, None, run)
 
 
 def test_a_buffer_needs_an_encoder_that_knows_the_data(tmp_path: Path) -> None:

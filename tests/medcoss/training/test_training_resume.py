@@ -145,6 +145,18 @@ def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
     assert store.latest(tmp_path / "found") is None
 
 
+def test_what_kills_have_left_costs_no_whole_checkpoint(tmp_path: Path) -> None:
+    store = LocalCheckpoints(tmp_path / "store")
+    store.root.mkdir()
+    store.save(100, write(tmp_path / "work", "at 100"))
+    # two runs that were killed while they copied
+    for step in (137, 142):
+        (store.root / f"{step:09d}").mkdir()
+    store.save(120, write(tmp_path / "work", "at 120"))
+    assert sorted(p.name for p in store.root.iterdir()) == ["000000100", "000000120"]
+    assert store.latest(tmp_path / "found") == 120
+
+
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
     store = LocalCheckpoints(tmp_path / "store")
     store.root.mkdir()

@@ -1,0 +1,6 @@
+"""The library without the platform: folders in, folders out, for scripts and notebooks (docs/library.md)."""
+
+from medcoss.library.embedding import embed
+from medcoss.library.stages import build_buffer, finetune, prepare, pretrain
+
+__all__ = ["build_buffer", "embed", "finetune", "prepare", "pretrain"]
