@@ -149,7 +149,8 @@ def main(argv: list[str] | None = None) -> int:
     missing = [seed for seed in range(arguments.seeds) if not (out / f"seed-{seed}.json").is_file()]
     began = time.monotonic()
     if len(missing) > 1 and not torch.cuda.is_available():
-        # small models use one core well and two badly
+        # small models use one core well and two badly; the libraries of new processes read their threads from here
+        os.environ["OMP_NUM_THREADS"] = str(max(len(os.sched_getaffinity(0)) // len(missing), 1))
         with ProcessPoolExecutor(len(missing), multiprocessing.get_context("spawn")) as pool:
             list(pool.map(partial(keep_seed, plan, data.folders, out, len(missing)), missing))
     else:
