@@ -156,7 +156,7 @@ def stage_two(client: Client, stage_one: Job, xray_dataset: str, la_dataset: str
 @pytest.fixture(scope="module")
 def segmenter(client: Client, stage_two: Job, la_dataset: str) -> Job:
     spec = FinetuneSpec(
-        task="segmentation", dataset=la_dataset, init_model=stage_two.outputs["model"], epochs=20, max_steps=80,
+        task="segmentation", dataset=la_dataset, init_model=stage_two.outputs["model"], epochs=40, max_steps=300,
         batch_size=4, lr=2e-3, drop_path=0.0,
     )  # fmt: skip
     return finished(client, client.jobs.submit("finetune", spec))
