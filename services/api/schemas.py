@@ -160,7 +160,6 @@ class Resources(Body):
 class Retry(Body):
     """When a failed attempt is tried again. Wrong input never is; a lost worker costs no waiting."""
 
-    max_attempts: int | None = Field(None, ge=1, le=20, description="attempts before the job has failed")
     backoff_s: float = Field(
         10, ge=0, le=3600, description="pause after the first failure, doubled after each, an hour at most",
         json_schema_extra={"unit": "s"},
@@ -176,7 +175,7 @@ class JobRequest(Body):
     spec: dict[str, Any] = Field(description="parameters, see /v1/job-kinds/{kind}/schema")
     name: Text | None = Field(None, min_length=1, max_length=128, description="for people; the kind when left out")
     priority: int = Field(0, ge=-100, le=100, description="higher runs first")
-    max_attempts: int | None = Field(None, ge=1, le=20, description="short for retry.max_attempts")
+    max_attempts: int | None = Field(None, ge=1, le=20, description="attempts before the job has failed")
     retry: Retry = Field(Retry(), description="what happens after a failed attempt")
     resources: Resources = Field(Resources(), description="what the worker must have")
     time_limit_s: float | None = Field(

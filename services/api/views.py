@@ -75,7 +75,7 @@ def _job_view(row: Job, needed: dict[str, str]) -> JobOut:
         id=row.id, project_id=row.project_id, kind=row.kind, name=row.name, state=row.state, spec=row.spec,
         priority=row.priority,
         attempt=row.attempt, max_attempts=row.max_attempts, depends_on=list(needed), progress=progress,
-        retry=Retry(max_attempts=row.max_attempts, backoff_s=row.backoff_s, on=row.retry_on),
+        retry=Retry(backoff_s=row.backoff_s, on=row.retry_on),
         resources=Resources(gpus=row.gpus, memory_bytes=row.memory_bytes), time_limit_s=row.time_limit_s,
         ran_s=time_run(row, now()), not_before=row.not_before, worker=row.worker if row.state == "running" else None,
         result=row.result, error=row.error, reason=_why_waiting(row, needed), created_by=row.created_by,

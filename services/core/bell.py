@@ -14,9 +14,6 @@ JOBS_QUEUE = "jobs"
 GPU_QUEUE = "jobs.gpu"
 CONTROL_QUEUE = "control"
 
-# as many as workers that may be idle at once
-RINGS = 200
-
 _log = structlog.get_logger()
 
 
@@ -65,7 +62,7 @@ def ring_again(app: Celery, queued: list[tuple[str, int | None]]) -> None:
     been rung goes on until nothing is left, so that a few rings do for many jobs.
     """
     for queue in (JOBS_QUEUE, GPU_QUEUE):
-        wanted = [(job_id, gpus) for job_id, gpus in queued if queue_of(gpus) == queue][:RINGS]
+        wanted = [(job_id, gpus) for job_id, gpus in queued if queue_of(gpus) == queue]
         if not wanted:
             continue
         try:

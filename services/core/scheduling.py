@@ -19,6 +19,8 @@ from services.core.tables import Job
 # reasons of failure that are worth another attempt; wrong input and a spent time limit are not
 RETRIED = ("lost_worker", "killed", "out_of_memory", "storage", "serving", "code")
 LONGEST_BACKOFF = timedelta(hours=1)
+# as many as workers that may be idle at once; one that has been rung goes on until nothing is left
+RINGS = 200
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def next_turn(session: Session, owner: str, priority: int) -> int:
     served = queued.where(Job.priority == priority).order_by(Job.turn).limit(1).scalar_subquery()
     last = select(func.max(Job.turn)).where(Job.created_by == owner, Job.state.in_([State.QUEUED, State.WAITING]))
     found_served, found_last = session.execute(select(served, last.scalar_subquery())).one()
-    return max(found_served or 0, (found_last or 0) + 1 if found_last is not None else 0)
+    return max(found_served or 0, 0 if found_last is None else found_last + 1)
 
 
 def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> Select[Any]:
@@ -60,11 +62,11 @@ def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> Select[An
     return statement.order_by(Job.rank, Job.turn, Job.created_at, Job.id)
 
 
-def to_ring(session: Session, moment: datetime, limit: int) -> list[tuple[str, int | None]]:
-    """Queued jobs (id and GPUs) that could run now: up to `limit` that need GPUs, and as many that do not."""
+def to_ring(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
+    """Queued jobs (id and GPUs) that could run now: up to RINGS that need GPUs, and as many that do not."""
     found: list[tuple[str, int | None]] = []
     for condition in (Job.gpus > 0, or_(Job.gpus.is_(None), Job.gpus == 0)):
-        statement = runnable(ANYTHING, moment, None).add_columns(Job.gpus).where(condition).limit(limit)
+        statement = runnable(ANYTHING, moment, None).add_columns(Job.gpus).where(condition).limit(RINGS)
         found += [(job_id, gpus) for job_id, gpus in session.execute(statement)]
     return found
 

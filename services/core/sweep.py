@@ -9,18 +9,16 @@ from services.core import leftovers
 from services.core.attempts import end_badly
 from services.core.jobs import add_event, changed, ended, needs, problem
 from services.core.lifecycle import State
-from services.core.scheduling import ANYTHING, runnable
+from services.core.scheduling import to_ring
 from services.core.tables import Dataset, Job
 
 LOST = "the worker fell silent and its lease ran out"
-# how many queued jobs a sweep tells of
-SHOWN = 1000
 # an upload that began before its URL expired may take that long
 LATE_UPLOADS = timedelta(hours=1)
 
 
-def sweep(session: Session, moment: datetime) -> list[str]:
-    """Mend everything; safe to run twice, and twice at once. Returns the first queued jobs, most urgent first.
+def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
+    """Mend everything; safe to run twice, and twice at once. Returns the queued jobs to ring for, see `to_ring`.
 
     Expired leases become queued or failed, waiting jobs are released or fail with what they wait for,
     uploads that were never completed are forgotten, and what nobody owns is marked for removal.
@@ -32,7 +30,7 @@ def sweep(session: Session, moment: datetime) -> list[str]:
         continue
     _forget_uploads(session, moment)
     leftovers.set_due(session, moment)
-    return list(session.scalars(runnable(ANYTHING, moment, None).limit(SHOWN)))
+    return to_ring(session, moment)
 
 
 def _settle_waiting(session: Session, moment: datetime) -> int:

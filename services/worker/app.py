@@ -14,10 +14,9 @@ from celery.signals import setup_logging, worker_shutting_down
 from sqlalchemy.exc import DBAPIError
 
 from services.core import leftovers
-from services.core.bell import CONTROL_QUEUE, RINGS, RUN_JOB, SWEEP, make_celery, ring_again
+from services.core.bell import CONTROL_QUEUE, RUN_JOB, SWEEP, make_celery, ring_again
 from services.core.db import Database
 from services.core.logging import configure_logging
-from services.core.scheduling import to_ring
 from services.core.settings import get_settings
 from services.core.storage import ObjectStore
 from services.core.sweep import sweep as mend
@@ -78,10 +77,8 @@ def run_job(job_id: str) -> None:
 
 
 def _mend_and_ring() -> None:
-    moment = now()
     with _database().session() as session:
-        mend(session, moment)
-        queued = to_ring(session, moment, RINGS)
+        queued = mend(session, now())
     ring_again(app, queued)
 
 

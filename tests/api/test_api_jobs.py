@@ -230,11 +230,12 @@ def test_what_a_job_needs_is_kept_and_told(served: Served, raw: str) -> None:
     asked = {
         "resources": {"gpus": 2, "memory_bytes": 2**36},
         "time_limit_s": 3600,
-        "retry": {"max_attempts": 5, "on": ["storage"]},
+        "max_attempts": 5,
+        "retry": {"on": ["storage"]},
     }
     job = preprocess(served.operator, raw, **asked).json()
     assert job["resources"] == asked["resources"]
-    assert job["retry"] == {"max_attempts": 5, "backoff_s": 10.0, "on": ["storage"]}
+    assert job["retry"] == {"backoff_s": 10.0, "on": ["storage"]}
     assert (job["max_attempts"], job["time_limit_s"], job["ran_s"]) == (5, 3600.0, 0.0)
     assert job["reason"] == "waits for a free worker with 2 GPUs and 64 GiB of memory"
     for wrong, pointer in (
@@ -322,7 +323,7 @@ def test_a_broken_broker_loses_no_job(
     assert time.monotonic() - began < 2, "the answer does not wait for the broker"
     assert deaf.viewer.get(f"/v1/jobs/{response.json()['id']}").json()["state"] == "queued"
     with deaf.database.session() as session:
-        assert sweep(session, now()) == [response.json()["id"]], "the sweeper rings again"
+        assert sweep(session, now()) == [(response.json()["id"], None)], "the sweeper rings again"
 
 
 def test_lists_are_filtered_and_cost_a_fixed_number_of_queries(served: Served, raw: str) -> None:

@@ -86,7 +86,7 @@ def test_a_database_that_is_away_longer_than_the_lease(hasty: Supervisor, script
     lock.join()
     assert row(database, job_id).state == "running", "nobody has told the database yet"
     with database.session() as session:
-        assert sweep(session, later()) == [job_id]
+        assert sweep(session, later()) == [(job_id, None)]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

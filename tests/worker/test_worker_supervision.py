@@ -281,7 +281,7 @@ def test_a_lost_lease_ends_the_process_and_publishes_nothing(
         with database.session() as session:
             # a worker that was cut off: its lease is over and the sweeper comes by
             session.execute(text("UPDATE jobs SET lease_until = :past"), {"past": now().replace(year=2020)})
-            assert sweep(session, now()) == [job_id]
+            assert sweep(session, now()) == [(job_id, None)]
     assert not child.is_running()
     assert made(database) == []
     job = row(database, job_id)

@@ -129,7 +129,7 @@ def submit_job(
     asked = NewJob(
         kind=request.kind, project_id=project_id, spec=_resolved_spec(request), name=request.name or request.kind,
         priority=request.priority,
-        max_attempts=request.max_attempts or request.retry.max_attempts or parts.settings.max_attempts,
+        max_attempts=request.max_attempts or parts.settings.max_attempts,
         depends_on=tuple(request.depends_on), gpus=request.resources.gpus,
         memory_bytes=request.resources.memory_bytes, backoff_s=request.retry.backoff_s,
         retry_on=None if request.retry.on is None else tuple(request.retry.on), time_limit_s=request.time_limit_s,
