@@ -38,8 +38,8 @@ from medcoss.models.pretext import (
 )
 from medcoss.models.registry import PRETEXT, load_encoder
 from medcoss.run import BadInput
+from medcoss.training.features import model_inputs
 from medcoss.training.masking import IGNORED, mask_words
-from medcoss.training.rehearsal import model_inputs
 
 PENALTIES = [float(c) for c in np.logspace(-4, 2, 7)]
 FOLDS = 5

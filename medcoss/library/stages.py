@@ -8,8 +8,8 @@ from shutil import rmtree
 from typing import Any, Literal, TypeVar, get_args
 
 from medcoss import __version__
+from medcoss.data.fingerprints import fingerprint
 from medcoss.library.display import Display
-from medcoss.library.fingerprints import fingerprint
 from medcoss.library.folders import MARKERS, Output, existing, found
 from medcoss.library.options import checked, refuse_unknown, shows_options
 from medcoss.library.session import Session, is_main, world

@@ -1,6 +1,5 @@
 """Features of a dataset's samples, one vector each, without masking or augmentation: computed once, kept on disk."""
 
-import hashlib
 import json
 import math
 import tempfile
@@ -13,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from medcoss.data.fingerprints import fingerprint
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import REPORT_LENGTH, Tokenizer
 from medcoss.modalities import Kind
 from medcoss.models.encoder import Embedder
-from medcoss.run import BadInput, RunContext, Stopped, sha256_file
+from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.training.batches import moved
 from medcoss.training.precision import pick_device, precision
 
@@ -142,10 +142,7 @@ class _Kept:
 
 def identity(model: Path, dataset: Path, batch_size: int) -> str:
     """What features depend on to the last bit: the encoder, the samples, the batches."""
-    files = [model / "model.safetensors", model / "config.json", model / "vocab.txt",
-             dataset / "meta.json", dataset / "samples.parquet"]  # fmt: skip
-    parts = [sha256_file(path) if path.is_file() else "" for path in files]
-    return hashlib.sha256(" ".join([*parts, str(batch_size)]).encode()).hexdigest()
+    return f"{fingerprint(model)} {fingerprint(dataset)} {batch_size}"
 
 
 def features(embedder: Embedder, reader: ShardReader, indices: NDArray[np.int64], folder: Path, context: RunContext,

@@ -14,15 +14,14 @@ from medcoss.models.embeddings import PATCH
 from medcoss.run import RunContext
 from medcoss.specs.training import PretrainOptions
 from medcoss.training.batches import named
-from medcoss.training.masking import mask_words
 from medcoss.training.precision import precision
-from medcoss.training.steps import Batch, Source
+from medcoss.training.steps import Batch, Source, masked_reports, report_batch
 
 if TYPE_CHECKING:
     from medcoss.training.pretrain import PretrainTask
 
 AT_MOST = 512
-_HELD_OUT = 6
+_HELD_OUT = 7
 
 
 def held_out_loss(task: "PretrainTask", spec: PretrainOptions, context: RunContext, device: torch.device,
@@ -73,11 +72,4 @@ def _batch(source: Source, indices: NDArray[np.int64], spec: PretrainOptions, pa
         images = np.stack([source.reader.image(int(i)) for i in indices])
         tokens = math.prod(n // PATCH for n in images.shape[2:])
         return Batch(0, images=images, noise=np.stack([rng.random(tokens, dtype=np.float32) for rng in rngs]))
-    tokenizer = source.tokenizer
-    assert tokenizer is not None
-    encoded = [tokenizer.encode(source.reader.text(int(i))) for i in indices]
-    masked = [mask_words(e, tokenizer, spec.text_mask_ratio, rng) for e, rng in zip(encoded, rngs, strict=True)]
-    ids, labels = (np.stack(arrays) for arrays in zip(*masked, strict=True))
-    attention = np.stack([e.attention for e in encoded])
-    used = ids.shape[1] if padding else int(attention.sum(axis=1).max())
-    return Batch(0, ids=ids[:, :used], attention=attention[:, :used], labels=labels[:, :used])
+    return report_batch(0, *masked_reports(source, indices, rngs, spec.text_mask_ratio), padding)

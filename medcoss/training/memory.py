@@ -1,7 +1,6 @@
 """The C library's allocator, set for training on a CPU."""
 
 import ctypes
-import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 # glibc takes no higher threshold
@@ -15,12 +14,8 @@ def keep_freed_memory() -> bool:
     Activations and gradients of every step have the same sizes. Given back to the system and taken again, their
     pages are zeroed each time, which costs some percent of a step.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        # another C library (musl)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
         return False
     settings = ((_M_MMAP_THRESHOLD, _LARGEST_IN_HEAP), (_M_TRIM_THRESHOLD, _NEVER_GIVEN_BACK), (_M_TOP_PAD, 2**26))
     taken = [mallopt(name, value) == 1 for name, value in settings]

@@ -16,9 +16,7 @@ from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import DatasetInfo
 from medcoss.specs.training import BuildBufferOptions
 from medcoss.training.clustering import cluster, own_distances
-from medcoss.training.features import features, identity, model_inputs
-
-__all__ = ["build_buffer", "cluster_counts", "model_inputs", "refilled", "select_nearest"]
+from medcoss.training.features import features, identity
 
 
 def cluster_counts(samples: int, centers_fraction: float, buffer_fraction: float) -> tuple[int, int]:

@@ -144,18 +144,27 @@ class PretrainSteps(Dataset[Batch]):
 
     def _reports(self, number: int, source: Source, indices: NDArray[np.int64], rngs: list[np.random.Generator],
                  mix: np.random.Generator) -> Batch:  # fmt: skip
-        assert source.tokenizer is not None
-        encoded = [source.tokenizer.encode(source.reader.text(int(i))) for i in indices]
-        masked = [
-            mask_words(e, source.tokenizer, self.text_mask_ratio, rng) for e, rng in zip(encoded, rngs, strict=True)
-        ]
-        ids, labels = (np.stack(arrays) for arrays in zip(*masked, strict=True))
-        attention = np.stack([e.attention for e in encoded])
+        ids, attention, labels = masked_reports(source, indices, rngs, self.text_mask_ratio)
         if source.rehearsal and self.mixup:
             ids, attention = mix_reports(ids, attention, mix)
-        # columns that are padding in every report would only cost time
-        used = ids.shape[1] if self.padding else int(np.flatnonzero(attention.any(axis=0))[-1]) + 1
-        return Batch(number, ids=ids[:, :used], attention=attention[:, :used], labels=labels[:, :used])
+        return report_batch(number, ids, attention, labels, self.padding)
+
+
+def masked_reports(source: Source, indices: NDArray[np.int64], rngs: list[np.random.Generator],
+                   ratio: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+    """Masked ids, attention and labels, each (B, L), of reports; one generator a report."""
+    assert source.tokenizer is not None
+    encoded = [source.tokenizer.encode(source.reader.text(int(i))) for i in indices]
+    masked = [mask_words(e, source.tokenizer, ratio, rng) for e, rng in zip(encoded, rngs, strict=True)]
+    ids, labels = (np.stack(arrays) for arrays in zip(*masked, strict=True))
+    return ids, np.stack([e.attention for e in encoded]), labels
+
+
+def report_batch(number: int, ids: NDArray[np.int64], attention: NDArray[np.int64], labels: NDArray[np.int64],
+                 padding: bool) -> Batch:  # fmt: skip
+    """A batch of source `number`; columns that are padding in every report are cut off unless `padding` counts."""
+    used = ids.shape[1] if padding else int(np.flatnonzero(attention.any(axis=0))[-1]) + 1
+    return Batch(number, ids=ids[:, :used], attention=attention[:, :used], labels=labels[:, :used])
 
 
 def _channels(source: Source, images: NDArray[np.float32]) -> NDArray[np.float32]:

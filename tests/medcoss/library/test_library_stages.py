@@ -17,10 +17,10 @@ from safetensors.numpy import load_file, save_file
 
 import medcoss
 from medcoss import build_buffer, finetune, prepare, pretrain
+from medcoss.data import fingerprints
+from medcoss.data.fingerprints import fingerprint
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import SPECIAL
-from medcoss.library import fingerprints
-from medcoss.library.fingerprints import fingerprint
 from medcoss.run import BadInput, Stopped
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from medcoss.specs.training import PretrainOptions

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from medcoss.data.shards import ShardReader
+
+# runs a recipe on the upload: the dataset, and its report
+Prepare = Callable[..., tuple[ShardReader, dict[str, Any]]]
 
 
 def image_bytes(array: NDArray[Any], fmt: str = "PNG", **options: Any) -> bytes:

@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 SCRIPT = """
 import resource, torch
 from medcoss.training.memory import keep_freed_memory
@@ -22,7 +20,6 @@ print(kept, faults())
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 def test_memory_that_a_step_frees_is_there_for_the_next_one() -> None:
     # in a process of its own: the setting stays
     found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout.split()
