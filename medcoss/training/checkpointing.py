@@ -99,7 +99,10 @@ class Checkpoints:
         """The newest whole checkpoint, or None."""
         with tempfile.TemporaryDirectory() as folder:
             step = self._store.latest(Path(folder))
-            return None if step is None else TrainingState.read(step, Path(folder))
+            # a run that has stopped while it computed features keeps those
+            if step is None or not (Path(folder) / REST).is_file():
+                return None
+            return TrainingState.read(step, Path(folder))
 
     def save(self, state: TrainingState) -> None:
         """Begin to write a checkpoint, once the one before is written. Raises the error of the one before."""

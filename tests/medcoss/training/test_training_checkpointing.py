@@ -248,3 +248,11 @@ def test_ranks_agree_on_the_earliest() -> None:
     assert NotFinite.from_code(max(bad.code for bad in met)) == NotFinite(3, 0)
     assert [NotFinite.from_code(bad.code) for bad in met] == met
     assert min(bad.code for bad in met) > 0
+
+
+def test_the_checkpoint_of_other_work_is_none_of_a_training(tmp_path: Path) -> None:
+    run, features = LocalRun(tmp_path / "run"), tmp_path / "features"
+    features.mkdir()
+    (features / "features.f32").write_bytes(b"1234")
+    run.checkpoints.save(7, features)
+    assert Checkpoints(run.checkpoints, run.log, minutes=10).latest() is None

@@ -1,6 +1,7 @@
 """Features of all samples: the same in every batch, no work on padding, kept when the run ends early."""
 
 import json
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -205,3 +206,12 @@ def test_reports_need_a_vocabulary(tmp_path: Path, encoder: Path, texts: ShardRe
         features(embedder_of(encoder, "report"), texts, texts.indices("train"), tmp_path / "work",
                  LocalRun(tmp_path / "run"), batch_size=4)  # fmt: skip
     assert json.loads((encoder / "config.json").read_text())["modalities"] == ["xray", "report"]
+
+
+def test_identity_sees_other_pixels_under_the_same_names(tmp_path: Path, encoder: Path, images: ShardReader) -> None:
+    copy = Path(shutil.copytree(images.root, tmp_path / "copy"))
+    assert identity(encoder, copy, 4) == identity(encoder, images.root, 4), "wherever it lies"
+    pixels = bytearray((copy / "images.b2nd").read_bytes())
+    pixels[len(pixels) // 2] ^= 1
+    (copy / "images.b2nd").write_bytes(pixels)
+    assert identity(encoder, copy, 4) != identity(encoder, images.root, 4)
