@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from medcoss.run import CheckpointStore
 
 WEIGHTS, REST = "model.safetensors", "optimizer.pt"
+# failures in a row that end a run, and seconds from one to the next checkpoint
+TRIES, AGAIN_S = 3, 60.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def _copied(value: Any) -> Any:
 class Checkpoints:
     """Writes the checkpoints of a run in the background, at most one at a time.
 
-    An error of writing is raised by the next `save` or `wait`. Left as a context, it waits for the
+    A checkpoint that could not be written is logged, and a newer one is due soon: a store that is away for a while
+    costs no training. The error of the third one in a row is raised. Left as a context, it waits for the
     checkpoint in flight and keeps its error to itself: whoever leaves on an exception has one already.
     """
 
@@ -79,7 +82,8 @@ class Checkpoints:
                  every: int | None = None) -> None:  # fmt: skip
         self._store, self._log, self._seconds, self._every = store, log, minutes * 60, every
         self._writer = ThreadPoolExecutor(1, "checkpoint")
-        self._running: tuple[int, Future[None]] | None = None
+        self._running: tuple[TrainingState, Future[None]] | None = None
+        self._failures = 0
         self._last = time.monotonic()
 
     def __enter__(self) -> "Checkpoints":
@@ -91,7 +95,9 @@ class Checkpoints:
         self._writer.shutdown()
 
     def due(self, step: int) -> bool:
-        """True when it is time for a checkpoint after `step` steps."""
+        """True when it is time for a checkpoint after `step` steps. Raises the error of the third failure in a row."""
+        if self._running is not None and self._running[1].done():
+            self._settle()
         by_step = self._every is not None and step % self._every == 0
         return by_step or time.monotonic() - self._last >= self._seconds
 
@@ -105,22 +111,37 @@ class Checkpoints:
             return TrainingState.read(step, Path(folder))
 
     def save(self, state: TrainingState) -> None:
-        """Begin to write a checkpoint, once the one before is written. Raises the error of the one before."""
-        self.wait()
+        """Begin to write a checkpoint, once the one before has ended. Raises the third error in a row."""
+        self._settle()
         self._last = time.monotonic()
-        self._running = (state.step, self._writer.submit(self._write, state))
+        self._begin(state)
 
     def wait(self) -> None:
-        """Wait until nothing is being written. Raises what went wrong with it."""
+        """Wait until the last checkpoint is written, tried again where needed. Raises what went wrong three times."""
+        while (failed := self._settle()) is not None:
+            self._begin(failed)
+
+    def _begin(self, state: TrainingState) -> None:
+        self._running = (state, self._writer.submit(self._write, state))
+
+    def _settle(self) -> TrainingState | None:
+        """Wait for the checkpoint in flight; the state that could not be written, or None."""
         if self._running is None:
-            return
-        (step, future), self._running = self._running, None
+            return None
+        (state, future), self._running = self._running, None
         error = future.exception()
-        if error is not None:
-            error.add_note(f"while the checkpoint of step {step} was written")
-            self._log(f"the checkpoint of step {step} could not be written ({type(error).__name__})", "error")
+        if error is None:
+            self._failures = 0
+            self._log(f"checkpoint written at step {state.step}", "info")
+            return None
+        self._failures += 1
+        error.add_note(f"while the checkpoint of step {state.step} was written")
+        self._log(f"the checkpoint of step {state.step} could not be written ({type(error).__name__})", "error")
+        if self._failures >= TRIES:
             raise error
-        self._log(f"checkpoint written at step {step}", "info")
+        # soon, but not at once: the store needs time
+        self._last = time.monotonic() - max(self._seconds - AGAIN_S, 0)
+        return state
 
     def _write(self, state: TrainingState) -> None:
         with tempfile.TemporaryDirectory() as folder:

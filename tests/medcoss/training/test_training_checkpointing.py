@@ -57,18 +57,24 @@ class Store:
     """A store in memory that can wait, and can fail."""
 
     waits: dict[int, threading.Event] = field(default_factory=dict)
-    fails_at: int = -1
+    fails: tuple[int, ...] = ()
+    times: int = 3
     saved: list[int] = field(default_factory=list)
-    begun: list[int] = field(default_factory=list)
+    tried: list[int] = field(default_factory=list)
+    busy: threading.Lock = field(default_factory=threading.Lock)
     threads: set[str] = field(default_factory=set)
 
     def save(self, step: int, directory: Path) -> None:
-        assert len(self.begun) == len(self.saved), "one at a time"
-        self.begun.append(step)
+        assert not self.busy.locked(), "one at a time"
+        with self.busy:
+            self._save(step, directory)
+
+    def _save(self, step: int, directory: Path) -> None:
         self.threads.add(threading.current_thread().name)
         if step in self.waits:
             assert self.waits[step].wait(PATIENCE_S), "the training did not go on meanwhile"
-        if step == self.fails_at:
+        self.tried.append(step)
+        if step in self.fails and self.tried.count(step) <= self.times:
             raise OSError(28, "No space left on device")
         assert {p.name for p in directory.iterdir()} == {"model.safetensors", "optimizer.pt"}
         self.saved.append(step)
@@ -122,15 +128,23 @@ def test_what_is_stored_does_not_change_meanwhile(tmp_path: Path) -> None:
     assert torch.equal(optimizer.state[module.weight]["exp_avg"], moment)
 
 
-@pytest.mark.parametrize(("fails_at", "steps"), [(2, 4), (6, 7)], ids=["at the next save", "at the end"])
-def test_an_error_of_writing_ends_the_run(tmp_path: Path, fails_at: int, steps: int) -> None:
-    task = Slope()
-    made, run = loop(task, tmp_path, Store(fails_at=fails_at), 7)
+def test_a_checkpoint_that_fails_does_not_end_the_run(tmp_path: Path) -> None:
+    store = Store(fails=(2, 4))
+    made, run = loop(Slope(), tmp_path, store, 9)
+    made.run()
+    assert store.saved == [6, 8]
+    assert "error: the checkpoint of step 4 could not be written (OSError)" in run.lines
+
+
+def test_the_third_failure_in_a_row_ends_the_run(tmp_path: Path) -> None:
+    task, store = Slope(), Store(fails=(2, 6, 8, 10))
+    made, run = loop(task, tmp_path, store, 20)
     with pytest.raises(OSError, match="No space left") as failed:
         made.run()
-    assert f"error: the checkpoint of step {fails_at} could not be written (OSError)" in run.lines
-    assert failed.value.__notes__ == [f"while the checkpoint of step {fails_at} was written"]
-    assert sum(event.is_set() for event in task.reached.values()) == steps
+    assert store.saved == [4]
+    assert "error: the checkpoint of step 6 could not be written (OSError)" in run.lines
+    assert failed.value.__notes__ == ["while the checkpoint of step 10 was written"]
+    assert sum(event.is_set() for event in task.reached.values()) <= 12
 
 
 def test_the_checkpoint_of_a_stop_is_waited_for(tmp_path: Path) -> None:
@@ -143,8 +157,17 @@ def test_the_checkpoint_of_a_stop_is_waited_for(tmp_path: Path) -> None:
     assert "info: checkpoint written at step 1" in run.lines
 
 
+def test_the_checkpoint_of_a_stop_is_tried_again(tmp_path: Path) -> None:
+    store = Store(fails=(1,), times=2)
+    made, run = loop(Slope(), tmp_path, store, 7)
+    run.stop_requested = True
+    with pytest.raises(Stopped):
+        made.run()
+    assert store.saved == [1]
+
+
 def test_the_error_of_a_stop_s_checkpoint_is_not_swallowed(tmp_path: Path) -> None:
-    made, run = loop(Slope(), tmp_path, Store(fails_at=1), 7)
+    made, run = loop(Slope(), tmp_path, Store(fails=(1,)), 7)
     run.stop_requested = True
     with pytest.raises(OSError, match="No space left"):
         made.run()
@@ -162,6 +185,22 @@ def test_checkpoints_come_by_time_and_by_step(tmp_path: Path, monkeypatch: pytes
     assert found.due(8)
     with found:
         assert not found.due(8), "counted from the first step"
+
+
+def test_a_new_checkpoint_is_due_soon_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 0.0
+    monkeypatch.setattr("medcoss.training.checkpointing.time.monotonic", lambda: moment)
+    module = nn.Linear(1, 1)
+    state = TrainingState.of(1, 1, module, adamw(module, 0.1, 0.0, (0.9, 0.95)), torch.amp.GradScaler("cpu"))
+    failed = threading.Event()
+    with Checkpoints(Store(fails=(1,)), lambda line, level: failed.set(), minutes=10) as found:
+        found.save(state)
+        while not failed.is_set():
+            assert not found.due(2)
+        moment = 59.0
+        assert not found.due(2)
+        moment = 60.0
+        assert found.due(3)
 
 
 # what is not finite
