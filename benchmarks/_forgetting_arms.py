@@ -49,13 +49,13 @@ class Plan:
     mr_size: tuple[int, int, int] = (16, 64, 64)
     mr_stride: int = 4
     batch_size: int = 16
-    steps: tuple[int, int, int] = (700, 250, 300)
+    steps: tuple[int, int, int] = (700, 1000, 600)
     peak_lr: float = 1e-3
     drop_path: float = 0.0
     centers_fraction: float = 0.01
     buffer_fraction: float = 0.05
     vocabulary_size: int = 1000
-    probe_steps: int = 60
+    probe_steps: int = 120
     masks: int = 1
 
 
