@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from medcoss.modalities import Kind
 
@@ -24,8 +24,8 @@ class FileEntry(Record):
 class BadFile(Record):
     """An input that could not be used, and why."""
 
-    path: str
-    reason: str
+    path: str = Field(description="path inside the raw dataset")
+    reason: str = Field(description="what is wrong with it")
 
 
 class DatasetInfo(Record):

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from minio.error import MinioException
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -24,19 +24,19 @@ _log = structlog.get_logger()
 class FieldProblem(BaseModel):
     """What is wrong with one field: a JSON pointer into the body, or `query:`, `header:`, `part:` and a name."""
 
-    pointer: str
-    detail: str
+    pointer: str = Field(description="JSON pointer into the body, or `query:`, `header:`, `part:` and a name")
+    detail: str = Field(description="what was expected")
 
 
 class Problem(BaseModel):
     """A problem document (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldProblem] = []
-    request_id: str
+    type: str = Field(description="urn that names the kind of problem")
+    title: str = Field(description="the kind in words")
+    status: int = Field(description="HTTP status")
+    detail: str = Field(description="what was wrong, what was expected, what to do")
+    errors: list[FieldProblem] = Field([], description="each wrong field")
+    request_id: str = Field(description="finds the request in the server's log; also in X-Request-Id")
 
 
 _MEANINGS = {

@@ -12,6 +12,9 @@ from medcoss.specs.base import Name
 from medcoss.specs.records import BadFile
 
 T = TypeVar("T")
+BYTES: dict[str, Any] = {"unit": "byte"}
+SECONDS: dict[str, Any] = {"unit": "s"}
+FRACTION: dict[str, Any] = {"unit": "fraction"}
 
 # object keys have at most 1024 bytes, file names on the workers' disks 255
 MAX_PATH_BYTES = 900
@@ -45,7 +48,7 @@ class UploadFile(Body):
     """One file that is going to be uploaded."""
 
     path: str = Field(min_length=1, max_length=900, description="path inside the dataset, with forward slashes")
-    size: int = Field(ge=0, description="size of the file", json_schema_extra={"unit": "byte"})
+    size: int = Field(ge=0, description="size of the file", json_schema_extra=BYTES)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the content, hexadecimal")
 
     @field_validator("path")
@@ -95,52 +98,56 @@ class DatasetRequest(Body):
 class DatasetOut(BaseModel):
     """A dataset: raw (uploaded), prepared (shards) or buffer (rehearsal)."""
 
-    id: str
-    project_id: str
-    name: str
-    description: str
-    role: str
-    state: str
-    modality: str | None
-    kind: Kind | None
-    samples: int | None
-    splits: dict[str, int] | None
-    classes: list[str] | None
-    has_masks: bool
-    sample_shape: list[int] | None
-    recipe: dict[str, Any] | None
-    bad_files: list[BadFile]
-    file_count: int
-    total_bytes: int
-    parents: list[str]
-    job_id: str | None
-    created_at: datetime
+    id: str = Field(description="identifier, ds_...")
+    project_id: str = Field(description="project that owns it, prj_...")
+    name: str = Field(description="name that its owner chose")
+    description: str = Field(description="for people")
+    role: str = Field(description="raw: uploaded; prepared: training shards; buffer: rehearsal samples")
+    state: str = Field(description="uploading until it is completed, then ready")
+    modality: str | None = Field(description="what the files show; null when nobody has said")
+    kind: Kind | None = Field(description="shape of a sample: text, image2d or volume3d; null for a raw dataset")
+    samples: int | None = Field(description="number of samples; null for a raw dataset")
+    splits: dict[str, int] | None = Field(description="samples in train, val and test; null for a raw dataset")
+    classes: list[str] | None = Field(
+        description="names of the classes in the order of their numbers; null without labels"
+    )
+    has_masks: bool = Field(description="true when samples have segmentation masks")
+    sample_shape: list[int] | None = Field(description="(C, H, W), (C, D, H, W) or (tokens,); null for a raw dataset")
+    recipe: dict[str, Any] | None = Field(
+        description="the resolved recipe that made the samples; null for a raw dataset"
+    )
+    bad_files: list[BadFile] = Field(description="inputs that could not be used, and why")
+    file_count: int = Field(description="number of files")
+    total_bytes: int = Field(description="size of all files together", json_schema_extra=BYTES)
+    parents: list[str] = Field(description="what it was made from")
+    job_id: str | None = Field(description="job that made it; null for an upload")
+    created_at: datetime = Field(description="when it was recorded")
 
 
 class Upload(BaseModel):
     """Where to PUT one file."""
 
-    path: str
-    method: str = "PUT"
-    url: str
-    headers: dict[str, str] = {}
+    path: str = Field(description="path inside the dataset")
+    method: str = Field("PUT", description="HTTP method to use")
+    url: str = Field(description="presigned URL that takes this one file until `expires_at`")
+    headers: dict[str, str] = Field({}, description="headers that the request has to carry")
 
 
 class DatasetCreated(BaseModel):
     """A dataset that waits for its files until `expires_at`; then POST to its `complete`."""
 
-    dataset: DatasetOut
-    uploads: list[Upload]
-    expires_at: datetime
+    dataset: DatasetOut = Field(description="the dataset, still uploading")
+    uploads: list[Upload] = Field(description="where each file goes")
+    expires_at: datetime = Field(description="when the URLs end and the dataset is forgotten")
 
 
 class FileOut(BaseModel):
     """A stored file and a URL to fetch it from."""
 
-    path: str
-    size: int
-    sha256: str
-    url: str
+    path: str = Field(description="path inside the dataset or model")
+    size: int = Field(description="size of the file", json_schema_extra=BYTES)
+    sha256: str = Field(description="SHA-256 of the content, hexadecimal")
+    url: str = Field(description="presigned URL to fetch it from, for a limited time")
 
 
 FailureReason = Literal["lost_worker", "killed", "out_of_memory", "storage", "serving", "code"]
@@ -153,7 +160,7 @@ class Resources(Body):
         None, ge=0, le=64, description="0: a worker without GPUs will do; None: takes what is there"
     )
     memory_bytes: int | None = Field(
-        None, ge=1, le=2**50, description="main memory of the worker", json_schema_extra={"unit": "byte"}
+        None, ge=1, le=2**50, description="main memory of the worker", json_schema_extra=BYTES
     )
 
 
@@ -162,7 +169,7 @@ class Retry(Body):
 
     backoff_s: float = Field(
         10, ge=0, le=3600, description="pause after the first failure, doubled after each, an hour at most",
-        json_schema_extra={"unit": "s"},
+        json_schema_extra=SECONDS,
     )  # fmt: skip
     on: list[FailureReason] | None = Field(None, max_length=6, description="only these reasons; None: all of them")
 
@@ -180,7 +187,7 @@ class JobRequest(Body):
     resources: Resources = Field(Resources(), description="what the worker must have")
     time_limit_s: float | None = Field(
         None, gt=0, le=31_536_000, description="time that all attempts may run together; the job is then set aside",
-        json_schema_extra={"unit": "s"},
+        json_schema_extra=SECONDS,
     )  # fmt: skip
     depends_on: list[JobId] = Field(default=[], max_length=100, description="jobs that must have succeeded first")
 
@@ -188,41 +195,43 @@ class JobRequest(Body):
 class Progress(BaseModel):
     """How far the present attempt is; `eta_s` in seconds."""
 
-    done: int
-    total: int
-    fraction: float
-    message: str | None
-    eta_s: float | None
+    done: int = Field(description="units that are done")
+    total: int = Field(description="units in all")
+    fraction: float = Field(description="share that is done", json_schema_extra=FRACTION)
+    message: str | None = Field(description="what is being done")
+    eta_s: float | None = Field(description="time to go", json_schema_extra=SECONDS)
 
 
 class JobOut(BaseModel):
     """A job."""
 
-    id: str
-    project_id: str
-    kind: str
-    name: str
-    state: str
-    spec: dict[str, Any]
-    priority: int
-    attempt: int
-    max_attempts: int
-    retry: Retry
-    resources: Resources
-    time_limit_s: float | None
-    ran_s: float
-    not_before: datetime | None
-    worker: str | None
-    depends_on: list[str]
-    progress: Progress | None
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
-    reason: str | None
-    created_by: str
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    duration_s: float | None
+    id: str = Field(description="identifier, job_...")
+    project_id: str = Field(description="project that owns it, prj_...")
+    kind: str = Field(description="one of /v1/job-kinds")
+    name: str = Field(description="for people")
+    state: str = Field(description="waiting, queued, running, paused, succeeded, failed or cancelled")
+    spec: dict[str, Any] = Field(description="parameters with every default filled in")
+    priority: int = Field(description="-100 to 100; higher runs first")
+    attempt: int = Field(description="number of the present attempt; 0 before the first")
+    max_attempts: int = Field(description="attempts before it has failed")
+    retry: Retry = Field(description="what happens after a failed attempt")
+    resources: Resources = Field(description="what a worker must have")
+    time_limit_s: float | None = Field(
+        description="time that all attempts may run together; null: no limit", json_schema_extra=SECONDS
+    )
+    ran_s: float = Field(description="time that it has run, all attempts together", json_schema_extra=SECONDS)
+    not_before: datetime | None = Field(description="end of the pause after a failed attempt")
+    worker: str | None = Field(description="who runs it now")
+    depends_on: list[str] = Field(description="jobs that must have succeeded first")
+    progress: Progress | None = Field(description="how far the present attempt is; null before it says so")
+    result: dict[str, Any] | None = Field(description="what it made and its final numbers; null until it has succeeded")
+    error: dict[str, Any] | None = Field(description="why it has failed, with a typed `reason`; null otherwise")
+    reason: str | None = Field(description="what it waits for, or why it is about to stop")
+    created_by: str = Field(description="owner of the key that submitted it")
+    created_at: datetime = Field(description="when it was submitted")
+    started_at: datetime | None = Field(description="when its first attempt began")
+    finished_at: datetime | None = Field(description="when it ended")
+    duration_s: float | None = Field(description="from its first start to its end", json_schema_extra=SECONDS)
 
 
 class EventOut(BaseModel):
@@ -230,11 +239,11 @@ class EventOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    seq: int
-    attempt: int
-    type: str
-    data: dict[str, Any]
-    at: datetime
+    seq: int = Field(description="number of the row; give it as `after`")
+    attempt: int = Field(description="attempt that it belongs to; 0 before the first")
+    type: str = Field(description="the new state, or what was asked for")
+    data: dict[str, Any] = Field(description="what is known about it: `reason`, `worker`")
+    at: datetime = Field(description="when it happened")
 
 
 class MetricOut(BaseModel):
@@ -242,11 +251,11 @@ class MetricOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    seq: int
-    attempt: int
-    step: int
-    values: dict[str, float]
-    at: datetime
+    seq: int = Field(description="number of the row; give it as `after`")
+    attempt: int = Field(description="attempt that reported it")
+    step: int = Field(description="optimizer step")
+    values: dict[str, float] = Field(description="numbers by name")
+    at: datetime = Field(description="when it was reported")
 
 
 class LogOut(BaseModel):
@@ -254,89 +263,93 @@ class LogOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    seq: int
-    attempt: int
-    level: str
-    message: str
-    at: datetime
+    seq: int = Field(description="number of the row; give it as `after`")
+    attempt: int = Field(description="attempt that wrote it")
+    level: str = Field(description="debug, info, warning or error")
+    message: str = Field(description="the line")
+    at: datetime = Field(description="when it was written")
 
 
 class ArtifactOut(BaseModel):
     """A file that a job kept, and a URL to fetch it from."""
 
-    name: str
-    content_type: str
-    size: int
-    url: str
+    name: str = Field(description="file name, unique in the job")
+    content_type: str = Field(description="media type of the file")
+    size: int = Field(description="size of the file", json_schema_extra=BYTES)
+    url: str = Field(description="presigned URL to fetch it from, for a limited time")
 
 
 class ModelOut(BaseModel):
     """A trained model."""
 
-    id: str
-    project_id: str
-    name: str
-    task: str
-    size: str
-    modalities: list[str]
-    stage: int
-    modality: str
-    kind: Kind
-    classes: list[str] | None
-    sample_shape: list[int]
-    recipe: dict[str, Any]
-    config: dict[str, Any]
-    metrics: dict[str, float]
-    parents: list[str]
-    dataset_id: str | None
-    job_id: str | None
-    total_bytes: int
-    created_at: datetime
+    id: str = Field(description="identifier, mdl_...")
+    project_id: str = Field(description="project that owns it, prj_...")
+    name: str = Field(description="name that its owner chose")
+    task: str = Field(description="encoder, classification or segmentation")
+    size: str = Field(description="tiny, small, base or large")
+    modalities: list[str] = Field(description="what the encoder has learnt, in order")
+    stage: int = Field(description="number of its stage of continual pre-training, from 1")
+    modality: str = Field(description="modality that it was trained on last")
+    kind: Kind = Field(description="shape of a sample: text, image2d or volume3d")
+    classes: list[str] | None = Field(
+        description="names of the classes in the order of their numbers; null for an encoder"
+    )
+    sample_shape: list[int] = Field(description="(C, H, W), (C, D, H, W) or (tokens,)")
+    recipe: dict[str, Any] = Field(description="preprocessing of the data it was trained on")
+    config: dict[str, Any] = Field(description="what rebuilds the architecture")
+    metrics: dict[str, float] = Field(description="final numbers by name")
+    parents: list[str] = Field(description="models and datasets that it was made from")
+    dataset_id: str | None = Field(description="dataset that it was trained on")
+    job_id: str | None = Field(description="job that made it")
+    total_bytes: int = Field(description="size of all files together", json_schema_extra=BYTES)
+    created_at: datetime = Field(description="when it was recorded")
 
 
 class DeploymentOut(BaseModel):
     """A served version of a model."""
 
-    id: str
-    project_id: str
-    name: str
-    version: int
-    state: str
-    task: str
-    modality: str
-    kind: Kind
-    classes: list[str] | None
-    model_id: str
-    max_difference: float
-    job_id: str | None
-    created_at: datetime
+    id: str = Field(description="identifier, dep_...")
+    project_id: str = Field(description="project that owns it, prj_...")
+    name: str = Field(description="name under which the gateway serves it")
+    version: int = Field(description="1, 2, ...; the newest ready one answers")
+    state: str = Field(description="ready once its answers have been compared with PyTorch's")
+    task: str = Field(description="encoder, classification or segmentation")
+    modality: str = Field(description="modality of its input")
+    kind: Kind = Field(description="shape of a sample: text, image2d or volume3d")
+    classes: list[str] | None = Field(
+        description="names of the classes in the order of their numbers; null for an encoder"
+    )
+    model_id: str = Field(description="model that is served, mdl_...")
+    max_difference: float = Field(description="largest absolute difference between the served and the PyTorch outputs")
+    job_id: str | None = Field(description="job that exported it")
+    created_at: datetime = Field(description="when it was recorded")
 
 
 class JobKindOut(BaseModel):
     """A kind of job."""
 
-    name: str
-    description: str
-    produces: str
+    name: str = Field(description="what `kind` of a request takes")
+    description: str = Field(description="what such a job does")
+    produces: str = Field(description="dataset, model, evaluation or deployment")
 
 
 class Platform(BaseModel):
     """What a client has to know of this platform. Limits in bytes."""
 
-    version: str
-    gateway_url: str
-    limits: dict[str, int]
+    version: str = Field(description="version of the control plane")
+    gateway_url: str = Field(description="address of the inference gateway")
+    limits: dict[str, int] = Field(description="largest file, dataset and inference request", json_schema_extra=BYTES)
 
 
 class Page(BaseModel, Generic[T]):
     """A page of a list; `next` is the cursor of the following page."""
 
-    items: list[T]
-    next: str | None = None
+    items: list[T] = Field(description="the entries")
+    next: str | None = Field(None, description="`cursor` of the following page; null on the last one")
 
 
 class Rows(BaseModel, Generic[T]):
     """Ordered rows; give `next` as `after` to go on."""
 
-    items: list[T]
-    next: int
+    items: list[T] = Field(description="the rows, in order")
+    next: int = Field(description="`after` of the following answer")

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from medcoss.specs.base import Name
-from services.api.schemas import Body, Text
+from services.api.schemas import SECONDS, Body, Text
 from services.core.keys import RoleName
 
 LONGEST_GRACE_S = 30 * 86_400
@@ -41,10 +41,10 @@ class ProjectOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
-    name: str
-    description: str
-    created_at: datetime
+    id: str = Field(description="identifier, prj_...")
+    name: str = Field(description="unique on the platform")
+    description: str = Field(description="for people")
+    created_at: datetime = Field(description="when it was made")
 
 
 class KeyRequest(Body):
@@ -75,43 +75,45 @@ class Rotation(Body):
     """How long the secret before still opens."""
 
     grace_s: float = Field(
-        86_400, ge=0, le=LONGEST_GRACE_S, description="0: it ends at once", json_schema_extra={"unit": "s"}
+        86_400, ge=0, le=LONGEST_GRACE_S, description="0: it ends at once", json_schema_extra=SECONDS
     )
 
 
 class KeyOut(BaseModel):
     """A key, without its secret; `projects` is null for administrators, who see all."""
 
-    id: str
-    name: str
-    owner: str
-    role: RoleName
-    projects: list[str] | None
-    state: Literal["active", "expired", "revoked"]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
-    previous_until: datetime | None
+    id: str = Field(description="identifier, key_...; no secret")
+    name: str = Field(description="what the key is for")
+    owner: str = Field(description="person or program that uses it")
+    role: RoleName = Field(description="viewer, operator or admin")
+    projects: list[str] | None = Field(
+        description="names of the projects that it opens; null for administrators, who see all"
+    )
+    state: Literal["active", "expired", "revoked"] = Field(description="active, expired or revoked")
+    created_at: datetime = Field(description="when it was made")
+    expires_at: datetime | None = Field(description="when it ends; null: never")
+    revoked_at: datetime | None = Field(description="when it was closed; null while it is open")
+    last_used_at: datetime | None = Field(description="last use, to the minute; null: never used")
+    previous_until: datetime | None = Field(description="until when the secret before opens, too")
 
 
 class KeyCreated(BaseModel):
     """A key and its secret, which is shown this once."""
 
-    key: KeyOut
-    secret: str
+    key: KeyOut = Field(description="the key")
+    secret: str = Field(description="send it as `Authorization: Bearer ...`; it is not shown again")
 
 
 class Me(BaseModel):
     """Who calls; `projects` are those that the key opens, all of them for administrators."""
 
-    key_id: str
-    name: str
-    owner: str
-    role: RoleName
-    all_projects: bool
-    projects: list[ProjectOut]
-    expires_at: datetime | None
+    key_id: str = Field(description="identifier of the key")
+    name: str = Field(description="what the key is for")
+    owner: str = Field(description="person or program that uses it")
+    role: RoleName = Field(description="viewer, operator or admin")
+    all_projects: bool = Field(description="true for administrators")
+    projects: list[ProjectOut] = Field(description="what the key opens")
+    expires_at: datetime | None = Field(description="when it ends; null: never")
 
 
 class AuditOut(BaseModel):
@@ -119,15 +121,15 @@ class AuditOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    seq: int
-    at: datetime
-    actor: str | None
-    key_id: str | None
-    address: str | None
-    method: str
-    route: str
-    path: str
-    request_id: str
-    status: int
-    outcome: str
-    detail: str | None
+    seq: int = Field(description="number of the row")
+    at: datetime = Field(description="when it happened")
+    actor: str | None = Field(description="owner of the key; null without a good one")
+    key_id: str | None = Field(description="the key; null without a good one")
+    address: str | None = Field(description="where the request came from")
+    method: str = Field(description="HTTP method")
+    route: str = Field(description="path with placeholders")
+    path: str = Field(description="path as it was called")
+    request_id: str = Field(description="finds the request in the server's log")
+    status: int = Field(description="HTTP status of the answer")
+    outcome: str = Field(description="done, denied, rejected or failed")
+    detail: str | None = Field(description="why a key was refused")
