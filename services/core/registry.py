@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
-from services.core import leftovers
+from services.core import leftovers, served_names
 from services.core.errors import Conflict, NotFound
 from services.core.lifecycle import TERMINAL
 from services.core.scope import Scope
@@ -42,7 +42,8 @@ def register_model(session: Session, model_id: str, *, name: str, info: ModelInf
 
 def register_deployment(session: Session, deployment_id: str, *, info: DeploymentInfo, model_id: str,
                         job_id: str, project_id: str) -> None:  # fmt: skip
-    """Record a served version that has passed its checks."""
+    """Record a served version that has passed its checks. Conflict when its name is another project's."""
+    served_names.take(session, info.name, project_id)
     session.add(
         Deployment(
             id=deployment_id, name=info.name, version=info.version, state="ready", info=info.model_dump(mode="json"),
@@ -99,27 +100,6 @@ def _user_of(session: Session, dataset_id: str) -> str | None:
 def entries(files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileEntry]:
     """Rows of files as records."""
     return [FileEntry(path=f.path, size=f.size, sha256=f.sha256) for f in files]
-
-
-def served_name(name: str, version: int) -> str:
-    """What Triton calls a version of a served model: each has a folder of its own, so that a version that
-    fails its checks takes no other with it. Names of deployments hold no dot.
-    """
-    return f"{name}.{version}"
-
-
-def next_version(session: Session, name: str) -> int:
-    """The version number that the next deployment of `name` takes, from 1; attempts under way have reserved theirs."""
-    newest = session.scalars(select(func.max(Deployment.version)).where(Deployment.name == name)).one() or 0
-    start = f"triton/{name}."
-    taken = [int(prefix.removeprefix(start).rstrip("/")) for prefix in leftovers.reserved(session, start)]
-    return max(newest, *taken, 0) + 1
-
-
-def name_is_taken(session: Session, name: str, project_id: str) -> bool:
-    """True when another project serves models under this name: Triton knows each name once."""
-    others = select(Deployment.id).where(Deployment.name == name, Deployment.project_id != project_id)
-    return session.scalars(others.limit(1)).first() is not None
 
 
 def ready_deployments(session: Session, scope: Scope) -> Sequence[Deployment]:

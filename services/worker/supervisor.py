@@ -5,14 +5,12 @@ import socket
 import threading
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from medcoss.specs import JOB_KINDS
-from services.core import attempts, leftovers, registry
+from services.core import attempts, leftovers, registry, served_names
 from services.core.attempts import Claim
 from services.core.db import Database
-from services.core.errors import Conflict
 from services.core.ids import new_id
 from services.core.scope import Scope
 from services.core.settings import Settings
@@ -72,7 +70,8 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
 
 def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:
     """Identifier of what the attempt makes, and its version if it is a deployment; the place in the object
-    store is reserved. Empty and 0 for kinds that make nothing of their own.
+    store is reserved. Empty and 0 for kinds that make nothing of their own. Raises Conflict when a served name has
+    gone to another project since the job was submitted.
     """
     resource = JOB_KINDS[claim.kind].produces
     if resource not in _PLACES:
@@ -82,18 +81,7 @@ def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:
     if resource != "deployment":
         leftovers.reserve(session, f"{folder}/{output_id}/", claim.job_id, claim.fence)
         return output_id, 0
-    name = claim.spec["name"]
-    if registry.name_is_taken(session, name, claim.project_id):
-        # since the job was submitted
-        raise Conflict(f"the name '{name}' is taken on this platform; export under another one")
-    while True:
-        version = registry.next_version(session, name)
-        try:
-            with session.begin_nested():
-                leftovers.reserve(
-                    session, f"{folder}/{registry.served_name(name, version)}/", claim.job_id, claim.fence
-                )
-            return output_id, version
-        except IntegrityError:
-            # another export of this name has taken the version at the same moment
-            continue
+    version = served_names.reserve_version(
+        session, claim.spec["name"], claim.project_id, claim.job_id, claim.fence
+    )  # fmt: skip
+    return output_id, version

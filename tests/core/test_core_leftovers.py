@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from services.core import attempts, leftovers
 from services.core.db import Database
 from services.core.lifecycle import State
-from services.core.registry import next_version
+from services.core.served_names import next_version
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.tables import Leftover

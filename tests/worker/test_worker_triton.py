@@ -11,7 +11,7 @@ from medcoss.run import BadInput
 from medcoss.specs.records import DeploymentInfo
 from services.core import leftovers
 from services.core.db import Database
-from services.core.registry import served_name
+from services.core.served_names import triton_name
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.embedded.servers import Process, free_port, triton_server
@@ -57,7 +57,7 @@ def repository(settings: Settings, triton: tuple[str, Path]) -> TritonRepository
 
 def model(folder: Path, name: str, version: int, source: str = MODEL.format(factor="np.float32(2)")) -> Path:
     """A folder as the export writes it."""
-    path = folder / "made" / served_name(name, version)
+    path = folder / "made" / triton_name(name, version)
     (path / str(version)).mkdir(parents=True)
     (path / "config.pbtxt").write_text(CONFIG.format(name=path.name))
     (path / str(version) / "model.py").write_text(source)
@@ -66,7 +66,7 @@ def model(folder: Path, name: str, version: int, source: str = MODEL.format(fact
 
 def described(name: str, version: int) -> DeploymentInfo:
     return DeploymentInfo(
-        name=name, task="classification", modality="xray", kind=Kind.IMAGE2D, triton_model=served_name(name, version),
+        name=name, task="classification", modality="xray", kind=Kind.IMAGE2D, triton_model=triton_name(name, version),
         version=version, sample_shape=[2], recipe={}, input_names=["image"], output_names=["logits"], max_difference=0,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from services.api.pages import Cursor, InProject, Limit, page
 from services.api.problems import field_errors, invalid, responses
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
 from services.api.views import job_view, job_views
-from services.core import jobs, projects, registry
+from services.core import jobs, projects, served_names
 from services.core.bell import ring
 from services.core.errors import FieldError, ValidationFailed
 from services.core.jobs import NewJob, Repeatable
@@ -73,7 +73,7 @@ def _check_references(session: Session, asked: NewJob) -> None:
         for i, job_id in enumerate(asked.depends_on)
         if scope.find(session, Job, job_id) is None
     ]
-    if asked.kind == "export" and registry.name_is_taken(session, asked.spec["name"], asked.project_id):
+    if asked.kind == "export" and served_names.is_taken(session, asked.spec["name"], asked.project_id):
         detail = f"the name '{asked.spec['name']}' is taken on this platform; choose another one"
         errors.append(FieldError("/spec/name", detail))
     if errors:

@@ -16,6 +16,7 @@ from services.core.tables.keys import ApiKey, KeyProject
 from services.core.tables.leftovers import Leftover
 from services.core.tables.projects import DEFAULT_PROJECT, Owned, Project
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
+from services.core.tables.served_names import ServedName
 
 __all__ = [
     "DEFAULT_PROJECT",
@@ -39,4 +40,5 @@ __all__ = [
     "ModelFile",
     "Owned",
     "Project",
+    "ServedName",
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from medcoss.export.export import export
 from medcoss.specs import ExportSpec
 from medcoss.specs.records import DeploymentInfo
-from services.core.registry import served_name
+from services.core.served_names import triton_name
 from services.worker.context import WorkerRun
 from services.worker.protocol import ChildJob, DeploymentOutput, ResultReport
 from services.worker.runners.threads import limit_threads
@@ -17,7 +17,7 @@ def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     spec = ExportSpec.model_validate(job.spec)
     limit_threads(context)
     # a folder of its own in Triton's repository: earlier versions go on serving whatever becomes of this one
-    own = spec.model_copy(update={"name": served_name(spec.name, job.version)})
+    own = spec.model_copy(update={"name": triton_name(spec.name, job.version)})
     with context.input(spec.model) as model:
         info = export(own, model, work / "repository", context.settings.triton_backend, job.version, context)
     context.progress(2, 4, "loading into Triton")
