@@ -42,6 +42,7 @@ from medcoss.client.records import (
     ServedModel,
     StoredFile,
     TimingMs,
+    Worker,
 )
 from medcoss.client.transfer import Notify, TransferProgress
 
@@ -89,6 +90,7 @@ __all__ = [
     "TransferFailed",
     "TransferProgress",
     "UnexpectedAnswer",
+    "Worker",
     "data_folder",
     "find_server",
     "local_platform",

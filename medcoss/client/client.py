@@ -11,13 +11,14 @@ from medcoss.client.jobs import Jobs
 from medcoss.client.records import Me, PlatformInfo
 from medcoss.client.registry import Deployments, Models
 from medcoss.client.transport import Connections, Transport
+from medcoss.client.workers import Workers
 
 TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `jobs`, `models`, `deployments`, `inference`, and for administrators `projects`,
-    `keys` and `audit`.
+    """Talks to a platform: `datasets`, `jobs`, `models`, `deployments`, `inference`, `workers`, and for
+    administrators `projects`, `keys` and `audit`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
     a platform on this machine (`data_dir`, MEDCOSS_DATA_DIR or `.medcoss`). `gateway` is the address of the
@@ -48,6 +49,7 @@ class Client:
         self.projects = Projects(self._transport)
         self.keys = Keys(self._transport)
         self.audit = Audit(self._transport)
+        self.workers = Workers(self._transport)
         self.inference = Inference(self._find_gateway)
 
     def platform(self) -> PlatformInfo:

@@ -283,6 +283,25 @@ class ServedModel(Record):
     model_id: str
 
 
+class Worker(Record):
+    """A worker: what it offers and does; `state` is idle, running, draining or gone. Sizes in bytes."""
+
+    name: str
+    host: str
+    state: str
+    job_id: str | None = None
+    version: str = ""
+    gpus: int = 0
+    gpu_model: str | None = None
+    gpu_memory_bytes: int | None = None
+    gpu_utilisation: float | None = None
+    gpu_memory_used_bytes: int | None = None
+    memory_bytes: int | None = None
+    cpus: int = 0
+    started_at: datetime
+    seen_at: datetime
+
+
 class Project(Record):
     """A project: what it owns is seen by its own keys only."""
 

@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from medcoss import __version__
 from services.api import problems
 from services.api.dependencies import Parts
-from services.api.routes import access, audit, datasets, health, jobs, registry
+from services.api.routes import access, audit, datasets, health, jobs, registry, workers
 from services.api.shell import Shell
 from services.core.access import Access
 from services.core.bell import make_celery
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.parts = parts
     problems.install(app)
     app.include_router(health.router)
-    for router in (datasets.router, jobs.router, registry.router, access.router, audit.router):
+    for router in (datasets.router, jobs.router, registry.router, access.router, audit.router, workers.router):
         app.include_router(router, responses=problems.RESPONSES)
     if chosen.cors_origins:
         app.add_middleware(

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from medcoss import __version__
 from medcoss.client import ApiError, ClientError
-from services.cli import access, checkpoints, datasets, inference, jobs, local, models, samples
+from services.cli import access, checkpoints, datasets, inference, jobs, local, models, samples, workers
 from services.cli.connection import Connection, DataDir, Key, Server
 from services.cli.output import CliError, err
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("up", rich_help_panel="Platform")(local.up)
 app.command("status", rich_help_panel="Platform")(local.status)
 app.command("key", rich_help_panel="Platform")(local.key)
+app.command("workers", rich_help_panel="Platform")(workers.workers)
 app.command("whoami", rich_help_panel="Access")(access.whoami)
 app.add_typer(access.projects, rich_help_panel="Access")
 app.add_typer(access.keys, rich_help_panel="Access")

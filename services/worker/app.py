@@ -10,17 +10,18 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import DBAPIError
 
 from services.core import leftovers
-from services.core.bell import CONTROL_QUEUE, RUN_JOB, SWEEP, make_celery, ring_again
+from services.core.bell import CONTROL_QUEUE, GPU_QUEUE, JOBS_QUEUE, RUN_JOB, SWEEP, make_celery, ring_again
 from services.core.db import Database
 from services.core.logging import configure_logging
 from services.core.settings import get_settings
 from services.core.storage import ObjectStore
 from services.core.sweep import sweep as mend
 from services.core.tables.base import now
+from services.worker.heart import Heart
 from services.worker.supervisor import Supervisor
 from services.worker.triton import TritonRepository
 
@@ -50,6 +51,16 @@ def _remember_shutdown(**_: Any) -> None:
 @lru_cache
 def _supervisor() -> Supervisor:
     return Supervisor(settings, _shutting_down)
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _be_known(sender: Any, **_: Any) -> None:
+    """Make a worker that runs jobs known; the sweeper's process runs none."""
+    queues = sorted({JOBS_QUEUE, GPU_QUEUE} & set(sender.app.amqp.queues.consume_from))
+    if queues:
+        heart = Heart(_supervisor(), queues)
+        heart.start()
+        worker_shutdown.connect(lambda **_: heart.stop(), weak=False)
 
 
 @lru_cache

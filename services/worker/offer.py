@@ -14,15 +14,21 @@ _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 def offer(settings: Settings) -> Offer:
     """GPUs and memory by the settings, or what the machine or the container lets this process have."""
-    gpus = _gpus() if settings.worker_gpus is None else settings.worker_gpus
+    gpus = len(_seen()) if settings.worker_gpus is None else settings.worker_gpus
     return Offer(gpus, settings.worker_memory_bytes or _memory())
 
 
-def _gpus() -> int:
+def devices(settings: Settings) -> list[str]:
+    """The GPUs that this worker offers, as CUDA_VISIBLE_DEVICES names them."""
+    seen = _seen()
+    return seen if settings.worker_gpus is None else seen[: settings.worker_gpus]
+
+
+def _seen() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in {"", "-1"}])
-    return len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0
+        return [device.strip() for device in visible.split(",") if device.strip() not in {"", "-1"}]
+    return [str(number) for number in range(len(list(_GPUS.iterdir())))] if _GPUS.is_dir() else []
 
 
 def _memory() -> int:

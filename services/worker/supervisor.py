@@ -31,6 +31,7 @@ class Supervisor:
         self.settings, self.shutting_down = settings, shutting_down
         self.database = Database(settings.database_url)
         self.offer = offer(settings)
+        self.running: set[str] = set()
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def run_next(self) -> str | None:
@@ -42,7 +43,11 @@ class Supervisor:
             return job_id
         with structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt):
             _log.info("attempt_started", kind=claim.kind)
-            state = Attempt(self.settings, self.database, claim, self.shutting_down, child_job).run()
+            self.running.add(claim.job_id)
+            try:
+                state = Attempt(self.settings, self.database, claim, self.shutting_down, child_job).run()
+            finally:
+                self.running.discard(claim.job_id)
             _log.info("attempt_ended", state=state)
         return claim.job_id
 

@@ -5,18 +5,24 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
-from services.core import attempts
+from services.core import attempts, workers
 from services.core.db import Database
 from services.core.settings import Settings
+from services.core.tables import Worker
 from services.core.tables.base import now
 from services.worker.process import environment
 from tests.worker.work import class_folders, events, png, raw_dataset, row, submitted, until
+
+
+def alive_workers(database: Database) -> Sequence[Worker]:
+    with database.reading() as session:
+        return workers.alive(session, now())
 
 
 @pytest.fixture
@@ -57,6 +63,8 @@ def test_jobs_run_without_a_ring_and_survive_a_shutdown(
     assert row(world_database, lost).attempt == 2
     assert events(world_database, lost)[2:4] == ["attempt_failed", "queued"]
     until(lambda: (row(world_database, slow).done or 0) > 0, what="progress")
+    (known,) = until(lambda: alive_workers(world_database), what="the worker to tell of itself")
+    until(lambda: alive_workers(world_database)[0].job_id == slow, seconds=15, what="its job")
     family = psutil.Process(celery.pid).children(recursive=True)
     celery.send_signal(signal.SIGTERM)
     log = (tmp_path / "worker.log").read_text
@@ -67,3 +75,4 @@ def test_jobs_run_without_a_ring_and_survive_a_shutdown(
     assert (job.state, job.attempt, job.error) == ("queued", 0, None), log()
     assert "Traceback" not in log()
     assert job.lease_until is None and job.created_at < now()
+    assert known.queues == ["jobs"] and alive_workers(world_database) == [], "it has said good-bye"

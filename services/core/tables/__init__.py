@@ -17,6 +17,7 @@ from services.core.tables.leftovers import Leftover
 from services.core.tables.projects import DEFAULT_PROJECT, Owned, Project
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
 from services.core.tables.served_names import ServedName
+from services.core.tables.workers import Worker
 
 __all__ = [
     "DEFAULT_PROJECT",
@@ -41,4 +42,5 @@ __all__ = [
     "Owned",
     "Project",
     "ServedName",
+    "Worker",
 ]

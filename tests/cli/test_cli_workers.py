@@ -1,0 +1,27 @@
+"""`medcoss workers`."""
+
+from collections.abc import Callable
+
+from medcoss.client import Client
+from services.core.workers import WorkerState
+from tests.cli.conftest import Done
+from tests.core.test_core_workers import beat, heard
+from tests.medcoss.client.control_plane import ControlPlane
+
+
+def test_workers_are_listed_with_what_they_offer_and_do(
+    medcoss: Callable[..., Done], plane: ControlPlane, client: Client
+) -> None:
+    database = plane.database
+    heard(
+        database,
+        beat("ward-1:7", gpus=2, gpu_model="NVIDIA H100", gpu_utilisation=0.5, gpu_memory_used_bytes=2**30),
+        beat("ward-2:9", state=WorkerState.DRAINING),
+    )
+    database.engine.dispose()
+    shown = medcoss("workers")
+    assert shown.code == 0, shown.err
+    text = " ".join(shown.out.split())
+    assert "ward-1:7" in text and "2 NVIDIA" in text and "busy" in text and "none" in text
+    assert [w["name"] for w in medcoss("workers", "--state", "draining", "--json").json] == ["ward-2:9"]
+    assert [(w.name, w.gpus, w.memory_bytes) for w in client.workers.list(state="idle")] == [("ward-1:7", 2, 2**34)]
