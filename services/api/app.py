@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from medcoss import __version__
-from services.api import problems
+from services.api import openapi, problems
 from services.api.dependencies import Parts
 from services.api.routes import access, audit, datasets, health, jobs, registry, workers
 from services.api.shell import Shell
@@ -22,12 +22,12 @@ from services.core.storage import ObjectStore
 
 
 class ControlPlane(FastAPI):
-    """FastAPI whose OpenAPI document tells of problem documents."""
+    """FastAPI whose OpenAPI document is complete."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            problems.describe(super().openapi())
+            openapi.complete(super().openapi())
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="Datasets, jobs and models of continual pre-training. Every call but health needs a key.",
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.parts = parts
     problems.install(app)

@@ -14,7 +14,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from urllib3.exceptions import HTTPError
 
-from services.core.errors import BadRequest, FieldError, MedcossError, TooMany, Unavailable, ValidationFailed
+from services.core.errors import (
+    BadRequest,
+    Conflict,
+    FieldError,
+    Forbidden,
+    MedcossError,
+    NotFound,
+    TooLarge,
+    TooMany,
+    TooSlow,
+    Unauthorized,
+    Unavailable,
+    ValidationFailed,
+)
 
 RETRY_AFTER_S = 5
 MEDIA_TYPE = "application/problem+json"
@@ -40,6 +53,7 @@ class Problem(BaseModel):
 
 
 _MEANINGS = {
+    400: "The body cannot be read",
     401: "No key, or one that is not known, has expired or was revoked",
     403: "The key's role does not allow it",
     404: "There is no such thing, or it is another project's",
@@ -49,16 +63,42 @@ _MEANINGS = {
     429: "More than the caller is allowed; `Retry-After` says when to try again, where waiting helps",
     503: "A part that is needed does not answer; `Retry-After` says when to try again",
 }
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-    for status, text in _MEANINGS.items()
+_EXAMPLES: dict[int, MedcossError] = {
+    400: BadRequest("the body is no JSON: Expecting value at 12"),
+    401: Unauthorized("the key is not known; ask an administrator for one"),
+    403: Forbidden("the key 'ada' has the role viewer; this call needs operator"),
+    404: NotFound("there is no job job_0199c2b44550a1b2c3d4e"),
+    408: TooSlow("the body did not arrive within 60 s"),
+    409: Conflict("job job_0199c2b44550a1b2c3d4e has already succeeded; it cannot be cancelled"),
+    413: TooLarge("the request is larger than 64 MiB; files go to the object store directly"),
+    422: ValidationFailed(
+        "/spec/mask_ratio: Input should be less than 1",
+        [FieldError("/spec/mask_ratio", "Input should be less than 1")],
+    ),
+    429: TooMany("more than 500 requests a second; the next one may come in 1 s", 1),
+    503: Unavailable("the database does not answer; try again in 5 seconds"),
 }
+
+
+def response(status: int, meaning: str | None = None) -> dict[str, Any]:
+    """How OpenAPI tells of one problem."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": meaning or _MEANINGS[status], "content": content}
+
+
+# what every route may answer
+RESPONSES: dict[int | str, dict[str, Any]] = {status: response(status) for status in _MEANINGS if status != 400}
 
 
 def responses(**others: str) -> dict[int | str, dict[str, Any]]:
     """The problems of one route beyond RESPONSES: `conflict=`, `too_large=` and what they mean there."""
     numbers = {"conflict": 409, "too_large": 413}
-    return {numbers[name]: RESPONSES[404] | {"description": text} for name, text in others.items()}
+    return {numbers[name]: response(numbers[name], text) for name, text in others.items()}
+
+
+def example(status: int) -> dict[str, Any]:
+    """A problem document as it may look."""
+    return Problem(**_EXAMPLES[status].problem(), request_id="req_0199c2b4455a1b2c3d4e5").model_dump(mode="json")
 
 
 def _answer(request: Request, document: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:

@@ -13,7 +13,7 @@ from services.core import audit
 
 router = APIRouter(prefix="/v1/audit", tags=["access"])
 
-Filter = Annotated[str | None, Query(max_length=128)]
+Filter = Annotated[str | None, Query(max_length=128, description="only rows with this value")]
 
 
 @router.get("")
@@ -24,7 +24,9 @@ def list_audit(
     cursor: Cursor = None,
     actor: Filter = None,
     key_id: Filter = None,
-    outcome: Annotated[Literal["done", "denied", "rejected", "failed"] | None, Query()] = None,
+    outcome: Annotated[
+        Literal["done", "denied", "rejected", "failed"] | None, Query(description="only rows that ended so")
+    ] = None,
     route: Annotated[str | None, Query(max_length=128, description="with placeholders: /v1/jobs/{job_id}")] = None,
     request_id: Filter = None,
     since: Annotated[AwareDatetime | None, Query(description="from this moment on")] = None,

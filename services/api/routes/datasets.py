@@ -100,8 +100,8 @@ def list_datasets(
     limit: Limit = 100,
     cursor: Cursor = None,
     project: InProject = None,
-    role: Annotated[Literal["raw", "prepared", "buffer"] | None, Query()] = None,
-    modality: Annotated[ModalityName | None, Query()] = None,
+    role: Annotated[Literal["raw", "prepared", "buffer"] | None, Query(description="only those of this role")] = None,
+    modality: Annotated[ModalityName | None, Query(description="only those of this modality")] = None,
 ) -> Page[DatasetOut]:
     """Datasets, newest first."""
     wanted = ((Dataset.role, role), (Dataset.modality, modality))

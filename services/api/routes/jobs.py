@@ -150,8 +150,8 @@ def list_jobs(
     caller: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,
-    state: Annotated[State | None, Query()] = None,
-    kind: Annotated[str | None, Query(max_length=32)] = None,
+    state: Annotated[State | None, Query(description="only those in this state")] = None,
+    kind: Annotated[str | None, Query(max_length=32, description="only those of this kind")] = None,
     project: InProject = None,
 ) -> Page[JobOut]:
     """Jobs, newest first."""

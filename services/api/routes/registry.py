@@ -50,7 +50,7 @@ def list_deployments(
     caller: Viewer,
     limit: Limit = 100,
     cursor: Cursor = None,
-    name: Annotated[str | None, Query(max_length=64)] = None,
+    name: Annotated[str | None, Query(max_length=64, description="only versions of this name")] = None,
     project: InProject = None,
 ) -> Page[DeploymentOut]:
     """Served versions, newest first."""

@@ -1,0 +1,172 @@
+"""The OpenAPI document, completed: problems with their headers, examples, specs of all job kinds, links.
+
+FastAPI writes what it knows of the routes; what holds for all of them alike is added here, so that a new route has it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+
+from medcoss.specs import JOB_KINDS
+from services.api import examples, problems
+
+REF = "#/components/schemas/"
+_JSON = "application/json"
+
+TAGS = {
+    "health": "Whether the platform answers; these need no key.",
+    "datasets": "Uploaded and prepared data.",
+    "jobs": "Submit, watch and stop jobs.",
+    "registry": "Models, what is served, and what jobs there are.",
+    "access": "Projects, keys and the audit log.",
+}
+_PARAMETERS = {
+    "dataset_id": "identifier of a dataset, ds_...",
+    "job_id": "identifier of a job, job_...",
+    "model_id": "identifier of a model, mdl_...",
+    "project_id": "identifier of a project, prj_...",
+    "key_id": "identifier of a key, key_...",
+    "kind": "name of a job kind",
+}
+# where an answer names what a path takes: parameter -> operation, status, JSON pointer
+_SOURCES = {
+    "dataset_id": (("create_dataset", "201", "/dataset/id"), ("list_datasets", "200", "/items/0/id")),
+    "job_id": (("submit_job", "201", "/id"), ("list_jobs", "200", "/items/0/id")),
+    "model_id": (("list_models", "200", "/items/0/id"),),
+    "project_id": (("create_project", "201", "/id"), ("list_projects", "200", "/items/0/id")),
+    "key_id": (("create_key", "201", "/key/id"), ("list_keys", "200", "/items/0/id")),
+    "kind": (("list_job_kinds", "200", "/items/0/name"),),
+}
+_REQUEST_ID = {"X-Request-Id": {"description": "finds the request in the server's log", "schema": {"type": "string"}}}
+_WAIT = {"description": "when to try again", "schema": {"type": "integer", "minimum": 0}}
+_SCHEME = {"description": "how to sign in", "schema": {"type": "string"}}
+_HEADERS: dict[str, dict[str, Any]] = {
+    "401": {"WWW-Authenticate": _SCHEME},
+    "429": {"Retry-After": _WAIT},
+    "503": {"Retry-After": _WAIT},
+}
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of the function, as generated clients call it."""
+    return route.name
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to FastAPI's document what it does not know."""
+    problems.describe(document)
+    schemas = document["components"]["schemas"]
+    known = examples.by_schema() | {"Problem": problems.example(422)}
+    for name, value in known.items():
+        if name in schemas:
+            schemas[name]["examples"] = [value]
+    _add_specs(schemas)
+    document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+    for path, method, operation in _operations(document):
+        _describe_parameters(operation)
+        _settle_problems(path, method, operation)
+        _add_examples(operation, schemas)
+    _add_links(document)
+    return document
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def _describe_parameters(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter.setdefault("description", _PARAMETERS.get(parameter["name"], ""))
+
+
+def _settle_problems(path: str, method: str, operation: dict[str, Any]) -> None:
+    """Only the problems that an operation can have, with examples and headers."""
+    answers = operation["responses"]
+    if method == "get" and "{" not in path:
+        answers.pop("404", None)
+    if "requestBody" in operation:
+        answers["400"] = problems.response(400)
+    else:
+        answers.pop("408", None)
+    for status, answer in answers.items():
+        content = answer.get("content", {})
+        if problems.MEDIA_TYPE in content:
+            # shared between operations by FastAPI: written anew
+            media = content[problems.MEDIA_TYPE] | {"example": problems.example(int(status))}
+            answer["content"] = content | {problems.MEDIA_TYPE: media}
+        answer["headers"] = _REQUEST_ID | _HEADERS.get(status, {}) | answer.get("headers", {})
+    operation["responses"] = dict(sorted(answers.items()))
+
+
+def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    body = operation.get("requestBody", {}).get("content", {}).get(_JSON)
+    if body is not None and body["schema"].get("$ref") == f"{REF}JobRequest":
+        body["examples"] = {kind: {"value": examples.asked(one)} for kind, one in examples.REQUESTS.items()}
+    elif body is not None and "example" not in body:
+        _set_example(body, schemas)
+    for status, answer in operation["responses"].items():
+        media = answer.get("content", {}).get(_JSON)
+        if status.startswith("2") and media is not None and "example" not in media:
+            if operation["operationId"] in examples.ANSWERS:
+                media["example"] = examples.ANSWERS[operation["operationId"]]
+            else:
+                _set_example(media, schemas)
+
+
+def _set_example(media: dict[str, Any], schemas: dict[str, Any]) -> None:
+    found = _example(media["schema"], schemas)
+    if found is not None:
+        media["example"] = found
+
+
+def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    """The example of a schema; that of a page is one of its entries."""
+    for choice in (schema, *schema.get("anyOf", [])):
+        target = schemas.get(choice.get("$ref", "").removeprefix(REF), choice)
+        if target.get("examples"):
+            return target["examples"][0]
+        properties = target.get("properties", {})
+        if "items" in properties and "next" in properties:
+            entry = _example(properties["items"]["items"], schemas)
+            if entry is not None:
+                # rows go on after the last one, pages end
+                return {"items": [entry], "next": entry["seq"] if properties["next"].get("type") == "integer" else None}
+    return None
+
+
+def _add_specs(schemas: dict[str, Any]) -> None:
+    """What `spec` holds for each `kind`."""
+    models = [(kind.spec, "validation") for kind in JOB_KINDS.values()]
+    _, written = models_json_schema(models, ref_template=REF + "{model}")  # type: ignore[arg-type]
+    schemas |= written["$defs"]
+    for name, kind in JOB_KINDS.items():
+        schemas[kind.spec.__name__]["examples"] = [examples.asked(examples.SPECS[name])]
+    schemas["JobRequest"]["properties"]["kind"]["enum"] = list(JOB_KINDS)
+    schemas["JobRequest"]["oneOf"] = [
+        {
+            "title": name,
+            "type": "object",
+            "required": ["kind", "spec"],
+            "properties": {"kind": {"const": name}, "spec": {"$ref": REF + kind.spec.__name__}},
+        }
+        for name, kind in JOB_KINDS.items()
+    ]
+
+
+def _add_links(document: dict[str, Any]) -> None:
+    """From the answer that names a thing to the operations on it."""
+    operations = {operation["operationId"]: operation for _, _, operation in _operations(document)}
+    for _, _, operation in _operations(document):
+        taken = [p["name"] for p in operation.get("parameters", []) if p["in"] == "path"]
+        # paths of two identifiers need two answers
+        if len(taken) != 1:
+            continue
+        for source, status, pointer in _SOURCES.get(taken[0], ()):
+            links = operations[source]["responses"][status].setdefault("links", {})
+            name = operation["operationId"]
+            links[name] = {"operationId": name, "parameters": {taken[0]: f"$response.body#{pointer}"}}
