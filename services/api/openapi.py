@@ -20,6 +20,7 @@ TAGS = {
     "datasets": "Uploaded and prepared data.",
     "jobs": "Submit, watch and stop jobs.",
     "registry": "Models, what is served, and what jobs there are.",
+    "workers": "Who runs jobs.",
     "access": "Projects, keys and the audit log.",
 }
 _PARAMETERS = {
@@ -130,6 +131,8 @@ def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
         target = schemas.get(choice.get("$ref", "").removeprefix(REF), choice)
         if target.get("examples"):
             return target["examples"][0]
+        if "example" in target:
+            return target["example"]
         properties = target.get("properties", {})
         if "items" in properties and "next" in properties:
             entry = _example(properties["items"]["items"], schemas)

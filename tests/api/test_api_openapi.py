@@ -71,7 +71,7 @@ def test_an_operation_shows_a_request(method: str, path: str) -> None:
         return
     for media in body["content"].values():
         shown = [media["example"]] if "example" in media else [e["value"] for e in media.get("examples", {}).values()]
-        assert shown, "add an example to services/api/examples.py"
+        assert shown, "add an example to services/api/examples.py, or `examples` to the model"
         for value in shown:
             check(media["schema"], value)
 
@@ -85,7 +85,7 @@ def test_an_operation_shows_its_answer(method: str, path: str) -> None:
         assert "X-Request-Id" in answer["headers"]
         media = answer.get("content", {}).get(JSON)
         if media is not None:
-            assert "example" in media, "add an example to services/api/examples.py"
+            assert "example" in media, "add an example to services/api/examples.py, or `examples` to the model"
             check(media["schema"], media["example"])
 
 

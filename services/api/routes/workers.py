@@ -17,7 +17,9 @@ router = APIRouter(prefix="/v1/workers", tags=["workers"])
 
 @router.get("")
 def list_workers(
-    session: ReaderOf, caller: Viewer, state: Annotated[WorkerState | None, Query()] = None
+    session: ReaderOf,
+    caller: Viewer,
+    state: Annotated[WorkerState | None, Query(description="only those in this state")] = None,
 ) -> Page[WorkerOut]:
     """Workers that were heard of in the last days, by name: what they offer and what they do now."""
     moment = now()
