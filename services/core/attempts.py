@@ -143,7 +143,7 @@ def succeed(session: Session, job_id: str, fence: int, result: dict[str, Any],
         publish(session)
     leftovers.keep(session, job_id, fence)
     # nobody will go on from its checkpoints
-    leftovers.add(session, f"jobs/{job_id}/checkpoints/")
+    leftovers.end_of_job(session, job_id, checkpoints=True)
     add_event(session, job_id, job.attempt, "succeeded")
     return True
 
@@ -177,6 +177,7 @@ def end_badly(session: Session, job: Job, why: dict[str, Any]) -> State:
         values["not_before"] = again if again and again > moment else None
     if state in {State.FAILED, State.CANCELLED}:
         values["finished_at"] = now()
+        leftovers.end_of_job(session, job.id, checkpoints=False)
     changed(session, _held(job.id, job.fence).values(**values))
     add_event(session, job.id, attempt, "attempt_failed", problem=why, retry=state is State.QUEUED)
     add_event(session, job.id, attempt, state.value)
@@ -218,6 +219,7 @@ def release(session: Session, job_id: str, fence: int, to: State, reason: str) -
     values: dict[str, Any] = {"state": to, "worker": None, **_over(job)}
     if to is State.CANCELLED:
         values["finished_at"] = now()
+        leftovers.end_of_job(session, job_id, checkpoints=False)
     else:
         values["attempt"] = attempt - 1
     changed(session, _held(job_id, fence).values(**values))

@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session, sessionmaker
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
+# a database whose machine has gone says nothing: given up after 10 to 30 seconds, not after hours
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 # as many as the threads that answer requests
 POOL = {"pool_size": 10, "max_overflow": 30, "pool_timeout": 10}
 _READING = "medcoss_reading"
@@ -26,9 +28,8 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     out of error messages: those reach the logs.
     """
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(
-            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, **POOL
-        )
+        patience = {"connect_timeout": CONNECT_TIMEOUT_S, **ALIVE}
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=patience, **POOL)
     engine = create_engine(
         url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}, **POOL
     )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
+from services.core import leftovers
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
@@ -226,6 +227,8 @@ def request_cancel(session: Session, scope: Scope, job_id: str) -> Job:
     if job.state != State.RUNNING:
         stop = update(Job).where(Job.id == job_id, Job.state.in_(_AT_ONCE))
         changed(session, stop.values(state=State.CANCELLED, finished_at=now()))
+        if job.fence:
+            leftovers.end_of_job(session, job_id, checkpoints=False)
         add_event(session, job_id, job.attempt, "cancelled", reason="cancelled before it ran")
     elif job.stop_order != "cancel":
         changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order="cancel"))

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 from services.core.db import Database
 from services.core.lifecycle import State
 from services.core.storage import ObjectStore
-from services.core.tables import Job, Leftover
+from services.core.tables import Job, JobArtifact, Leftover
 from services.core.tables.base import now
 
 # an attempt that has lost its lease is killed well before; what it stores until then is still found
@@ -43,6 +43,15 @@ def add(session: Session, prefix: str, watch_until: datetime | None = None) -> N
     session.merge(Leftover(prefix=prefix, job_id=None, fence=None, remove_at=now(), watch_until=watch_until))
 
 
+def end_of_job(session: Session, job_id: str, checkpoints: bool) -> None:
+    """Have removed what the attempts of a job that has ended stored and nobody recorded: pictures that a later
+    attempt has drawn again, files of an attempt that was killed before it could tell, and, if nobody will look at
+    them, `checkpoints`. Attempts that have lost their lease may store some more for a while.
+    """
+    for folder in ("artifacts", *(["checkpoints"] if checkpoints else [])):
+        add(session, f"jobs/{job_id}/{folder}/", watch_until=now() + LINGER)
+
+
 def reserved(session: Session, prefix: str) -> list[str]:
     """The prefixes below `prefix` that are reserved or wait for removal."""
     return list(session.scalars(select(Leftover.prefix).where(Leftover.prefix.startswith(prefix, autoescape=True))))
@@ -61,7 +70,7 @@ def clean(database: Database, store: ObjectStore, unload: Callable[[str], None],
     """Remove what is due for at most about `budget_s` seconds; the number of prefixes that are gone.
 
     `unload` is called with the name of a served model before its files go. What cannot be removed now
-    stays for the next time.
+    stays for the next time. Artifacts that their job knows stay for good.
     """
     until = time.monotonic() + budget_s
     with database.reading() as session:
@@ -71,7 +80,8 @@ def clean(database: Database, store: ObjectStore, unload: Callable[[str], None],
         try:
             if prefix.startswith("triton/"):
                 unload(prefix.removeprefix("triton/").rstrip("/"))
-            while not (empty := store.remove_some(prefix, BATCH)) and time.monotonic() < until:
+            kept = _recorded(database, prefix)
+            while not (empty := store.remove_some(prefix, BATCH, kept)) and time.monotonic() < until:
                 continue
         except (MinioException, HTTPError, OSError) as error:
             _log.warning("leftover_stays", prefix=prefix, error=type(error).__name__)
@@ -83,6 +93,15 @@ def clean(database: Database, store: ObjectStore, unload: Callable[[str], None],
         if time.monotonic() > until:
             break
     return gone
+
+
+def _recorded(database: Database, prefix: str) -> frozenset[str]:
+    """The artifacts below a prefix that belong to their job."""
+    if not prefix.startswith("jobs/"):
+        return frozenset()
+    with database.reading() as session:
+        keys = select(JobArtifact.key).where(JobArtifact.job_id == prefix.split("/")[1])
+        return frozenset(session.scalars(keys))
 
 
 def _removed(session: Session, prefix: str) -> None:

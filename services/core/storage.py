@@ -184,11 +184,13 @@ class ObjectStore:
         while not self.remove_some(prefix, 1000):
             continue
 
-    def remove_some(self, prefix: str, limit: int) -> bool:
-        """Remove up to `limit` objects below `prefix`, which ends in a slash; True when none is left."""
+    def remove_some(self, prefix: str, limit: int, kept: frozenset[str] = frozenset()) -> bool:
+        """Remove up to `limit` objects below `prefix`, which ends in a slash, but for those `kept`; True when no
+        other is left.
+        """
         if not prefix.endswith("/"):
             raise ValueError(f"prefix '{prefix}' does not end in a slash")
-        keys = list(islice(self._keys(prefix), limit + 1))
+        keys = list(islice((key for key in self._keys(prefix) if key not in kept), limit + 1))
         doomed = [DeleteObject(key) for key in keys[:limit]]
         failed = list(self._client.remove_objects(self.bucket, doomed))
         if failed:

@@ -96,8 +96,12 @@ def _mend_and_ring() -> None:
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """Mend what time has broken, ring for queued jobs again, and remove stored objects that nobody owns."""
-    _mend_and_ring()
-    leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
+    try:
+        _mend_and_ring()
+        leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
+    except DBAPIError as error:
+        # the next sweep does what this one could not
+        _log.warning("database_failed", error=type(error.orig).__name__)
 
 
 def _unload(model: str) -> None:

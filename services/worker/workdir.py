@@ -1,12 +1,14 @@
 """Folders for one attempt each, which are gone afterwards even when somebody was killed."""
 
 import fcntl
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,23 @@ def work_folder(root: Path, name: str) -> Iterator[WorkFolder]:
     _remove_abandoned(root)
     path = root / f"{name}-{secrets.token_hex(4)}"
     lock = _lock_of(path)
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with _locked(lock) as handle:
         path.mkdir()
         try:
             yield WorkFolder(path.resolve(), handle.fileno())
         finally:
             shutil.rmtree(path, ignore_errors=True)
             lock.unlink(missing_ok=True)
+
+
+def _locked(lock: Path) -> IO[str]:
+    """The lock file, open and locked. Before it is locked it looks abandoned, and somebody may remove it."""
+    while True:
+        handle = lock.open("w")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle.fileno()).st_nlink:
+            return handle
+        handle.close()
 
 
 def _lock_of(folder: Path) -> Path:

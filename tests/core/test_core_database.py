@@ -222,3 +222,15 @@ def test_secrets_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     assert "s3_secret_key" in caplog.text
     assert "of-s3" not in caplog.text
     assert "mk_first" not in caplog.text
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_database_whose_machine_has_gone_is_given_up_within_half_a_minute(database: Database) -> None:
+    with database.engine.connect() as connection:
+        dbapi = connection.connection.dbapi_connection
+        assert dbapi is not None
+        asked = dbapi.info.get_parameters()
+    silent_s = int(asked["keepalives_idle"]) + int(asked["keepalives_interval"]) * int(asked["keepalives_count"])
+    assert silent_s <= 30, "a connection on which nothing is sent"
+    assert int(asked["tcp_user_timeout"]) <= 30_000, "one on which something was sent, in milliseconds"
+    assert int(asked["connect_timeout"]) <= 30

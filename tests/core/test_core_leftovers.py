@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from services.core import attempts, leftovers
+from services.core import attempts, jobs, leftovers
 from services.core.db import Database
 from services.core.lifecycle import State
+from services.core.scope import EVERYTHING
 from services.core.served_names import next_version
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -55,7 +56,60 @@ def test_what_succeeds_is_kept(database: Database) -> None:
     claim = reserved(database)
     with database.session() as session:
         attempts.succeed(session, claim.job_id, claim.fence, {})
-    assert list(rows(database)) == [f"jobs/{claim.job_id}/checkpoints/"], "nobody goes on from them"
+    ended = f"jobs/{claim.job_id}"
+    assert set(rows(database)) == {f"{ended}/artifacts/", f"{ended}/checkpoints/"}, "nobody goes on from them"
+
+
+def _end(database: Database, claim: attempts.Claim, how: str) -> None:
+    """End a running job."""
+    wrong = {"title": "Input that cannot be used", "detail": "a.png: is empty", "reason": "data"}
+    with database.session() as session:
+        if how == "succeeded":
+            attempts.succeed(session, claim.job_id, claim.fence, {})
+        elif how == "failed":
+            attempts.fail(session, claim.job_id, claim.fence, wrong)
+        elif how == "cancelled while it ran":
+            attempts.release(session, claim.job_id, claim.fence, State.CANCELLED, "cancelled by its owner")
+        else:
+            attempts.release(session, claim.job_id, claim.fence, State.QUEUED, "shutdown")
+            jobs.request_cancel(session, EVERYTHING, claim.job_id)
+
+
+@pytest.mark.parametrize("how", ["succeeded", "failed", "cancelled while it ran", "cancelled later"])
+def test_artifacts_that_no_row_names_go_with_the_end_of_the_job(
+    database: Database, store: ObjectStore, how: str
+) -> None:
+    claim = running(database)
+    folder = f"jobs/{claim.job_id}/artifacts"
+    keys = [f"{folder}/000001/picture.png", f"{folder}/000001/killed_before_it_could_tell.png",
+            f"{folder}/000002/picture.png"]  # fmt: skip
+    for key in keys:
+        store.put_bytes(key, b"x")
+    for key in (keys[0], keys[2]):
+        with database.session() as session:
+            drawn = attempts.Artifact("picture.png", key, "image/png", 1)
+            assert attempts.record_rows(session, claim.job_id, claim.fence, artifacts=[drawn])
+    clean(database, store)
+    assert len(store.list_keys(folder)) == 3, "the job goes on"
+    _end(database, claim, how)
+    clean(database, store)
+    assert store.list_keys(folder) == [keys[2]], "the picture that was drawn last"
+    late = f"jobs/{claim.job_id}/artifacts/000001/late.png"
+    store.put_bytes(late, b"an attempt that has lost its lease stores for a while")
+    shift(database, leftovers.LINGER)
+    clean(database, store)
+    assert store.list_keys(folder) == [keys[2]]
+    assert rows(database) == {}
+
+
+def test_a_checkpoint_that_comes_after_the_end_goes_too(database: Database, store: ObjectStore) -> None:
+    claim = running(database)
+    _end(database, claim, "succeeded")
+    clean(database, store)
+    store.put_bytes(f"jobs/{claim.job_id}/checkpoints/000000005.000001/model.safetensors", b"a zombie's")
+    shift(database, leftovers.LINGER)
+    clean(database, store)
+    assert store.list_keys(f"jobs/{claim.job_id}/") == []
 
 
 @engines

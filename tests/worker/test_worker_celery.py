@@ -10,12 +10,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from services.core import attempts, workers
 from services.core.db import Database
 from services.core.settings import Settings
 from services.core.tables import Worker
 from services.core.tables.base import now
+from services.embedded.servers import free_port
+from services.worker import app
 from services.worker.process import environment
 from tests.worker.work import class_folders, events, png, raw_dataset, row, submitted, until
 
@@ -76,3 +79,11 @@ def test_jobs_run_without_a_ring_and_survive_a_shutdown(
     assert "Traceback" not in log()
     assert job.lease_until is None and job.created_at < now()
     assert known.queues == ["jobs"] and alive_workers(world_database) == [], "it has said good-bye"
+
+
+def test_a_sweep_without_a_database_is_left_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
+    monkeypatch.setattr(app, "_database", lambda: nobody)
+    with capture_logs() as lines:
+        app.sweep()
+    assert [(line["event"], line["error"]) for line in lines] == [("database_failed", "OperationalError")]

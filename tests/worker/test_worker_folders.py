@@ -1,8 +1,10 @@
 """What a child is given: its settings, and a folder of its own."""
 
+import fcntl
 import signal
 import subprocess
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -42,6 +44,25 @@ def test_work_folders_are_gone_afterwards_also_those_of_the_killed(tmp_path: Pat
     (tmp_path / "job_2-dead.lock").touch()
     with work_folder(tmp_path, "job_3"):
         assert not (tmp_path / "job_2-dead").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker that looks for abandoned folders at this moment takes it for one."""
+    flock, seen = fcntl.flock, []
+
+    def remove_the_first(handle: IO[str], kind: int) -> None:
+        if not seen:
+            seen.append(handle.name)
+            Path(handle.name).unlink()
+        flock(handle, kind)
+
+    monkeypatch.setattr(fcntl, "flock", remove_the_first)
+    with work_folder(tmp_path, "job_1") as folder:
+        assert seen == [f"{folder.path}.lock"]
+        assert Path(seen[0]).exists(), "without it nobody would ever clear the folder of a worker that is killed"
     assert list(tmp_path.iterdir()) == []
 
 
