@@ -1,4 +1,4 @@
-"""The control plane as an ASGI application: `uvicorn --factory services.api.app:create_app`."""
+"""The control plane as an ASGI application: `python -m services.core.serving services.api.app:create_app`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

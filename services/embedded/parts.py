@@ -65,8 +65,7 @@ def services(data_dir: Path, settings: Settings, env: dict[str, str], port: int)
 
     def web(name: str, factory: str, at: int) -> Server:
         argv = [
-            sys.executable, "-m", "uvicorn", "--factory", factory, "--host", LOOPBACK, "--port", str(at),
-            "--no-access-log", "--timeout-graceful-shutdown", "5",
+            sys.executable, "-m", "services.core.serving", factory, "--host", LOOPBACK, "--port", str(at),
         ]  # fmt: skip
         address = f"http://{LOOPBACK}:{at}"
         return Server(name, argv, address, _answers(f"{address}/readyz"), logs / f"{name.replace(' ', '-')}.log", env)

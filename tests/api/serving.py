@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from services.api.app import create_app
 from services.core.db import Database
 from services.core.keys import Role, store_key
+from services.core.serving import options
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 
@@ -45,7 +46,7 @@ def listening(app: FastAPI) -> Iterator[str]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, **options(log_config=None, lifespan="on")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

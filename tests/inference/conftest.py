@@ -22,6 +22,7 @@ from services.core.db import Database, migrate
 from services.core.ids import new_id
 from services.core.keys import Role, store_key
 from services.core.registry import register_deployment, register_model
+from services.core.serving import options
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT
@@ -103,7 +104,7 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
     # with the protocol named, uvicorn switches Nagle's delay of 40 ms off
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, **options(log_config=None, lifespan="on")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
