@@ -95,7 +95,7 @@ class Progress(Record):
 
 
 class Job(Record):
-    """A job. `error` is a problem document, `result` holds `outputs` and `metrics`."""
+    """A job. `error` is a problem document with `log` and `advice`, `result` holds `outputs` and `metrics`."""
 
     id: str
     project_id: str = ""
@@ -113,6 +113,7 @@ class Job(Record):
     worker: str | None = None
     depends_on: list[str] = []
     progress: Progress | None = None
+    checkpoint_step: int | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     reason: str | None = None

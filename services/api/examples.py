@@ -88,6 +88,7 @@ INSTANCES: tuple[BaseModel, ...] = (
         retry=schemas.Retry(), resources=schemas.Resources(), time_limit_s=None, ran_s=12.5, not_before=None,
         worker="gpu-1", depends_on=[],
         progress=schemas.Progress(done=2_100, total=5_863, fraction=2_100 / 5_863, message="images", eta_s=22.4),
+        checkpoint_step=None,
         result=None, error=None, reason=None, created_by="ada", created_at=_MORNING, started_at=_MORNING,
         finished_at=None, duration_s=None,
     ),

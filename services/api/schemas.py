@@ -224,8 +224,11 @@ class JobOut(BaseModel):
     worker: str | None = Field(description="who runs it now")
     depends_on: list[str] = Field(description="jobs that must have succeeded first")
     progress: Progress | None = Field(description="how far the present attempt is; null before it says so")
+    checkpoint_step: int | None = Field(description="step of its last checkpoint, which the next attempt goes on from")
     result: dict[str, Any] | None = Field(description="what it made and its final numbers; null until it has succeeded")
-    error: dict[str, Any] | None = Field(description="why it has failed, with a typed `reason`; null otherwise")
+    error: dict[str, Any] | None = Field(
+        description="why the last attempt failed: a problem with typed `reason`, `log` (its last lines), `advice`"
+    )
     reason: str | None = Field(description="what it waits for, or why it is about to stop")
     created_by: str = Field(description="owner of the key that submitted it")
     created_at: datetime = Field(description="when it was submitted")

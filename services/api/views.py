@@ -6,8 +6,7 @@ from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
 from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress, Resources, Retry
-from services.core import jobs
-from services.core.lifecycle import TERMINAL
+from services.core import jobs, waiting
 from services.core.scheduling import time_run
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -51,18 +50,23 @@ def deployment_view(row: Deployment) -> DeploymentOut:
     )  # fmt: skip
 
 
-def job_view(session: Session, row: Job) -> JobOut:
-    """A job."""
-    return job_views(session, [row])[0]
+def job_view(session: Session, row: Job, quota: int | None = None) -> JobOut:
+    """A job, with its place in the queue. `quota` is how many jobs an owner may run at once."""
+    view = job_views(session, [row], quota)[0]
+    if view.reason is not None and view.reason.startswith(waiting.FOR_A_FREE_ONE):
+        place = waiting.position(waiting.ahead(session, row, now()))
+        return view.model_copy(update={"reason": f"{view.reason}; {place}"})
+    return view
 
 
-def job_views(session: Session, rows: Sequence[Job]) -> list[JobOut]:
-    """Jobs, with one query for the dependencies of all."""
+def job_views(session: Session, rows: Sequence[Job], quota: int | None = None) -> list[JobOut]:
+    """Jobs, with three queries more for all of them: dependencies, workers, what their owners run."""
     needed = jobs.needs(session, [row.id for row in rows])
-    return [_job_view(row, needed[row.id]) for row in rows]
+    around = waiting.surroundings(session, rows, now(), quota)
+    return [_job_view(row, needed[row.id], waiting.why(row, needed[row.id], around)) for row in rows]
 
 
-def _job_view(row: Job, needed: dict[str, str]) -> JobOut:
+def _job_view(row: Job, needed: dict[str, str], reason: str | None) -> JobOut:
     progress = None
     if row.total:
         done = min(row.done or 0, row.total)
@@ -78,31 +82,10 @@ def _job_view(row: Job, needed: dict[str, str]) -> JobOut:
         retry=Retry(backoff_s=row.backoff_s, on=row.retry_on),
         resources=Resources(gpus=row.gpus, memory_bytes=row.memory_bytes), time_limit_s=row.time_limit_s,
         ran_s=time_run(row, now()), not_before=row.not_before, worker=row.worker if row.state == "running" else None,
-        result=row.result, error=row.error, reason=_why_waiting(row, needed), created_by=row.created_by,
+        checkpoint_step=row.checkpoint_step,
+        result=row.result, error=row.error, reason=reason, created_by=row.created_by,
         created_at=row.created_at, started_at=row.started_at, finished_at=finished, duration_s=duration,
     )  # fmt: skip
-
-
-def _why_waiting(row: Job, needed: dict[str, str]) -> str | None:
-    if row.state == "queued" and row.not_before is not None and row.not_before > now():
-        return f"attempt {row.attempt} has failed; the next one starts at {row.not_before:%Y-%m-%d %H:%M:%S} UTC"
-    if row.state == "queued" and (row.gpus or row.memory_bytes):
-        return f"waits for a free worker with {_wanted(row)}"
-    if row.state == "queued":
-        return "waits for a free worker" if row.started_at is None else "waits for a free worker to go on"
-    if row.state == "waiting":
-        open_ones = [job_id for job_id, state in needed.items() if state not in TERMINAL]
-        return f"waits for {', '.join(open_ones)}" if open_ones else "is about to be queued"
-    if row.state == "running" and row.stop_order:
-        return "is being cancelled" if row.stop_order == "cancel" else "is being paused"
-    return None
-
-
-def _wanted(row: Job) -> str:
-    """The resources of a job in words."""
-    gpus = [f"{row.gpus} GPU{'s' if row.gpus > 1 else ''}"] if row.gpus else []
-    memory = [f"{row.memory_bytes / 2**30:.3g} GiB of memory"] if row.memory_bytes else []
-    return " and ".join([*gpus, *memory])
 
 
 def file_views(store: ObjectStore, settings: Settings, prefix: str,

@@ -86,6 +86,8 @@ def show_job(client: Client, job_id: Id, as_json: Json = False) -> None:
     lines |= {
         "reason": entries.pop("reason", None),
         "error": f"{error.get('title')}: {error.get('detail')}" if error else None,
+        "what to try": "\n".join(error.get("advice", [])),
+        "last lines": "\n".join(error.get("log", [])),
         "progress": f"{progress.done} of {progress.total} {progress.message or ''}".strip() if progress else None,
         "time left": seconds(progress.eta_s) if progress else None,
         "took": seconds(job.duration_s),

@@ -39,6 +39,7 @@ def ending(job: Job) -> Text:
         line.append(f" after {seconds(job.duration_s)}")
     if job.state == "failed" and job.error:
         line.append(f": {job.error.get('title', '')}: {job.error.get('detail', '')}")
+        line.append("".join(f"\n  try: {advice}" for advice in job.error.get("advice", [])), style="dim")
     elif job.outputs:
         line.append(": " + ", ".join(f"{resource} {name}" for resource, name in job.outputs.items()))
     return line

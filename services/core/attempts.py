@@ -13,6 +13,7 @@ from sqlalchemy import Update, func, select, update
 from sqlalchemy.orm import Session
 
 from services.core import leftovers
+from services.core.failures import explained
 from services.core.jobs import add_event, changed, get, problem
 from services.core.lifecycle import State
 from services.core.scheduling import ANYTHING, Offer, retry_at, runnable, time_run
@@ -108,6 +109,11 @@ def record_progress(session: Session, job_id: str, fence: int, *, done: int, tot
     return changed(session, _held(job_id, fence).values(done=done, total=total, message=message, eta_s=eta_s)) == 1
 
 
+def record_checkpoint(session: Session, job_id: str, fence: int, step: int) -> bool:
+    """Remember the step of the newest checkpoint; False when the lease was lost."""
+    return changed(session, _held(job_id, fence).values(checkpoint_step=step)) == 1
+
+
 def record_rows(session: Session, job_id: str, fence: int, *, metrics: Iterable[tuple[int, dict[str, Any]]] = (),
                 logs: Iterable[tuple[str, str]] = (), artifacts: Iterable[Artifact] = ()) -> bool:  # fmt: skip
     """Append metrics `(step, values)` and log lines `(level, message)`, and remember artifacts.
@@ -136,7 +142,7 @@ def succeed(session: Session, job_id: str, fence: int, result: dict[str, Any],
         return False
     values: dict[str, Any] = {
         "state": State.SUCCEEDED, "result": result, "finished_at": now(), "done": func.coalesce(Job.total, Job.done),
-        **_over(job),
+        "checkpoint_step": None, **_over(job),
     }  # fmt: skip
     changed(session, _held(job_id, fence).values(**values))
     if publish is not None:
@@ -164,14 +170,14 @@ def fail(session: Session, job_id: str, fence: int, why: dict[str, Any]) -> Stat
     return None if job is None else end_badly(session, job, why)
 
 
-def end_badly(session: Session, job: Job, why: dict[str, Any]) -> State:
-    """End the attempt of a running job that the session has locked."""
+def end_badly(session: Session, job: Job, why: dict[str, Any], **known: Any) -> State:
+    """End the attempt of a running job that the session has locked; `known` goes into the event."""
     moment = now()
     again = retry_at(job, why["reason"], moment)
     state = State.QUEUED if again else State.FAILED
     if job.stop_order == "cancel" or (job.stop_order and again):
         state = _ORDERED[job.stop_order]
-    attempt = job.attempt
+    attempt, why = job.attempt, explained(session, job, why, again=state is State.QUEUED)
     values: dict[str, Any] = {"state": state, "error": why, "worker": None, **_over(job)}
     if state is State.QUEUED:
         values["not_before"] = again if again and again > moment else None
@@ -179,7 +185,7 @@ def end_badly(session: Session, job: Job, why: dict[str, Any]) -> State:
         values["finished_at"] = now()
         leftovers.end_of_job(session, job.id, checkpoints=False)
     changed(session, _held(job.id, job.fence).values(**values))
-    add_event(session, job.id, attempt, "attempt_failed", problem=why, retry=state is State.QUEUED)
+    add_event(session, job.id, attempt, "attempt_failed", problem=why, retry=state is State.QUEUED, **known)
     add_event(session, job.id, attempt, state.value)
     return state
 
@@ -197,6 +203,7 @@ def set_aside(session: Session, job_id: str, fence: int) -> State | None:
         "Time limit reached", f"the job has run for the {limit:g} s that it was given; its checkpoint is kept: raise "
         "time_limit_s and resume it, or cancel it", "time_limit",
     )  # fmt: skip
+    why = explained(session, job, why)
     changed(session, _held(job_id, fence).values(error=why, stop_order=job.stop_order or "pause"))
     return release(session, job_id, fence, State.PAUSED, "its time limit is over")
 
@@ -220,6 +227,7 @@ def release(session: Session, job_id: str, fence: int, to: State, reason: str) -
     if to is State.CANCELLED:
         values["finished_at"] = now()
         leftovers.end_of_job(session, job_id, checkpoints=False)
+        values["error"] = explained(session, job, problem("Cancelled", reason, "cancelled"))
     else:
         values["attempt"] = attempt - 1
     changed(session, _held(job_id, fence).values(**values))

@@ -7,12 +7,12 @@ from sqlalchemy.orm import Session
 
 from services.core import leftovers, served_names, workers
 from services.core.attempts import end_badly
+from services.core.failures import lost
 from services.core.jobs import add_event, changed, ended, needs, problem
 from services.core.lifecycle import State
 from services.core.scheduling import to_ring
 from services.core.tables import Dataset, Job
 
-LOST = "the worker fell silent and its lease ran out"
 # an upload that began before its URL expired may take that long
 LATE_UPLOADS = timedelta(hours=1)
 
@@ -25,7 +25,8 @@ def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
     """
     expired = select(Job).where(Job.state == State.RUNNING, Job.lease_until < moment)
     for job in session.scalars(expired.with_for_update(skip_locked=True)).all():
-        end_badly(session, job, problem("Worker lost", LOST, "lost_worker"))
+        why, known = lost(session, job)
+        end_badly(session, job, why, lost=known)
     while _settle_waiting(session, moment):
         continue
     _forget_uploads(session, moment)
@@ -40,10 +41,12 @@ def _settle_waiting(session: Session, moment: datetime) -> int:
     waiting = session.scalars(select(Job.id).where(Job.state == State.WAITING)).all()
     settled = 0
     for job_id, found in needs(session, waiting).items():
-        lost = [other for other, state in found.items() if state in {State.FAILED, State.CANCELLED}]
+        hopeless = [other for other, state in found.items() if state in {State.FAILED, State.CANCELLED}]
         guarded = update(Job).where(Job.id == job_id, Job.state == State.WAITING)
-        if lost:
-            why = problem("Dependency failed", f"{lost[0]} has {ended(found[lost[0]])}", "dependency")
+        if hopeless:
+            first = hopeless[0]
+            why = problem("Dependency failed", f"{first} has {ended(found[first])}", "dependency")
+            why |= {"log": [], "advice": [f"see why {first} has ended, mend it, and submit both again"]}
             if changed(session, guarded.values(state=State.FAILED, error=why, finished_at=moment)):
                 add_event(session, job_id, 0, "failed", problem=why)
                 settled += 1

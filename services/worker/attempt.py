@@ -23,6 +23,7 @@ from services.worker.process import LINE_LIMIT, Child
 from services.worker.protocol import (
     REPORTS,
     ArtifactReport,
+    CheckpointReport,
     ChildJob,
     ErrorReport,
     LogReport,
@@ -49,6 +50,7 @@ class Pending:
     logs: list[tuple[str, str]] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
     progress: ProgressReport | None = None
+    checkpoint: int | None = None
 
     def add_log(self, level: str, message: str) -> None:
         """Take a line; PostgreSQL stores no zero bytes."""
@@ -113,7 +115,7 @@ class Attempt:
             self._collect(child, 0)
         finally:
             child.finish()
-        self.outcome.exit_code = child.exit_code
+        self.outcome.exit_code, self.outcome.memory_ran_out = child.exit_code, child.memory_ran_out
         if self.outcome.stop is None and self.shutting_down.is_set():
             # the system has told worker and child at the same time
             self.outcome.stop = "shutdown"
@@ -146,6 +148,8 @@ class Attempt:
             self.pending.add_log(report.level, report.message)
         elif isinstance(report, ArtifactReport):
             self.pending.artifacts.append(Artifact(report.name, report.key, report.content_type, report.size))
+        elif isinstance(report, CheckpointReport):
+            self.pending.checkpoint = report.step
         elif isinstance(report, ResultReport):
             self.outcome.result = report
         elif isinstance(report, ErrorReport):
@@ -188,6 +192,8 @@ class Attempt:
         attempts.record_rows(
             session, job_id, fence, metrics=pending.metrics, logs=pending.logs, artifacts=pending.artifacts
         )  # fmt: skip
+        if pending.checkpoint is not None:
+            attempts.record_checkpoint(session, job_id, fence, pending.checkpoint)
         if pending.progress:
             p = pending.progress
             attempts.record_progress(

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -26,11 +27,12 @@ class S3Checkpoints:
     """`jobs/<id>/checkpoints/<step>.<fence>/`, the manifest written last.
 
     The newest is the one of the highest fence, then step: an attempt that lost its lease
-    writes under an older fence and cannot come before its successor's.
+    writes under an older fence and cannot come before its successor's. `saved` is told the step of each whole one.
     """
 
-    def __init__(self, store: ObjectStore, job_id: str, fence: int) -> None:
-        self.store, self.fence = store, fence
+    def __init__(self, store: ObjectStore, job_id: str, fence: int,
+                 saved: Callable[[int], None] | None = None) -> None:  # fmt: skip
+        self.store, self.fence, self._saved = store, fence, saved
         self.prefix = f"jobs/{job_id}/checkpoints"
 
     def save(self, step: int, directory: Path) -> None:
@@ -39,6 +41,8 @@ class S3Checkpoints:
         files = self.store.upload_dir(prefix, directory)
         manifest = Manifest(step=step, fence=self.fence, files=files)
         self.store.put_bytes(f"{prefix}/{MANIFEST}", manifest.model_dump_json().encode(), "application/json")
+        if self._saved is not None:
+            self._saved(step)
         self._drop_old()
 
     def latest(self, directory: Path) -> int | None:

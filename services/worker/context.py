@@ -11,6 +11,7 @@ from services.core.storage import ObjectStore
 from services.worker.checkpoints import S3Checkpoints
 from services.worker.protocol import (
     ArtifactReport,
+    CheckpointReport,
     ChildJob,
     LogReport,
     MetricsReport,
@@ -27,7 +28,9 @@ class WorkerRun:
         self.store = ObjectStore(settings)
         self._writer, self._stop = writer, stop
         self._cache = LocalCache(settings.cache_dir, settings.cache_max_bytes, self.store)
-        self.checkpoints = S3Checkpoints(self.store, job.job_id, job.fence)
+        self.checkpoints = S3Checkpoints(
+            self.store, job.job_id, job.fence, lambda step: writer.send(CheckpointReport(step=step))
+        )
 
     def input(self, record_id: str) -> AbstractContextManager[Path]:
         """The verified local folder of a dataset or model that the spec names."""

@@ -30,12 +30,15 @@ _TITLES = {
 
 @dataclass
 class Outcome:
-    """What is known of an attempt: the child's last reports, its exit code, who stopped it."""
+    """What is known of an attempt: the child's last reports, its exit code, who stopped it, and whether the system
+    ended a process of it because memory had run out.
+    """
 
     result: ResultReport | None = None
     error: ErrorReport | None = None
     stop: str | None = None
     exit_code: int | None = None
+    memory_ran_out: bool = False
 
 
 def settle(session: Session, claim: Claim, outcome: Outcome) -> State | None:
@@ -67,6 +70,11 @@ def _stored(result: ResultReport) -> dict[str, Any]:
 def problem_of(outcome: Outcome) -> dict[str, Any]:
     """Why an attempt failed, as a problem document with a typed `reason`."""
     error = outcome.error
+    if outcome.memory_ran_out and (error is None or error.reason == "code"):
+        return problem(
+            _TITLES["out_of_memory"],
+            "the system ended the job's process because main memory had run out", "out_of_memory",
+        )  # fmt: skip
     if error is not None:
         detail = f"{error.where}: {error.detail}" if error.where else error.detail
         found = problem(_TITLES[error.reason], detail, error.reason)
@@ -75,8 +83,7 @@ def problem_of(outcome: Outcome) -> dict[str, Any]:
     if code < 0:
         return problem(
             "The job's process was killed",
-            f"the process was ended by {_signal_name(-code)}; when nobody did that, memory had run out: try a smaller "
-            "batch_size",
+            f"the process was ended by {_signal_name(-code)}",
             "killed",
         )  # fmt: skip
     return problem("The job broke", f"the process ended with exit code {code} and no result; see its log", "code")

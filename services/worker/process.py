@@ -17,6 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from services.core.settings import Settings
+from services.worker.oom import oom_kills
 from services.worker.protocol import REPORT_FD, ChildJob, LogReport
 from services.worker.workdir import WorkFolder
 
@@ -63,6 +64,7 @@ class Child:
     def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder) -> None:
         self.reports: queue.Queue[bytes | LogReport | None] = queue.Queue()
         self._log = structlog.get_logger().bind(job_id=job.job_id, attempt=job.attempt)
+        self._oom_kills = oom_kills()
         read_end, write_end = os.pipe()
         variables = environment(settings) | {
             REPORT_FD: str(write_end),
@@ -131,6 +133,12 @@ class Child:
     def exit_code(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         return self._process.returncode
+
+    @property
+    def memory_ran_out(self) -> bool:
+        """True when it ended badly and the system has ended a process for want of memory meanwhile."""
+        now = oom_kills()
+        return bool(self.exit_code) and now is not None and self._oom_kills is not None and now > self._oom_kills
 
     def stop(self) -> None:
         """SIGTERM: write a checkpoint and end."""

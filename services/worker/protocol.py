@@ -67,6 +67,13 @@ class LogReport(BaseModel):
     message: str
 
 
+class CheckpointReport(BaseModel):
+    """A whole checkpoint was stored."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: Count
+
+
 class ArtifactReport(BaseModel):
     """A file that was stored under `key`."""
 
@@ -132,7 +139,7 @@ class ErrorReport(BaseModel):
 
 
 Report = Annotated[
-    ProgressReport | MetricsReport | LogReport | ArtifactReport | ResultReport | ErrorReport,
+    ProgressReport | MetricsReport | LogReport | CheckpointReport | ArtifactReport | ResultReport | ErrorReport,
     Field(discriminator="type"),
 ]
 REPORTS: TypeAdapter[Report] = TypeAdapter(Report)

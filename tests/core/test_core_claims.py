@@ -230,7 +230,7 @@ def test_failures_are_tried_again_until_attempts_run_out(database: Database) -> 
         with database.session() as session:
             assert attempts.fail(session, job_id, claim.fence, PROBLEM) is expected
     job = row(database, job_id)
-    assert (job.error, job.attempt) == (PROBLEM, 2)
+    assert job.error is not None and job.error.items() >= PROBLEM.items() and job.attempt == 2
     assert job.finished_at is not None
 
 

@@ -100,7 +100,7 @@ def _submit(parts: Parts, asked: NewJob, created_by: str, repeatable: Repeatable
             row = jobs.submit(
                 session, asked, created_by=created_by, repeatable=repeatable, quota=parts.settings.quota_queued
             )
-        return job_view(session, row)
+        return job_view(session, row, parts.settings.quota_running)
 
 
 def _checked_key(key: str | None) -> str | None:
@@ -146,6 +146,7 @@ def submit_job(
 
 @router.get("")
 def list_jobs(
+    parts: PartsOf,
     session: ReaderOf,
     caller: Viewer,
     limit: Limit = 100,
@@ -158,13 +159,13 @@ def list_jobs(
     filters = [column == value for column, value in ((Job.state, state), (Job.kind, kind)) if value]
     scope = projects.narrowed(session, caller.scope, project)
     rows, following = page(session, scope, Job, limit, cursor, *filters)
-    return Page(items=job_views(session, rows), next=following)
+    return Page(items=job_views(session, rows, parts.settings.quota_running), next=following)
 
 
 @router.get("/{job_id}")
-def show_job(job_id: str, session: ReaderOf, caller: Viewer) -> JobOut:
+def show_job(job_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer) -> JobOut:
     """State, progress, ETA and result of one job."""
-    return job_view(session, jobs.get(session, caller.scope, job_id))
+    return job_view(session, jobs.get(session, caller.scope, job_id), parts.settings.quota_running)
 
 
 @router.post("/{job_id}/cancel", responses=responses(conflict="The job has ended"))
@@ -185,7 +186,7 @@ def pause_job(job_id: str, parts: PartsOf, caller: Operator) -> JobOut:
 def resume_job(job_id: str, parts: PartsOf, caller: Operator, background: BackgroundTasks) -> JobOut:
     """Queue a paused job again; it goes on from its last checkpoint."""
     with parts.database.session() as session:
-        job = job_view(session, jobs.request_resume(session, caller.scope, job_id))
+        job = job_view(session, jobs.request_resume(session, caller.scope, job_id), parts.settings.quota_running)
     if job.state == State.QUEUED:
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     return job

@@ -57,6 +57,7 @@ class Job(Owned, Base):
     total: Mapped[int | None] = mapped_column(BigInteger)
     message: Mapped[str | None] = mapped_column(Text)
     eta_s: Mapped[float | None] = mapped_column(Float)
+    checkpoint_step: Mapped[int | None] = mapped_column(BigInteger)
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     created_by: Mapped[str] = mapped_column(String(128))

@@ -112,7 +112,9 @@ def test_a_failed_job_says_why(plane: ControlPlane, client: Client, raw: str) ->
         assert attempts.fail(session, job.id, fence, problem) is State.FAILED
     with pytest.raises(JobFailed, match=r"notes\.png: no picture") as caught:
         client.jobs.wait(job.id)
-    assert caught.value.job.error == problem
+    error = caught.value.job.error
+    assert error is not None and error.items() >= problem.items()
+    assert error["advice"][0].startswith("mend the input")
     assert caught.value.job.attempt == 1
 
 
