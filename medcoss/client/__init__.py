@@ -17,6 +17,7 @@ from medcoss.client.errors import (
 )
 from medcoss.client.finding import Found, LocalPart, LocalPlatform, data_folder, find_server, local_platform
 from medcoss.client.records import (
+    Alias,
     ApiKey,
     Artifact,
     AuditEntry,
@@ -36,6 +37,7 @@ from medcoss.client.records import (
     PlatformInfo,
     Progress,
     Project,
+    Promotion,
     Registered,
     Segmentation,
     SegmentedAmounts,
@@ -47,6 +49,7 @@ from medcoss.client.records import (
 from medcoss.client.transfer import Notify, TransferProgress
 
 __all__ = [
+    "Alias",
     "ApiError",
     "ApiKey",
     "Artifact",
@@ -80,6 +83,7 @@ __all__ = [
     "PlatformInfo",
     "Progress",
     "Project",
+    "Promotion",
     "Registered",
     "Segmentation",
     "SegmentedAmounts",

@@ -9,7 +9,7 @@ from medcoss.client.finding import find_server
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
 from medcoss.client.records import Me, PlatformInfo
-from medcoss.client.registry import Deployments, Models
+from medcoss.client.registry import Aliases, Deployments, Models
 from medcoss.client.transport import Connections, Transport
 from medcoss.client.workers import Workers
 
@@ -17,7 +17,7 @@ TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `jobs`, `models`, `deployments`, `inference`, `workers`, and for
+    """Talks to a platform: `datasets`, `jobs`, `models`, `aliases`, `deployments`, `inference`, `workers`, and for
     administrators `projects`, `keys` and `audit`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
@@ -45,6 +45,7 @@ class Client:
         self.datasets = Datasets(self._transport, self._connections)
         self.jobs = Jobs(self._transport, self._connections)
         self.models = Models(self._transport, self._connections)
+        self.aliases = Aliases(self._transport)
         self.deployments = Deployments(self._transport)
         self.projects = Projects(self._transport)
         self.keys = Keys(self._transport)

@@ -119,6 +119,10 @@ class Jobs:
         """Queue a paused job again; it goes on from its last checkpoint."""
         return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/resume"))
 
+    def delete(self, job_id: str) -> None:
+        """Remove a job that has ended, with all that it has reported; what it made stays."""
+        self._transport.call("DELETE", f"/v1/jobs/{job_id}")
+
     def metrics(self, job_id: str, after: int = 0) -> Iterator[Metric]:
         """Metric rows in order, those behind the row number `after` (its `seq`)."""
         return rows(self._transport, f"/v1/jobs/{job_id}/metrics", Metric, after)

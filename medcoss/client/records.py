@@ -196,6 +196,32 @@ class Model(Record):
     created_at: datetime
 
 
+class Alias(Record):
+    """A name that stands for one model at a time; `@name` is taken wherever a model's id is."""
+
+    id: str
+    project_id: str = ""
+    name: str
+    model_id: str
+    note: str = ""
+    promoted_by: str = ""
+    promoted_at: datetime
+    created_at: datetime
+
+
+class Promotion(Record):
+    """One move of an alias: `action` is promoted, rolled_back or removed."""
+
+    seq: int
+    alias: str
+    action: str
+    from_id: str | None = None
+    to_id: str | None = None
+    actor: str
+    note: str = ""
+    at: datetime
+
+
 class Deployment(Record):
     """A served version of a model; `max_difference` to PyTorch's outputs."""
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from medcoss.client.download import Wanted, download
 from medcoss.client.paging import pages
-from medcoss.client.records import Deployment, Model, StoredFile
+from medcoss.client.records import Alias, Deployment, Model, Promotion, StoredFile
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
 
@@ -17,7 +18,7 @@ class Models:
         self._transport, self._connections = transport, connections
 
     def get(self, model_id: str) -> Model:
-        """One model."""
+        """One model, by its id or by an alias such as `@production`."""
         return self._transport.parse(Model, self._transport.get(f"/v1/models/{model_id}"))
 
     def files(self, model_id: str) -> Iterator[StoredFile]:
@@ -34,6 +35,50 @@ class Models:
         """Models, newest first."""
         return pages(self._transport, "/v1/models", Model, {"project": project})
 
+    def delete(self, model_id: str) -> None:
+        """Remove a model that nothing uses. Raises ApiError (409) naming what does."""
+        self._transport.call("DELETE", f"/v1/models/{model_id}")
+
+
+class Aliases:
+    """`client.aliases`: names such as `production` that stand for one model at a time. `project` is a name or id, by
+    default the key's only one, or else `default`.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self, *, project: str | None = None) -> Iterator[Alias]:
+        """Aliases, newest first."""
+        return pages(self._transport, "/v1/aliases", Alias, {"project": project})
+
+    def get(self, name: str, *, project: str | None = None) -> Alias:
+        """One alias; `name` with or without its @."""
+        return self._transport.parse(Alias, self._transport.get(_path(name), {"project": project}))
+
+    def promote(self, name: str, model_id: str, *, note: str = "", project: str | None = None) -> Alias:
+        """Have an alias stand for a model from now on; it is made if it is not there."""
+        body = {"model_id": model_id, "note": note}
+        response = self._transport.call("PUT", _path(name), json=body, params={"project": project})
+        return self._transport.read(Alias, response)
+
+    def roll_back(self, name: str, *, note: str = "", project: str | None = None) -> Alias:
+        """Have an alias stand for the model before its present one."""
+        path, asked = f"{_path(name)}/rollback", {"project": project}
+        return self._transport.read(Alias, self._transport.call("POST", path, json={"note": note}, params=asked))
+
+    def history(self, name: str, *, project: str | None = None) -> Iterator[Promotion]:
+        """Every move of an alias, newest first."""
+        return pages(self._transport, f"{_path(name)}/history", Promotion, {"project": project})
+
+    def remove(self, name: str, *, project: str | None = None) -> None:
+        """Give an alias up; its history stays."""
+        self._transport.call("DELETE", _path(name), params={"project": project})
+
+
+def _path(name: str) -> str:
+    return f"/v1/aliases/{quote(name.removeprefix('@'), safe='')}"
+
 
 class Deployments:
     """`client.deployments`."""
@@ -44,3 +89,7 @@ class Deployments:
     def list(self, *, name: str | None = None, project: str | None = None) -> Iterator[Deployment]:
         """Served versions, newest first."""
         return pages(self._transport, "/v1/deployments", Deployment, {"name": name, "project": project})
+
+    def delete(self, deployment_id: str) -> None:
+        """Stop serving a version; the newest one that is left answers from now on."""
+        self._transport.call("DELETE", f"/v1/deployments/{deployment_id}")

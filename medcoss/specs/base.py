@@ -19,11 +19,12 @@ def documented(description: str, unit: str = "", **constraints: Any) -> Any:
     return Field(description=description, json_schema_extra=extra, **constraints)
 
 
-def _reference(resource: str, prefix: str) -> Any:
-    return Field(pattern=rf"^{prefix}_[0-9a-z]{{8,40}}$", json_schema_extra={"reference": resource})
+def _reference(resource: str, pattern: str) -> Any:
+    return Field(pattern=pattern, json_schema_extra={"reference": resource})
 
 
-DatasetRef = Annotated[str, _reference("dataset", "ds")]
-ModelRef = Annotated[str, _reference("model", "mdl")]
+DatasetRef = Annotated[str, _reference("dataset", r"^ds_[0-9a-z]{8,40}$")]
+# an alias such as @production becomes the id that it stands for when the job is submitted
+ModelRef = Annotated[str, _reference("model", r"^mdl_[0-9a-z]{8,40}$|^@[a-z0-9][a-z0-9_-]{0,62}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]

@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from medcoss import __version__
 from services.api import openapi, problems
 from services.api.dependencies import Parts
-from services.api.routes import access, audit, datasets, health, jobs, registry, workers
+from services.api.routes import access, aliases, audit, datasets, deletion, health, jobs, registry, workers
 from services.api.shell import Shell
 from services.core.access import Access
 from services.core.bell import make_celery
@@ -61,8 +61,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.parts = parts
     problems.install(app)
     app.include_router(health.router)
-    for router in (datasets.router, jobs.router, registry.router, access.router, audit.router, workers.router):
-        app.include_router(router, responses=problems.RESPONSES)
+    for part in (datasets, jobs, registry, aliases, deletion, access, audit, workers):
+        app.include_router(part.router, responses=problems.RESPONSES)
     if chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"],

@@ -12,10 +12,10 @@ from sqlalchemy.sql.base import ExecutableOption
 
 from services.core.errors import FieldError, ValidationFailed
 from services.core.scope import Scope
-from services.core.tables import ApiKey, Dataset, DatasetFile, Deployment, Job, Model, ModelFile, Project
+from services.core.tables import Alias, ApiKey, Dataset, DatasetFile, Deployment, Job, Model, ModelFile, Project
 
-T = TypeVar("T", Dataset, Deployment, Job, Model)
-P = TypeVar("P", ApiKey, Dataset, Deployment, Job, Model, Project)
+T = TypeVar("T", Alias, Dataset, Deployment, Job, Model)
+P = TypeVar("P", Alias, ApiKey, Dataset, Deployment, Job, Model, Project)
 F = TypeVar("F", DatasetFile, ModelFile)
 
 Limit = Annotated[int, Query(ge=1, le=500, description="entries in a page")]

@@ -129,7 +129,8 @@ def _words(entry: dict[str, Any]) -> str:
         return "there is no such field"
     if entry["type"] == "string_pattern_mismatch" and str(entry["ctx"]["pattern"]).startswith(("^ds_", "^mdl_")):
         start = str(entry["ctx"]["pattern"])[1:].split("_")[0]
-        return f"expected an identifier like {start}_0123456789abcdef01234"
+        alias = " or an alias like @production" if start == "mdl" else ""
+        return f"expected an identifier like {start}_0123456789abcdef01234{alias}"
     return str(entry["msg"]).removeprefix("Value error, ")
 
 

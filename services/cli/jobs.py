@@ -20,6 +20,7 @@ from services.cli.output import (
     number,
     out,
     print_json,
+    say,
     seconds,
     short_moment,
     show,
@@ -177,6 +178,14 @@ def cancel(client: Client, job_id: Id, as_json: Json = False) -> None:
     """Cancel a job; a running one writes a checkpoint first."""
     job = client.jobs.cancel(job_id)
     show(job, as_json, f"{job.id} {'is being cancelled' if job.state == 'running' else job.state}")
+
+
+@app.command("delete")
+@connected
+def delete(client: Client, job_id: Id) -> None:
+    """Delete a job that has ended, with its log, numbers and files; what it made stays."""
+    client.jobs.delete(job_id)
+    say(f"deleted {job_id}")
 
 
 @app.command("artifacts")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from medcoss import __version__
 from medcoss.client import ApiError, ClientError
-from services.cli import access, checkpoints, datasets, inference, jobs, local, models, samples, workers
+from services.cli import access, aliases, checkpoints, datasets, inference, jobs, local, models, samples, workers
 from services.cli.connection import Connection, DataDir, Key, Server
 from services.cli.output import CliError, err
 
@@ -33,6 +33,8 @@ app.add_typer(datasets.app, rich_help_panel="Work")
 app.add_typer(jobs.app, rich_help_panel="Work")
 models.app.command("import")(checkpoints.import_model)
 models.app.command("export-checkpoint")(checkpoints.export_checkpoint)
+for command in (aliases.promote, aliases.rollback, aliases.history, aliases.aliases, aliases.unalias):
+    models.app.command(command.__name__)(command)
 app.add_typer(models.app, rich_help_panel="Work")
 app.add_typer(models.deployments, rich_help_panel="Work")
 app.command("embed", rich_help_panel="Inference")(inference.embed)

@@ -14,6 +14,7 @@ from services.cli.output import (
     figure,
     identifier,
     number,
+    say,
     short_moment,
     show,
     size,
@@ -25,7 +26,7 @@ from services.cli.transfers import transfer_bar
 app = typer.Typer(name="models", help="Look at, fetch, import and export models.", no_args_is_help=True)
 deployments = typer.Typer(name="deployments", help="Look at the served models.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc...")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc... or @production.")]
 
 
 @app.command("list")
@@ -63,6 +64,25 @@ def download(
     show({"folder": str(target)}, as_json, str(target))
 
 
+@app.command("delete")
+@connected
+def delete(client: Client, model_id: Id) -> None:
+    """Delete a model that nothing uses."""
+    client.models.delete(model_id)
+    say(f"deleted {model_id}")
+
+
+@deployments.command("delete")
+@connected
+def delete_deployment(
+    client: Client,
+    deployment_id: Annotated[str, typer.Argument(metavar="ID", help="Served version, e.g. dep_01abc...")],
+) -> None:
+    """Stop serving a version; the newest one that is left answers."""
+    client.deployments.delete(deployment_id)
+    say(f"deleted {deployment_id}")
+
+
 @deployments.command("list")
 @connected
 def list_deployments(
@@ -73,9 +93,10 @@ def list_deployments(
 ) -> None:
     """Served versions, newest first."""
     found = list(islice(client.deployments.list(name=name), limit or None))
-    columns: Columns = ["name", number("version"), "task", "modality", identifier("model"), "state", "created"]
+    columns: Columns = [identifier(), "name", number("version"), "task", "modality", identifier("model"), "state",
+                        "created"]  # fmt: skip
     rows = [
-        (d.name, str(d.version), d.task, d.modality, d.model_id, state(d.state), short_moment(d.created_at))
+        (d.id, d.name, str(d.version), d.task, d.modality, d.model_id, state(d.state), short_moment(d.created_at))
         for d in found
     ]
     show(found, as_json, table(columns, rows, extra=2))

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
-from services.core import leftovers
+from services.core import aliases, leftovers
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
 from services.core.scheduling import next_turn
 from services.core.scope import EVERYTHING, Scope
-from services.core.specs import references
+from services.core.specs import references, with_ids
 from services.core.tables import (
     DEFAULT_PROJECT,
     IdempotencyKey,
@@ -137,8 +137,9 @@ def _check_quota(session: Session, owner: str, quota: int) -> None:
 
 def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repeatable | None = None,
            quota: int | None = None) -> Job:  # fmt: skip
-    """Record a job, waiting for its dependencies or queued. Conflict when a dependency has already failed;
-    TooMany when its owner has `quota` jobs already that wait to run.
+    """Record a job, waiting for its dependencies or queued; aliases become the ids that they stand for now.
+
+    Conflict when a dependency has already failed; TooMany when its owner has `quota` jobs already that wait to run.
 
     Two requests with one key at the same moment: the later commit ends in an IntegrityError.
     """
@@ -149,10 +150,12 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
     if quota is not None:
         _check_quota(session, created_by, quota)
     ready = all(job.state == State.SUCCEEDED for job in required)
+    stood_for = aliases.resolved(session, asked.project_id, (r.id for r in references(asked.kind, asked.spec)))
+    spec = with_ids(asked.kind, asked.spec, stood_for)
     job = Job(
         id=new_id("job"), project_id=asked.project_id,
         kind=asked.kind, name=asked.name, state=State.QUEUED if ready else State.WAITING,
-        spec=asked.spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
+        spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
         fence=0, created_at=now(), turn=next_turn(session, created_by, asked.priority), gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
         backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s,
@@ -160,13 +163,13 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
     session.add(job)
     session.flush()
     session.add_all(JobDependency(job_id=job.id, needs_id=other.id) for other in required)
-    named = {reference.id: reference.resource for reference in references(asked.kind, asked.spec)}
+    named = {reference.id: reference.resource for reference in references(asked.kind, spec)}
     session.add_all(JobInput(job_id=job.id, input_id=key, resource=resource) for key, resource in named.items())
     if repeatable is not None:
         session.add(
             IdempotencyKey(owner=repeatable.owner, key=repeatable.key, digest=asked.digest, job_id=job.id)
         )  # fmt: skip
-    add_event(session, job.id, 0, job.state)
+    add_event(session, job.id, 0, job.state, **({"aliases": stood_for} if stood_for else {}))
     session.flush()
     return job
 

@@ -1,17 +1,15 @@
 """Records of datasets, models and deployments."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
-from services.core import leftovers, served_names
-from services.core.errors import Conflict, NotFound
-from services.core.lifecycle import TERMINAL
+from services.core import aliases, served_names
+from services.core.errors import NotFound
 from services.core.scope import Scope
-from services.core.tables import Dataset, DatasetFile, Deployment, Job, JobInput, Model, ModelFile
+from services.core.tables import Dataset, DatasetFile, Deployment, JobInput, Lineage, Model, ModelFile
 
 
 def register_dataset(session: Session, dataset_id: str, *, name: str, info: DatasetInfo, prefix: str,
@@ -25,6 +23,7 @@ def register_dataset(session: Session, dataset_id: str, *, name: str, info: Data
             files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
         )
     )  # fmt: skip
+    _remember_origin(session, dataset_id, job_id)
 
 
 def register_model(session: Session, model_id: str, *, name: str, info: ModelInfo, prefix: str,
@@ -38,6 +37,7 @@ def register_model(session: Session, model_id: str, *, name: str, info: ModelInf
             files=[ModelFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
         )
     )  # fmt: skip
+    _remember_origin(session, model_id, job_id)
 
 
 def register_deployment(session: Session, deployment_id: str, *, info: DeploymentInfo, model_id: str,
@@ -58,8 +58,8 @@ def get_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
 
 
 def get_model(session: Session, scope: Scope, model_id: str) -> Model:
-    """The model, or NotFound."""
-    return scope.get(session, Model, model_id)
+    """The model of an id or of an alias such as `@production`, or NotFound."""
+    return scope.get(session, Model, aliases.model_id(session, scope, model_id))
 
 
 def complete_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
@@ -70,31 +70,10 @@ def complete_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset
     return scope.get(session, Dataset, dataset_id, populate_existing=True)
 
 
-def delete_dataset(session: Session, scope: Scope, dataset_id: str, watch_s: float) -> None:
-    """Remove a dataset; its files go with the next sweeps, and what arrives within `watch_s` of its creation, too.
-
-    Conflict names the job, dataset or model that uses it.
-    """
-    # locked: no job that names it can be submitted until this is done
-    row = scope.get(session, Dataset, dataset_id, with_for_update=True)
-    user = _user_of(session, dataset_id)
-    if user:
-        raise Conflict(f"dataset {dataset_id} is used by {user}; it can be deleted when nothing uses it")
-    # its upload URLs open for as long
-    uploads_end = row.created_at + timedelta(seconds=watch_s) if row.role == "raw" else None
-    leftovers.add(session, f"datasets/{dataset_id}/", watch_until=uploads_end)
-    session.delete(row)
-
-
-def _user_of(session: Session, dataset_id: str) -> str | None:
-    """A job that is not over, a dataset or a model that was made from it; all are of its own project."""
-    named = select(JobInput.job_id).where(JobInput.input_id == dataset_id)
-    queries = (
-        select(Job.id).where(Job.id.in_(named), Job.state.not_in(TERMINAL)),
-        select(Dataset.id).where(Dataset.job_id.in_(named)),
-        select(Model.id).where(Model.job_id.in_(named)),
-    )
-    return next((user for query in queries if (user := session.scalars(query.limit(1)).first())), None)
+def _remember_origin(session: Session, child_id: str, job_id: str) -> None:
+    """What a job names is where that comes from which it makes, also when the job is deleted."""
+    inputs = select(literal(child_id), JobInput.input_id).where(JobInput.job_id == job_id)
+    session.execute(insert(Lineage).from_select(["child_id", "input_id"], inputs))
 
 
 def entries(files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileEntry]:

@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from services.core.errors import NotFound
-from services.core.tables import Dataset, Deployment, Job, Model, Owned
+from services.core.tables import Alias, Dataset, Deployment, Job, Model, Owned
 
 T = TypeVar("T", bound=Owned)
-_NOUNS: dict[type[Owned], str] = {Dataset: "dataset", Deployment: "deployment", Job: "job", Model: "model"}
+_NOUNS: dict[type[Owned], str] = {
+    Alias: "alias", Dataset: "dataset", Deployment: "deployment", Job: "job", Model: "model",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -40,3 +40,14 @@ def references(kind: str, spec: dict[str, Any]) -> Iterator[Reference]:
         else:
             for i, entry in enumerate(value):
                 yield Reference(resource, f"{name}/{i}", entry)
+
+
+def with_ids(kind: str, spec: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
+    """The spec with ids in place of the aliases that it names."""
+    if not ids:
+        return spec
+    given = {name: spec[name] for name in _fields(kind) if spec.get(name) is not None}
+    return spec | {
+        name: ids.get(value, value) if isinstance(value, str) else [ids.get(entry, entry) for entry in value]
+        for name, value in given.items()
+    }

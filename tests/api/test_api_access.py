@@ -48,7 +48,13 @@ def owned(served: Served) -> dict[str, str]:
     """A record of each kind in the project `default`, by the name of its path parameter."""
     dataset = uploaded(served.operator, {"a": b"x"})
     trained(served.database, None, "mdl_00000000")
+    with served.database.session() as session:
+        register_deployment(
+            session, "dep_00000000", info=deployment_info("owned", 1), model_id="mdl_00000000", job_id="job_1",
+            project_id="prj_default",
+        )  # fmt: skip
     return {
+        "deployment_id": "dep_00000000",
         "dataset_id": dataset, "job_id": preprocess(served.operator, dataset).json()["id"],
         "model_id": "mdl_00000000", "project_id": "prj_default", "key_id": served.admin.get("/v1/me").json()["key_id"],
     }  # fmt: skip
@@ -81,11 +87,6 @@ def test_another_projects_ids_answer_like_those_that_do_not_exist(
 
 
 def test_lists_show_the_callers_projects_only(served: Served, south: httpx.Client, owned: dict[str, str]) -> None:
-    info = deployment_info("chest", 1)
-    with served.database.session() as session:
-        register_deployment(
-            session, "dep_1", info=info, model_id=owned["model_id"], job_id="job_1", project_id="prj_default"
-        )
     theirs = announced(south, {"b": b"y"})["dataset"]
     for name, count in (("datasets", 1), ("jobs", 1), ("models", 1), ("deployments", 1), ("projects", 2)):
         mine = {item["id"] for item in served.operator.get(f"/v1/{name}").json()["items"]}

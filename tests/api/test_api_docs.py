@@ -18,7 +18,8 @@ from tests.api.calls import LIST
 from tests.api.serving import KEYS, Role, Served
 from tests.worker.work import class_folders
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "api.md"
 ADDRESS = "http://127.0.0.1:8000"
 
 
@@ -80,12 +81,12 @@ def test_the_examples_run(served: Served, worker: None, tmp_path: Path) -> None:
     assert (tmp_path / "first-file").read_bytes() == (tmp_path / "xray" / first).read_bytes()
 
 
-def test_the_page_names_every_route(served: Served) -> None:
-    text = PAGE.read_text()
+def test_the_pages_name_every_route(served: Served) -> None:
+    text = PAGE.read_text() + (DOCS / "storage.md").read_text()
     text = re.sub(r"\$(RAW|JOB|TRAINING|OTHER|MODEL|PREPARED)", "ID", text)
     missing = []
     for path in served.app.openapi()["paths"]:
-        pattern = re.sub(r"\\\{\w+\\\}", r"(ID|\\{id\\}|pretrain)", re.escape(path))
+        pattern = re.sub(r"\\\{\w+\\\}", r"(ID|\\{id\\}|pretrain|production)", re.escape(path))
         if not re.search(pattern + r"(?![\w/])", text):
             missing.append(path)
     assert missing == []

@@ -10,7 +10,7 @@ from services.api.pages import Cursor, FileLimit, InProject, Limit, file_page, p
 from services.api.problems import responses
 from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, ModalityName, Page, Upload
 from services.api.views import dataset_view, file_views
-from services.core import projects, registry
+from services.core import deletion, projects, registry
 from services.core.errors import Conflict, FieldError, TooLarge
 from services.core.ids import new_id
 from services.core.tables import Dataset, DatasetFile
@@ -131,5 +131,5 @@ def list_files(
 def delete_dataset(dataset_id: str, parts: PartsOf, caller: Operator) -> Response:
     """Remove a dataset that nothing uses. Its files are removed within moments by the sweeper."""
     with parts.database.session() as session:
-        registry.delete_dataset(session, caller.scope, dataset_id, parts.settings.upload_expiry_s)
+        deletion.delete_dataset(session, caller.scope, dataset_id, parts.settings.upload_expiry_s)
     return Response(status_code=204)

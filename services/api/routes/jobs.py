@@ -15,7 +15,7 @@ from services.api.pages import Cursor, InProject, Limit, page
 from services.api.problems import field_errors, invalid, responses
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
 from services.api.views import job_view, job_views
-from services.core import jobs, projects, served_names
+from services.core import aliases, jobs, projects, served_names
 from services.core.bell import ring
 from services.core.errors import FieldError, ValidationFailed
 from services.core.jobs import NewJob, Repeatable
@@ -55,14 +55,16 @@ def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
 
 
 def _check_references(session: Session, asked: NewJob) -> None:
-    """Everything that the job names must be there, in its project; the datasets stay there until it is recorded."""
+    """Everything that the job names must be there, in its project, and stays there until it is recorded."""
     errors, scope = [], Scope.of(asked.project_id)
-    for reference in references(asked.kind, asked.spec):
+    named = list(references(asked.kind, asked.spec))
+    stood_for = aliases.resolved(session, asked.project_id, (reference.id for reference in named))
+    for reference in named:
         where = f"/spec/{reference.field}"
         row: Dataset | Model | None = (
             scope.find(session, Dataset, reference.id, with_for_update={"read": True})
             if reference.resource == "dataset"
-            else scope.find(session, Model, reference.id)
+            else scope.find(session, Model, stood_for.get(reference.id, reference.id), with_for_update={"read": True})
         )
         if row is None:
             errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist in the job's project"))

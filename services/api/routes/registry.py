@@ -29,18 +29,19 @@ def list_models(
 
 
 @router.get("/models/{model_id}")
-def show_model(model_id: str, session: ReaderOf, caller: Viewer) -> ModelOut:
-    """One model."""
-    return model_view(registry.get_model(session, caller.scope, model_id))
+def show_model(model_id: str, session: ReaderOf, caller: Viewer, project: InProject = None) -> ModelOut:
+    """One model, by its id or by an alias such as `@production`."""
+    return model_view(registry.get_model(session, projects.narrowed(session, caller.scope, project), model_id))
 
 
 @router.get("/models/{model_id}/files")
 def list_model_files(
-    model_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
-) -> Page[FileOut]:
+    model_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer, limit: FileLimit = 1000, cursor: Cursor = None,
+    project: InProject = None,
+) -> Page[FileOut]:  # fmt: skip
     """The files of a model, each with a URL to fetch it from."""
-    row = registry.get_model(session, caller.scope, model_id)
-    files, following = file_page(session, ModelFile, ModelFile.model_id == model_id, limit, cursor)
+    row = registry.get_model(session, projects.narrowed(session, caller.scope, project), model_id)
+    files, following = file_page(session, ModelFile, ModelFile.model_id == row.id, limit, cursor)
     return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
 
 

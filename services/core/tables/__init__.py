@@ -1,5 +1,6 @@
 """The SQL tables."""
 
+from services.core.tables.aliases import Alias, Lineage, Promotion
 from services.core.tables.audit import AuditEntry
 from services.core.tables.base import Base
 from services.core.tables.jobs import (
@@ -21,6 +22,7 @@ from services.core.tables.workers import Worker
 
 __all__ = [
     "DEFAULT_PROJECT",
+    "Alias",
     "ApiKey",
     "AuditEntry",
     "Base",
@@ -37,10 +39,12 @@ __all__ = [
     "JobMetric",
     "KeyProject",
     "Leftover",
+    "Lineage",
     "Model",
     "ModelFile",
     "Owned",
     "Project",
+    "Promotion",
     "ServedName",
     "Worker",
 ]

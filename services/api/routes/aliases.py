@@ -1,0 +1,87 @@
+"""Aliases of models: promote, go back, look at what was promoted when."""
+
+from fastapi import APIRouter, Response
+from sqlalchemy.orm import Session
+
+from services.api.dependencies import Operator, PartsOf, ReaderOf, Viewer
+from services.api.pages import Cursor, InProject, Limit, number_of, page
+from services.api.problems import responses
+from services.api.schemas import Page
+from services.api.schemas_aliases import AliasName, AliasOut, PromotionOut, PromotionRequest, RollbackRequest
+from services.core import aliases, projects
+from services.core.errors import FieldError, NotFound, ValidationFailed
+from services.core.scope import Scope
+from services.core.tables import Alias
+
+router = APIRouter(prefix="/v1/aliases", tags=["aliases"])
+
+
+def _project(session: Session, scope: Scope, project: str | None) -> str:
+    return projects.resolve(session, scope, project, "query:project")
+
+
+@router.get("")
+def list_aliases(
+    session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None, project: InProject = None
+) -> Page[AliasOut]:
+    """Aliases and the models that they stand for, newest first."""
+    scope = projects.narrowed(session, caller.scope, project)
+    rows, following = page(session, scope, Alias, limit, cursor)
+    return Page(items=[AliasOut.model_validate(row) for row in rows], next=following)
+
+
+@router.get("/{alias}")
+def show_alias(alias: AliasName, session: ReaderOf, caller: Viewer, project: InProject = None) -> AliasOut:
+    """One alias."""
+    return AliasOut.model_validate(aliases.get(session, _project(session, caller.scope, project), alias))
+
+
+@router.put("/{alias}")
+def promote_model(
+    alias: AliasName, request: PromotionRequest, parts: PartsOf, caller: Operator, project: InProject = None
+) -> AliasOut:
+    """Have an alias stand for a model from now on; it is made if it is not there. Jobs that were submitted before keep
+    the model that they got.
+    """
+    with parts.database.session() as session:
+        project_id = _project(session, caller.scope, project)
+        try:
+            model = aliases.model_id(session, Scope.of(project_id), request.model_id)
+        except NotFound as error:
+            raise ValidationFailed(error.detail, [FieldError("/model_id", error.detail)]) from None
+        row = aliases.promote(session, project_id, alias, model, caller.owner, request.note)
+        return AliasOut.model_validate(row)
+
+
+@router.post("/{alias}/rollback", responses=responses(conflict="There is no model before, or it was deleted"))
+def roll_back(
+    alias: AliasName, parts: PartsOf, caller: Operator, request: RollbackRequest | None = None,
+    project: InProject = None,
+) -> AliasOut:  # fmt: skip
+    """Have an alias stand for the model before its present one; once more, for the one before that."""
+    with parts.database.session() as session:
+        project_id = _project(session, caller.scope, project)
+        note = request.note if request is not None else ""
+        return AliasOut.model_validate(aliases.roll_back(session, project_id, alias, caller.owner, note))
+
+
+@router.delete("/{alias}", status_code=204)
+def remove_alias(alias: AliasName, parts: PartsOf, caller: Operator, project: InProject = None) -> Response:
+    """Give an alias up; its history stays."""
+    with parts.database.session() as session:
+        aliases.remove(session, _project(session, caller.scope, project), alias, caller.owner)
+    return Response(status_code=204)
+
+
+@router.get("/{alias}/history")
+def list_promotions(
+    alias: AliasName, session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None,
+    project: InProject = None,
+) -> Page[PromotionOut]:  # fmt: skip
+    """Every move of an alias, newest first: who, when, from which model to which, why. NotFound when there was none."""
+    project_id = _project(session, caller.scope, project)
+    rows = aliases.moves(session, project_id, alias, before=number_of(cursor), limit=limit + 1)
+    if not rows and cursor is None:
+        raise NotFound(f"there is no alias {alias}")
+    following = str(rows[limit - 1].seq) if len(rows) > limit else None
+    return Page(items=[PromotionOut.model_validate(row) for row in rows[:limit]], next=following)

@@ -1,0 +1,116 @@
+"""Deleting what nothing uses: datasets, models, deployments and jobs.
+
+A row disappears at once; its objects are marked in the same transaction and removed by the sweeper. Whoever still
+uses it is named in the refusal. Nothing can be forced.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from sqlalchemy import Select, delete, or_, select
+from sqlalchemy.orm import Session
+
+from services.core import leftovers
+from services.core.errors import Conflict
+from services.core.jobs import has_ended
+from services.core.lifecycle import TERMINAL
+from services.core.scope import Scope
+from services.core.served_names import triton_name
+from services.core.tables import Alias, Base, Dataset, Deployment, Job, JobDependency, JobInput, Lineage, Model
+from services.core.tables.base import now
+
+# users of a kind that a refusal names
+NAMED = 5
+
+
+def delete_dataset(session: Session, scope: Scope, dataset_id: str, watch_s: float) -> None:
+    """Remove a dataset; its files go with the next sweeps, and what arrives within `watch_s`, too.
+
+    Conflict names the jobs, datasets and models that use it.
+    """
+    # locked: no job that names it can be submitted until this is done
+    row = scope.get(session, Dataset, dataset_id, with_for_update=True)
+    _refuse("dataset", dataset_id, [*_jobs_with(session, dataset_id), *_made_from(session, dataset_id)])
+    # URLs for its files open for as long
+    uploads_end = now() + timedelta(seconds=watch_s) if row.role == "raw" else None
+    leftovers.add(session, f"datasets/{dataset_id}/", watch_until=uploads_end)
+    _forget_origin(session, dataset_id)
+    session.delete(row)
+
+
+def delete_model(session: Session, scope: Scope, model_id: str) -> None:
+    """Remove a model; its files go with the next sweeps.
+
+    Conflict names the jobs, deployments and aliases that use it, and what was made from it.
+    """
+    row = scope.get(session, Model, model_id, with_for_update=True)
+    aliases = select(Alias.name).where(Alias.model_id == model_id)
+    served = select(Deployment.id).where(Deployment.model_id == model_id)
+    users = [
+        *_jobs_with(session, model_id),
+        *_named(session, "served as ", served),
+        *(f"the alias @{name}" for name in session.scalars(aliases.limit(NAMED))),
+        *_made_from(session, model_id),
+    ]
+    _refuse("model", model_id, users)
+    leftovers.add(session, f"models/{model_id}/")
+    _forget_origin(session, model_id)
+    session.delete(row)
+
+
+def delete_deployment(session: Session, scope: Scope, deployment_id: str) -> None:
+    """Stop serving a version: calls of its name are answered by the newest one that is left.
+
+    The sweeper takes it out of Triton and removes its files. Its number is not given again.
+    """
+    row = scope.get(session, Deployment, deployment_id, with_for_update=True)
+    leftovers.add(session, f"triton/{triton_name(row.name, row.version)}/")
+    session.delete(row)
+
+
+def delete_job(session: Session, scope: Scope, job_id: str) -> None:
+    """Remove a job that has ended, with all that it has reported and its artifacts; what it made stays.
+
+    Conflict when it has not ended, or names the jobs that still wait for it.
+    """
+    row = scope.get(session, Job, job_id, with_for_update=True)
+    if not has_ended(row):
+        raise Conflict(f"job {job_id} is {row.state}; cancel it first, then it can be deleted")
+    waiting = select(JobDependency.job_id).join(Job, Job.id == JobDependency.job_id)
+    waiting = waiting.where(JobDependency.needs_id == job_id, Job.state.not_in(TERMINAL))
+    _refuse("job", job_id, list(_named(session, "needed by ", waiting)))
+    for table in reversed(Base.metadata.sorted_tables):
+        mine = [key.parent == job_id for key in table.foreign_keys if key.column is Job.__table__.c.id]
+        if mine:
+            session.execute(delete(table).where(or_(*mine)))
+    # a lost attempt may still be storing
+    leftovers.add(session, f"jobs/{job_id}/", watch_until=now() + leftovers.LINGER)
+    session.delete(row)
+
+
+def _named(session: Session, words: str, ids: Select[str]) -> Iterator[str]:
+    return (f"{words}{row_id}" for row_id in session.scalars(ids.limit(NAMED)))
+
+
+def _jobs_with(session: Session, input_id: str) -> Iterator[str]:
+    """Jobs that have not ended and name it."""
+    named = select(JobInput.job_id).where(JobInput.input_id == input_id)
+    unfinished = select(Job.id, Job.state).where(Job.id.in_(named), Job.state.not_in(TERMINAL))
+    return (f"job {job_id} ({state})" for job_id, state in session.execute(unfinished.limit(NAMED)))
+
+
+def _made_from(session: Session, input_id: str) -> Iterator[str]:
+    """What was made from it and is still there."""
+    children = select(Lineage.child_id).where(Lineage.input_id == input_id)
+    for noun, table in (("dataset", Dataset), ("model", Model)):
+        made = select(table.id).where(table.id.in_(children))
+        yield from _named(session, f"{noun} made from it: ", made)
+
+
+def _forget_origin(session: Session, child_id: str) -> None:
+    session.execute(delete(Lineage).where(Lineage.child_id == child_id))
+
+
+def _refuse(noun: str, row_id: str, users: list[str]) -> None:
+    if users:
+        raise Conflict(f"{noun} {row_id} is in use ({'; '.join(users)}); it can be deleted when nothing uses it")

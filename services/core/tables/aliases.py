@@ -1,0 +1,53 @@
+"""Names that stand for models, every move of theirs, and what each dataset and model was made from."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.projects import Owned
+
+
+class Alias(Owned, Base):
+    """A name of a project that stands for one of its models at a time, such as `production`."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        UniqueConstraint("project_id", "name"),
+        Index("ix_aliases_project", "project_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), index=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    note: Mapped[str] = mapped_column(Text, default="")
+    promoted_by: Mapped[str] = mapped_column(String(128))
+    promoted_at: Mapped[datetime] = mapped_column(default=now)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Promotion(Base):
+    """One move of an alias: `action` is promoted, rolled_back or removed. Rows are only added; they outlive models."""
+
+    __tablename__ = "promotions"
+    __table_args__ = (Index("ix_promotions_alias", "project_id", "alias", "seq"),)
+
+    seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    alias: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(16))
+    from_id: Mapped[str | None] = mapped_column(Id)
+    to_id: Mapped[str | None] = mapped_column(Id)
+    actor: Mapped[str] = mapped_column(String(128))
+    note: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Lineage(Base):
+    """`child_id` was made from `input_id`, whatever has become of the job that did it."""
+
+    __tablename__ = "lineage"
+
+    child_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    input_id: Mapped[str] = mapped_column(Id, primary_key=True, index=True)

@@ -1,0 +1,48 @@
+"""`medcoss models promote` and what goes with it; deletion names what is in the way."""
+
+from collections.abc import Callable
+
+import pytest
+
+from medcoss.client import ApiError, Client
+from tests.api.calls import trained
+from tests.cli.conftest import Done
+from tests.medcoss.client.control_plane import ControlPlane
+
+ONE, TWO = "mdl_cli000001", "mdl_cli000002"
+
+
+@pytest.fixture(scope="module")
+def models(plane: ControlPlane) -> list[str]:
+    return [trained(plane.database, None, model) for model in (ONE, TWO)]
+
+
+def test_promote_look_and_go_back(medcoss: Callable[..., Done], models: list[str]) -> None:
+    assert medcoss("models", "promote", ONE, "production", "--note", "the first").out == f"@production {ONE}\n"
+    promoted = medcoss("models", "promote", TWO, "@production", "--json").json
+    assert (promoted["model_id"], promoted["promoted_by"]) == (TWO, "operator")
+    assert medcoss("models", "show", "@production", "--json").json["id"] == TWO
+    assert TWO in medcoss("models", "aliases").out
+    assert medcoss("models", "rollback", "production").out == f"@production {ONE}\n"
+    history = medcoss("models", "history", "production")
+    assert [line.split()[2] for line in history.out.splitlines() if "mdl_" in line] == [
+        "rolled_back", "promoted", "promoted",
+    ]  # fmt: skip
+    assert "the first" in history.out
+    in_use = medcoss("models", "delete", ONE)
+    assert (in_use.code, "the alias @production" in in_use.err) == (1, True)
+    assert "stands for nothing" in medcoss("models", "unalias", "production").err
+    assert medcoss("models", "delete", ONE).code == 0
+    assert "there is no alias" in medcoss("models", "rollback", "production").err
+
+
+def test_a_job_is_deleted_once_it_has_ended(medcoss: Callable[..., Done], client: Client, raw: str) -> None:
+    job = client.jobs.submit("preprocess", {"dataset": raw, "recipe": {"name": "image_folder"}}).id
+    refused = medcoss("jobs", "delete", job)
+    assert (refused.code, "cancel it first" in refused.err) == (1, True)
+    client.jobs.cancel(job)
+    assert medcoss("jobs", "delete", job).err == f"deleted {job}\n"
+    with pytest.raises(ApiError, match=job):
+        client.jobs.get(job)
+    missing = medcoss("deployments", "delete", "dep_00000000")
+    assert (missing.code, "there is no deployment" in missing.err) == (1, True)
