@@ -1,6 +1,6 @@
 """What the routes need: the application's parts and the caller."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -28,8 +28,8 @@ class Parts:
     access: Access
 
 
-def parts(request: Request) -> Parts:
-    """The application's parts."""
+async def parts(request: Request) -> Parts:
+    """The application's parts. Not a plain function: that would cost a thread for nothing."""
     found = request.app.state.parts
     assert isinstance(found, Parts)
     return found
@@ -69,10 +69,10 @@ def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_beare
     return admit(request, found.access)
 
 
-def needs(role: Role) -> Callable[[Identity], Identity]:
+def needs(role: Role) -> Callable[[Identity], Awaitable[Identity]]:
     """A dependency that lets only callers of `role` or above through."""
 
-    def check(identity: Annotated[Identity, Depends(caller)]) -> Identity:
+    async def check(identity: Annotated[Identity, Depends(caller)]) -> Identity:
         if identity.role < role:
             raise Forbidden(
                 f"the key '{identity.name}' has the role {identity.role.name.lower()}; this call needs "
