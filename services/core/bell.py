@@ -28,6 +28,8 @@ def make_celery(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
+        # by default a worker ends, and its training with it, when the broker was away for most of an hour
+        broker_connection_max_retries=None,
         broker_transport_options={
             "socket_timeout": 10,
             "socket_connect_timeout": 5,

@@ -58,3 +58,22 @@ def test_a_broker_that_is_away_is_no_error(make_settings: Callable[..., Settings
         ring(app, "job_1")
         ring_again(app, [("job_1", None)])
         assert time.monotonic() - began < 2
+
+
+class Enough(Exception):
+    """It has tried often enough to believe that it goes on."""
+
+
+def test_a_broker_that_is_away_for_hours_ends_no_worker(make_settings: Callable[..., Settings]) -> None:
+    """Celery's own limit of 100 is reached within the hour, and ends the training with the worker."""
+    tries: list[float] = []
+
+    def note(_: Exception, interval: float) -> None:
+        tries.append(interval)
+        if len(tries) > 150:
+            raise Enough
+
+    with make_celery(make_settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")) as app:
+        limit = app.conf.broker_connection_max_retries
+        with app.connection_for_read() as connection, pytest.raises(Enough):
+            connection.ensure_connection(note, limit, interval_start=0, interval_step=0, interval_max=0)
