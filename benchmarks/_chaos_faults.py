@@ -20,8 +20,13 @@ DECK = {
     "freeze beat": 1, "kill redis, memory lost": 2, "cut s3": 2, "stall s3": 1, "cut database": 2, "stall database": 1,
 }  # fmt: skip
 PHASES = ("claim", "start", "download", "training", "checkpoint", "publishing", "end")
+# what is there once a job has made what it was asked for, and stores it
+MADE = ("model/model.safetensors", "dataset/meta.json", "buffer/meta.json")
+WITHOUT_TRAINER = frozenset({"idle", "claim", "end"})
 # so long the wished phase is waited for
 AIM_S = 5.0
+# so long, if nobody is there to be struck
+LONGEST_AIM_S = 30.0
 LOOK_S = 0.02
 
 
@@ -111,15 +116,15 @@ class Striker:
         workers = self.platform.workers
         first = fault.worker % len(workers)
         order = workers[first:] + workers[:first]
-        until = time.monotonic() + AIM_S
+        useless = WITHOUT_TRAINER if "trainer" in fault.kind else frozenset({"idle"})
+        began = time.monotonic()
         while True:
             seen = [(worker, *phase_of(self.platform, worker)) for worker in order]
-            hit = next((each for each in seen if each[1] == fault.phase), None)
-            if hit is not None:
-                return hit
-            if time.monotonic() > until:
-                # a busy one rather than an idle one
-                return next((each for each in seen if each[1] != "idle"), seen[0])
+            busy = [each for each in seen if each[1] not in useless]
+            hit = next((each for each in busy if each[1] == fault.phase), None)
+            waited = time.monotonic() - began
+            if hit or (busy and waited > AIM_S) or waited > LONGEST_AIM_S:
+                return hit or (busy or seen)[0]
             tick()
             time.sleep(LOOK_S)
 
@@ -158,7 +163,7 @@ def phase_of(platform: Platform, worker: Part) -> tuple[str, str]:
     except psutil.Error:
         return "end", ""
     job_id = folder.name.rpartition("-")[0]
-    if any((folder / made).is_dir() for made in ("model", "dataset", "buffer")):
+    if any((folder / last).is_file() for last in MADE):
         return "publishing", job_id
     if any(folder.glob("tmp*/*")):
         return "checkpoint", job_id
