@@ -13,6 +13,8 @@ from medcoss.client.transport import PAUSES_S
 T = TypeVar("T")
 POLL_S = 0.7
 TIMEOUT_S = 15.0
+# doubled with every failure of a job, which here has many
+BACKOFF_S = 0.2
 # problems that pass: the platform says so itself
 PASSING = frozenset({429, 502, 503, 504})
 
@@ -85,7 +87,9 @@ class User:
         key = f"{self.prefix}-{story.number}-{part}".replace(" ", "-")
 
         def call() -> Job:
-            return self.client.jobs.submit(kind, spec, name=key, depends_on=depends_on, idempotency_key=key)
+            return self.client.jobs.submit(
+                kind, spec, name=key, depends_on=depends_on, idempotency_key=key, backoff_s=BACKOFF_S
+            )  # fmt: skip
 
         job = self.patiently(call)
         with self.diary.lock:

@@ -16,9 +16,9 @@ from services.core import leftovers
 from services.core.failures import explained
 from services.core.jobs import add_event, changed, get, problem
 from services.core.lifecycle import State
-from services.core.scheduling import ANYTHING, Offer, retry_at, runnable, time_run
+from services.core.scheduling import ANYTHING, LOST_WORKER, Offer, retry_at, runnable, time_run
 from services.core.scope import EVERYTHING
-from services.core.tables import Job, JobArtifact, JobLog, JobMetric
+from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric
 from services.core.tables.base import now
 
 _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
@@ -173,7 +173,7 @@ def fail(session: Session, job_id: str, fence: int, why: dict[str, Any]) -> Stat
 def end_badly(session: Session, job: Job, why: dict[str, Any], **known: Any) -> State:
     """End the attempt of a running job that the session has locked; `known` goes into the event."""
     moment = now()
-    again = retry_at(job, why["reason"], moment)
+    again = retry_at(job, why["reason"], _failures(session, job), moment)
     state = State.QUEUED if again else State.FAILED
     if job.stop_order == "cancel" or (job.stop_order and again):
         state = _ORDERED[job.stop_order]
@@ -188,6 +188,12 @@ def end_badly(session: Session, job: Job, why: dict[str, Any], **known: Any) -> 
     add_event(session, job.id, attempt, "attempt_failed", problem=why, retry=state is State.QUEUED, **known)
     add_event(session, job.id, attempt, state.value)
     return state
+
+
+def _failures(session: Session, job: Job) -> int:
+    """How many attempts of the job have failed without a worker being lost."""
+    failed = select(JobEvent.data).where(JobEvent.job_id == job.id, JobEvent.type == "attempt_failed")
+    return sum(data["problem"]["reason"] != LOST_WORKER for data in session.scalars(failed))
 
 
 def set_aside(session: Session, job_id: str, fence: int) -> State | None:

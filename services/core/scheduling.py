@@ -17,7 +17,8 @@ from services.core.lifecycle import State
 from services.core.tables import Job
 
 # reasons of failure that are worth another attempt; wrong input and a spent time limit are not
-RETRIED = ("lost_worker", "killed", "out_of_memory", "storage", "serving", "code")
+LOST_WORKER = "lost_worker"
+RETRIED = (LOST_WORKER, "killed", "out_of_memory", "storage", "serving", "code")
 LONGEST_BACKOFF = timedelta(hours=1)
 # as many as workers that may be idle at once; one that has been rung goes on until nothing is left
 RINGS = 200
@@ -71,15 +72,16 @@ def to_ring(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
     return found
 
 
-def retry_at(job: Job, reason: str, moment: datetime) -> datetime | None:
-    """When a failed attempt is tried again; None when it is not."""
+def retry_at(job: Job, reason: str, failures: int, moment: datetime) -> datetime | None:
+    """When a failed attempt is tried again; None when it is not. `failures` are the job's earlier ones, without lost
+    workers: those are not the job's fault, and cost neither a pause nor a longer one later.
+    """
     wanted: Sequence[Any] = RETRIED if job.retry_on is None else job.retry_on
     if reason not in wanted or job.attempt >= job.max_attempts:
         return None
-    if reason == "lost_worker":
-        # the job is not to blame
+    if reason == LOST_WORKER:
         return moment
-    pause: timedelta = min(timedelta(seconds=job.backoff_s) * 2 ** (max(job.attempt, 1) - 1), LONGEST_BACKOFF)
+    pause: timedelta = min(timedelta(seconds=job.backoff_s) * 2**failures, LONGEST_BACKOFF)
     return moment + pause
 
 

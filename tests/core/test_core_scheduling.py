@@ -15,7 +15,7 @@ from services.core.scope import EVERYTHING
 from services.core.tables import Job
 from services.core.tables.base import now
 from tests.core.databases import ENGINES
-from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, row, running, state, submitted, swept
+from tests.core.steps import LEASE_S, WRONG_INPUT, claimed, events, later, row, running, state, submitted, swept
 
 BROKEN = {"title": "Broken", "detail": "it broke", "reason": "code"}
 engines = pytest.mark.parametrize("database_url", ENGINES, indirect=True)
@@ -104,6 +104,20 @@ def test_a_failed_attempt_waits_longer_each_time(database: Database) -> None:
         assert taken(database) is None
         assert swept(database) == []
         assert swept(database, now() + timedelta(seconds=pause + 5)) == [job_id]
+
+
+def test_lost_workers_make_no_later_pause_longer(database: Database) -> None:
+    job_id = submitted(database, max_attempts=9, backoff_s=60.0)
+    for _ in range(6):
+        assert claimed(database, job_id) is not None
+        swept(database, later())
+    claim = claimed(database, job_id)
+    assert claim is not None
+    with database.session() as session:
+        attempts.fail(session, job_id, claim.fence, BROKEN)
+    found = row(database, job_id)
+    assert found.not_before is not None
+    assert (found.not_before - now()).total_seconds() == pytest.approx(60, abs=5), "its first failure"
 
 
 def test_a_lost_worker_costs_no_waiting(database: Database) -> None:
