@@ -10,8 +10,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from medcoss import __version__
 from services.api import openapi, problems
 from services.api.dependencies import Parts
-from services.api.routes import access, aliases, audit, datasets, deletion, health, jobs, registry, workers
+from services.api.routes import access, aliases, audit, datasets, deletion, health, jobs, registry, streams, workers
 from services.api.shell import Shell
+from services.api.streaming.ending import close_on_signals
+from services.api.streaming.hub import Hub
 from services.core.access import Access
 from services.core.bell import make_celery
 from services.core.db import Database
@@ -41,13 +43,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     database = Database(chosen.database_url)
     parts = Parts(chosen, database, store, make_celery(chosen), Access(chosen, database))
 
+    hub = Hub(chosen, database, parts.access)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         parts.store.ensure_bucket()
         if chosen.bootstrap_admin_key is not None:
             with parts.database.session() as session:
                 store_key(session, chosen.bootstrap_admin_key.get_secret_value(), "admin", Role.ADMIN)
+        undo = close_on_signals(hub)
         yield
+        undo()
+        await hub.finish()
         parts.access.close()
         parts.database.engine.dispose()
 
@@ -59,9 +66,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.parts = parts
+    app.state.hub = hub
     problems.install(app)
     app.include_router(health.router)
-    for part in (datasets, jobs, registry, aliases, deletion, access, audit, workers):
+    for part in (datasets, jobs, registry, aliases, deletion, access, audit, streams, workers):
         app.include_router(part.router, responses=problems.RESPONSES)
     if chosen.cors_origins:
         app.add_middleware(

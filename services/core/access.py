@@ -35,7 +35,7 @@ class Access:
         address that comes too often without one.
         """
         try:
-            identity = self._identify(authorization)
+            identity = self.identify(authorization)
         except Unauthorized:
             self._count(f"address:{address}", self._strangers)
             raise
@@ -43,7 +43,8 @@ class Access:
             self._count(f"key:{identity.key_id}", self._callers)
         return identity
 
-    def _identify(self, authorization: str | None) -> Identity:
+    def identify(self, authorization: str | None) -> Identity:
+        """Who calls, uncounted. Raises Unauthorized."""
         if self._issuer is not None and (token := bearer(authorization)).count(".") == 2:
             # the provider may be asked for its keys: outside of any transaction
             claims = self._issuer.claims(token)

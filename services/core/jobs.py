@@ -75,7 +75,11 @@ def changed(session: Session, statement: Update) -> int:
 
 
 def add_event(session: Session, job_id: str, attempt: int, type_: str, **data: Any) -> None:
-    """Append to a job's history."""
+    """Append to a job's history.
+
+    The session has locked the job's row, or has just made it: what a job reports is numbered by one writer at a time,
+    so that readers who go by the number miss nothing.
+    """
     session.add(JobEvent(job_id=job_id, attempt=attempt, type=type_, data=data))
 
 

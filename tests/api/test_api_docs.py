@@ -76,6 +76,7 @@ def test_the_examples_run(served: Served, worker: None, tmp_path: Path) -> None:
     states = [job["state"] for job in served.viewer.get("/v1/jobs").json()["items"]]
     assert states == ["cancelled", "succeeded", "succeeded"]
     assert served.viewer.get("/v1/models").json() != LIST
+    assert '{"state":"succeeded"}' in (tmp_path / "rest.txt").read_text()
     assert (tmp_path / "model.safetensors").stat().st_size > 1000
     first = read("files.json")["items"][0]["path"]  # type: ignore[index]
     assert (tmp_path / "first-file").read_bytes() == (tmp_path / "xray" / first).read_bytes()

@@ -89,7 +89,8 @@ class JobEvent(Base):
     """A change of state, and why."""
 
     __tablename__ = "job_events"
-    __table_args__ = (Index("ix_job_events_job_id_seq", "job_id", "seq"),)
+    # who follows all jobs goes by the number: SQLite must not give that of a deleted row to another one
+    __table_args__ = (Index("ix_job_events_job_id_seq", "job_id", "seq"), {"sqlite_autoincrement": True})
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))

@@ -1,0 +1,1 @@
+"""Server-sent events: one poller a process serves all who watch."""

@@ -1,0 +1,23 @@
+"""numbers of state changes are never used again, on SQLite, too."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def _rebuild(**table_kwargs: bool) -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        with op.batch_alter_table("job_events", recreate="always", table_kwargs=table_kwargs) as table:
+            table.alter_column("seq", existing_type=sa.Integer(), existing_nullable=False)
+
+
+def upgrade() -> None:
+    _rebuild(sqlite_autoincrement=True)
+
+
+def downgrade() -> None:
+    _rebuild()
