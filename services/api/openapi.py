@@ -19,6 +19,7 @@ TAGS = {
     "health": "Whether the platform answers; these need no key.",
     "datasets": "Uploaded and prepared data.",
     "jobs": "Submit, watch and stop jobs.",
+    "streams": "What jobs report, as it comes: server-sent events.",
     "registry": "Models, what is served, and what jobs there are.",
     "aliases": "Names such as `production` that stand for one model at a time, and what was promoted when.",
     "storage": "Deleting, and what the object store holds.",

@@ -41,7 +41,9 @@ class EventStream(Response):
 
     def __init__(self, source: Callable[[], AsyncGenerator[bytes, None]], stall_s: float,
                  status_code: int = 200) -> None:  # fmt: skip
-        super().__init__(status_code=status_code, headers={"Cache-Control": "no-cache, no-store", "X-Accel-Buffering": "no"})
+        super().__init__(
+            status_code=status_code, headers={"Cache-Control": "no-cache, no-store", "X-Accel-Buffering": "no"}
+        )
         # it has no length
         del self.headers["content-length"]
         self._source, self._stall_s = source, stall_s
