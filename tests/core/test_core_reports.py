@@ -184,7 +184,7 @@ def test_positions_are_text_and_back() -> None:
 def test_numbers_of_deleted_changes_are_not_used_again(
     empty_url: str, open_database: Callable[[str], Database]
 ) -> None:
-    command.upgrade(_config(empty_url), "0006")
+    command.upgrade(_config(empty_url), "0008")
     engine = create_engine(empty_url)
     with engine.begin() as connection:
         connection.execute(text(
@@ -207,7 +207,7 @@ def test_numbers_of_deleted_changes_are_not_used_again(
     with database.reading() as session:
         assert session.scalars(select(JobEvent.seq)).all() == [4]
     database.engine.dispose()
-    command.downgrade(_config(empty_url), "0006")
+    command.downgrade(_config(empty_url), "0008")
     migrate(empty_url)
 
 
