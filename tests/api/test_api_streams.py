@@ -297,7 +297,7 @@ def test_streams_end_before_the_process_does(settings: Settings, tmp_path: Path)
         "MEDCOSS_DATABASE_URL": settings.database_url,
         "MEDCOSS_BOOTSTRAP_ADMIN_KEY": "mk_admin_of_this_test",
     }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "services.api.app:create_app", "--port", str(port)]
+    command = [sys.executable, "-m", "services.core.serving", "services.api.app:create_app", "--port", str(port)]
     with (tmp_path / "log").open("wb") as out:
         process = subprocess.Popen(command, env=os.environ | variables, stdout=out, stderr=out)
     url = f"http://127.0.0.1:{port}"
