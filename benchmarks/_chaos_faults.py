@@ -23,8 +23,9 @@ PHASES = ("claim", "start", "download", "training", "checkpoint", "publishing", 
 # what is there once a job has made what it was asked for, and stores it
 MADE = ("model/model.safetensors", "dataset/meta.json", "buffer/meta.json")
 WITHOUT_TRAINER = frozenset({"idle", "claim", "end"})
-# so long the wished phase is waited for
-AIM_S = 5.0
+# the longest pause before a fault, and the time that its phase is waited for; in quick runs
+PAUSE_S, AIM_S = 6.0, 5.0
+QUICK_PAUSE_S, QUICK_AIM_S = 2.0, 1.0
 # so long, if nobody is there to be struck
 LONGEST_AIM_S = 30.0
 LOOK_S = 0.02
@@ -42,7 +43,7 @@ class Fault:
     hold_s: float
 
 
-def schedule(seed: int, count: int, lease_s: float) -> list[Fault]:
+def schedule(seed: int, count: int, lease_s: float, longest_pause_s: float = PAUSE_S) -> list[Fault]:
     """The faults of a seed. Freezes outlast the lease, cuts may; a killed part is away for up to two seconds."""
     rng = random.Random(f"faults {seed}")
     deck: list[str] = []
@@ -56,7 +57,14 @@ def schedule(seed: int, count: int, lease_s: float) -> list[Fault]:
         bounds = {"kill": (0.1, 2.0), "freeze": (1.2 * lease_s, 2.0 * lease_s), "cut": (0.5, 1.5 * lease_s),
                   "stall": (0.5, 1.5 * lease_s)}[verb]  # fmt: skip
         faults.append(
-            Fault(number, kind, rng.choice(PHASES), rng.randrange(1000), rng.uniform(0.5, 6.0), rng.uniform(*bounds))
+            Fault(
+                number,
+                kind,
+                rng.choice(PHASES),
+                rng.randrange(1000),
+                rng.uniform(0.5, longest_pause_s),
+                rng.uniform(*bounds),
+            )
         )
     return faults
 
@@ -74,8 +82,8 @@ class Strike:
 class Striker:
     """Does faults to a platform. One that is in force already is not done again: `busy` names those."""
 
-    def __init__(self, platform: Platform) -> None:
-        self.platform = platform
+    def __init__(self, platform: Platform, aim_s: float) -> None:
+        self.platform, self.aim_s = platform, aim_s
         self.busy: set[str] = set()
 
     def strike(self, fault: Fault, tick: Callable[[], None]) -> Strike:
@@ -123,7 +131,7 @@ class Striker:
             busy = [each for each in seen if each[1] not in useless]
             hit = next((each for each in busy if each[1] == fault.phase), None)
             waited = time.monotonic() - began
-            if hit or (busy and waited > AIM_S) or waited > LONGEST_AIM_S:
+            if hit or (busy and waited > self.aim_s) or waited > LONGEST_AIM_S:
                 return hit or (busy or seen)[0]
             tick()
             time.sleep(LOOK_S)

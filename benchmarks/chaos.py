@@ -30,7 +30,7 @@ import psutil
 from sqlalchemy import func, select
 
 from benchmarks import _chaos_checks as checks
-from benchmarks._chaos_faults import Fault, Strike, Striker, schedule
+from benchmarks._chaos_faults import AIM_S, PAUSE_S, QUICK_AIM_S, QUICK_PAUSE_S, Fault, Strike, Striker, schedule
 from benchmarks._chaos_jobs import TEMPLATES, Ids, stories, write_data
 from benchmarks._chaos_platform import KEY, Platform, Times
 from benchmarks._chaos_users import Crowd, Diary, User, reference, upload
@@ -40,6 +40,7 @@ TICK_S = 0.1
 # generous: the machine may be busy with other things
 STEP_S = 120.0
 QUICK = ("images", "encoder")
+QUICK_TIMES = Times(lease_s=3.0, heartbeat_s=0.3)
 
 
 class Run:
@@ -48,8 +49,8 @@ class Run:
     def __init__(self, options: argparse.Namespace, out: Path) -> None:
         self.options, self.began = options, time.monotonic()
         self.templates = QUICK if options.quick else tuple(TEMPLATES)
-        self.platform = Platform(out, options.workers, Times())
-        self.striker = Striker(self.platform)
+        self.platform = Platform(out, options.workers, QUICK_TIMES if options.quick else Times())
+        self.striker = Striker(self.platform, QUICK_AIM_S if options.quick else AIM_S)
         self.diary = Diary()
         self.ids: Ids = {}
         self.done: list[tuple[Fault, Strike]] = []
@@ -107,7 +108,8 @@ class Run:
         told = stories(self.options.seed, self.templates)
         self.crowd = Crowd(self.options.users, self.user, told)
         began = time.monotonic()
-        faults = schedule(self.options.seed, self.options.faults, self.platform.times.lease_s)
+        pause_s = QUICK_PAUSE_S if self.options.quick else PAUSE_S
+        faults = schedule(self.options.seed, self.options.faults, self.platform.times.lease_s, pause_s)
         for fault in faults:
             self.pause(fault.after_s)
             target = fault.kind.split()[-1]
@@ -216,7 +218,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--users", type=int, default=6, help="stories that are told at once")
     parser.add_argument("--bound-s", type=float, default=600, help="time for all jobs to end after the last fault")
-    parser.add_argument("--quick", action="store_true", help="only preprocessing and pre-training: starts in seconds")
+    parser.add_argument("--quick", action="store_true", help="fewer kinds of jobs, shorter leases and pauses")
     parser.add_argument("--out", type=Path, help="folder for data and logs; kept. Default: a folder that is removed "
                         "when nothing is violated")  # fmt: skip
     return parser.parse_args(arguments)
