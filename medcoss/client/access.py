@@ -31,7 +31,7 @@ class Projects:
     def change(self, project_id: str, *, name: str | None = None, description: str | None = None) -> Project:
         """Another name or description (administrators)."""
         body = {"name": name, "description": description}
-        return self._transport.read(Project, self._transport.call("PATCH", f"/v1/projects/{project_id}", json=body))
+        return self._transport.change(Project, f"/v1/projects/{project_id}", body)
 
 
 class Keys:

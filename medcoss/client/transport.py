@@ -111,6 +111,14 @@ class Transport:
         """The JSON document at `path`."""
         return self.document(self.call("GET", path, params=params))
 
+    def change(self, record: type[R], path: str, body: dict[str, Any], if_match: str | None = None) -> R:
+        """PATCH the thing at `path`: what is None in `body` stays. `if_match` is the ETag of what was seen, by default
+        of what is there now. Raises ApiError (412) when somebody has changed it meanwhile.
+        """
+        etag = if_match or self.call("GET", path).headers.get("etag", "*")
+        wanted = {name: value for name, value in body.items() if value is not None}
+        return self.read(record, self.call("PATCH", path, json=wanted, headers={"If-Match": etag}))
+
     def read(self, record: type[R], response: httpx.Response) -> R:
         """The record in an answer. Raises UnexpectedAnswer when it is none."""
         return self.parse(record, self.document(response))

@@ -10,7 +10,20 @@ from fastapi.middleware.cors import CORSMiddleware
 from medcoss import __version__
 from services.api import openapi, problems
 from services.api.dependencies import Parts
-from services.api.routes import access, aliases, audit, datasets, deletion, health, jobs, registry, streams, workers
+from services.api.etags import ETags
+from services.api.routes import (
+    access,
+    aliases,
+    audit,
+    datasets,
+    deletion,
+    health,
+    jobs,
+    labels,
+    registry,
+    streams,
+    workers,
+)
 from services.api.shell import Shell
 from services.api.streaming.ending import close_on_signals
 from services.api.streaming.hub import Hub
@@ -69,13 +82,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.hub = hub
     problems.install(app)
     app.include_router(health.router)
-    for part in (datasets, jobs, registry, aliases, deletion, access, audit, streams, workers):
+    for part in (datasets, jobs, registry, labels, aliases, deletion, access, audit, streams, workers):
         app.include_router(part.router, responses=problems.RESPONSES)
     if chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Retry-After"],
+            expose_headers=["X-Request-Id", "Retry-After", "ETag"],
         )  # fmt: skip
+    app.add_middleware(ETags)
     # around everything else
     app.add_middleware(Shell, settings=chosen, database=database, access=parts.access)
     return app

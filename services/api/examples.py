@@ -20,7 +20,7 @@ from medcoss.specs import (
     Spec,
 )
 from medcoss.specs.records import BadFile
-from services.api import schemas, schemas_access
+from services.api import schemas, schemas_access, schemas_labels
 from services.core.tables import DEFAULT_PROJECT
 
 RAW, PREPARED, BUFFER = "ds_0199c2b3f00a1b2c3d4e5", "ds_0199c2b4a11b2c3d4e5f6", "ds_0199c2c0d22c3d4e5f607"
@@ -57,21 +57,27 @@ _PROJECT = schemas_access.ProjectOut(
 )
 _FILE = schemas.FileOut(path="train/normal/0001.png", size=48_213, sha256=_SHA256, url=_URL)
 _DATASET = schemas.DatasetOut(
-    id=PREPARED, project_id=DEFAULT_PROJECT, name="chest", description="", role="prepared", state="ready",
-    modality="xray", kind=Kind.IMAGE2D, samples=5_863, splits={"train": 5_216, "val": 23, "test": 624},
+    id=PREPARED, project_id=DEFAULT_PROJECT, name="chest", description="", tags=["site:north"],
+    role="prepared", state="ready", modality="xray", kind=Kind.IMAGE2D, samples=5_863,
+    splits={"train": 5_216, "val": 23, "test": 624},
     classes=["normal", "pneumonia"], has_masks=False, sample_shape=[1, 224, 224],
     recipe=_IMAGES.model_dump(mode="json"),
     bad_files=[BadFile(path="train/normal/0712.png", reason="the file is cut off")], file_count=5,
     total_bytes=294_132_736, parents=[RAW], job_id=JOB, created_at=_MORNING,
 )  # fmt: skip
 _RAW = schemas.DatasetOut(
-    id=RAW, project_id=DEFAULT_PROJECT, name="chest", description="", role="raw", state="uploading", modality="xray",
-    kind=None, samples=None, splits=None, classes=None, has_masks=False, sample_shape=None, recipe=None, bad_files=[],
-    file_count=1, total_bytes=48_213, parents=[], job_id=None, created_at=_MORNING,
+    id=RAW, project_id=DEFAULT_PROJECT, name="chest", description="", tags=[], role="raw", state="uploading",
+    modality="xray", kind=None, samples=None, splits=None, classes=None, has_masks=False, sample_shape=None,
+    recipe=None, bad_files=[], file_count=1, total_bytes=48_213, parents=[], job_id=None, created_at=_MORNING,
 )  # fmt: skip
 _KEY = schemas_access.KeyOut(
     id=KEY, name="ada's notebook", owner="ada", role="operator", projects=["north"], state="active",
     created_at=_MORNING, expires_at=None, revoked_at=None, last_used_at=_NOON, previous_until=None,
+)  # fmt: skip
+
+_FOUND = schemas_labels.FoundOut(
+    type="job", id=JOB, project_id=DEFAULT_PROJECT, name="chest, 224 pixels", notes="all films readable",
+    tags=["nightly"], detail="preprocess", state="running", created_at=_MORNING,
 )  # fmt: skip
 
 INSTANCES: tuple[BaseModel, ...] = (
@@ -84,6 +90,7 @@ INSTANCES: tuple[BaseModel, ...] = (
     ),
     schemas.JobOut(
         id=JOB, project_id=DEFAULT_PROJECT, kind="preprocess", name="chest, 224 pixels", state="running",
+        notes="all films readable", tags=["nightly"],
         spec=SPECS["preprocess"].model_dump(mode="json"), priority=0, attempt=1, max_attempts=3,
         retry=schemas.Retry(), resources=schemas.Resources(), time_limit_s=None, ran_s=12.5, not_before=None,
         worker="gpu-1", depends_on=[],
@@ -97,7 +104,8 @@ INSTANCES: tuple[BaseModel, ...] = (
     schemas.LogOut(seq=88, attempt=1, level="info", message="step 1500: loss 0.412", at=_NOON),
     schemas.ArtifactOut(name="report.json", content_type="application/json", size=1_830, url=_URL),
     schemas.ModelOut(
-        id=MODEL, project_id=DEFAULT_PROJECT, name="chest", task="encoder", size="small", modalities=["report", "xray"],
+        id=MODEL, project_id=DEFAULT_PROJECT, name="chest", notes="", tags=["candidate"], task="encoder", size="small",
+        modalities=["report", "xray"],
         stage=2, modality="xray", kind=Kind.IMAGE2D, classes=None, sample_shape=[1, 224, 224],
         recipe=_IMAGES.model_dump(mode="json"), config={"embed_dim": 384, "depth": 12}, metrics={"loss": 0.387},
         parents=[PREPARED], dataset_id=PREPARED, job_id=JOB, total_bytes=91_750_400, created_at=_NOON,
@@ -119,6 +127,7 @@ INSTANCES: tuple[BaseModel, ...] = (
         key_id=KEY, name=_KEY.name, owner="ada", role="operator", all_projects=False, projects=[_PROJECT],
         expires_at=None,
     ),
+    schemas_labels.SearchOut(items=[_FOUND], more=False),
     schemas_access.AuditOut(
         seq=4_711, at=_NOON, actor="ada", key_id=KEY, address="10.1.2.3", method="POST", route="/v1/jobs",
         path="/v1/jobs", request_id="req_0199c2b4455a1b2c3d4e5", status=201, outcome="done", detail=None,
@@ -132,6 +141,9 @@ ASKED: tuple[BaseModel, ...] = (
     ),
     REQUESTS["preprocess"],
     schemas_access.ProjectRequest(name="north", description="radiology, north"),
+    schemas_labels.JobChange(notes="the good one", tags=["nightly"], priority=10),
+    schemas_labels.DatasetChange(description="no lateral views", tags=["clean"]),
+    schemas_labels.ModelChange(notes="for the reader study", tags=["candidate"]),
     schemas_access.ProjectChange(description="radiology, north and east"),
     schemas_access.KeyRequest(name="ada's notebook", owner="ada", role="operator", projects=["north"]),
     schemas_access.Rotation(grace_s=3600),

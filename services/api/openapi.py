@@ -23,6 +23,7 @@ TAGS = {
     "registry": "Models, what is served, and what jobs there are.",
     "aliases": "Names such as `production` that stand for one model at a time, and what was promoted when.",
     "storage": "Deleting, and what the object store holds.",
+    "labels": "Names, notes and tags, and the search for them.",
     "workers": "Who runs jobs.",
     "access": "Projects, keys and the audit log.",
 }
@@ -49,7 +50,14 @@ _SOURCES = {
 _REQUEST_ID = {"X-Request-Id": {"description": "finds the request in the server's log", "schema": {"type": "string"}}}
 _WAIT = {"description": "when to try again", "schema": {"type": "integer", "minimum": 0}}
 _SCHEME = {"description": "how to sign in", "schema": {"type": "string"}}
+_ETAG = {"ETag": {"description": "the version of this answer", "schema": {"type": "string"}}}
+_KNOWN: dict[str, Any] = {
+    "name": "If-None-Match", "in": "header", "required": False,
+    "description": "the ETag of an answer that is known: it is not sent again",
+    "schema": {"type": "string", "maxLength": 2048},
+}  # fmt: skip
 _HEADERS: dict[str, dict[str, Any]] = {
+    "412": _ETAG,
     "401": {"WWW-Authenticate": _SCHEME},
     "429": {"Retry-After": _WAIT},
     "503": {"Retry-After": _WAIT},
@@ -73,6 +81,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
     for path, method, operation in _operations(document):
         _describe_parameters(operation)
+        _add_etags(method, operation)
         _settle_problems(path, method, operation)
         _add_examples(operation, schemas)
     _add_links(document)
@@ -89,6 +98,18 @@ def _describe_parameters(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
             parameter.setdefault("description", _PARAMETERS.get(parameter["name"], ""))
+
+
+def _add_etags(method: str, operation: dict[str, Any]) -> None:
+    """Every JSON answer to GET and PATCH has an ETag, and GET takes the one that is known."""
+    good = operation["responses"].get("200", {})
+    if method not in {"get", "patch"} or _JSON not in good.get("content", {}):
+        return
+    good["headers"] = _ETAG | good.get("headers", {})
+    if method == "get":
+        meaning = "The client has this very answer already, see `If-None-Match`"
+        operation["responses"]["304"] = {"description": meaning, "headers": _ETAG}
+        operation.setdefault("parameters", []).append(_KNOWN)
 
 
 def _settle_problems(path: str, method: str, operation: dict[str, Any]) -> None:

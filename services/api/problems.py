@@ -21,6 +21,8 @@ from services.core.errors import (
     Forbidden,
     MedcossError,
     NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
     TooLarge,
     TooMany,
     TooSlow,
@@ -49,6 +51,7 @@ class Problem(BaseModel):
     status: int = Field(description="HTTP status")
     detail: str = Field(description="what was wrong, what was expected, what to do")
     errors: list[FieldProblem] = Field([], description="each wrong field")
+    etag: str | None = Field(None, description="the present version, where another one was expected")
     request_id: str = Field(description="finds the request in the server's log; also in X-Request-Id")
 
 
@@ -70,11 +73,13 @@ _EXAMPLES: dict[int, MedcossError] = {
     404: NotFound("there is no job job_0199c2b44550a1b2c3d4e"),
     408: TooSlow("the body did not arrive within 60 s"),
     409: Conflict("job job_0199c2b44550a1b2c3d4e has already succeeded; it cannot be cancelled"),
+    412: PreconditionFailed("it was changed meanwhile: GET it again and send its new ETag in If-Match", '"4b1e-9a63"'),
     413: TooLarge("the request is larger than 64 MiB; files go to the object store directly"),
     422: ValidationFailed(
         "/spec/mask_ratio: Input should be less than 1",
         [FieldError("/spec/mask_ratio", "Input should be less than 1")],
     ),
+    428: PreconditionRequired("say which version you change: GET it first and send its ETag in the header If-Match"),
     429: TooMany("more than 500 requests a second; the next one may come in 1 s", 1),
     503: Unavailable("the database does not answer; try again in 5 seconds"),
 }
@@ -101,6 +106,13 @@ def example(status: int) -> dict[str, Any]:
     return Problem(**_EXAMPLES[status].problem(), request_id="req_0199c2b4455a1b2c3d4e5").model_dump(mode="json")
 
 
+# what a route that changes something may answer
+CHANGED: dict[int | str, dict[str, Any]] = {
+    412: response(412, "It was changed meanwhile; `etag` and the header ETag say what it is now"),
+    428: response(428, "`If-Match` is missing"),
+}
+
+
 def _answer(request: Request, document: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
     document["request_id"] = getattr(request.state, "request_id", "")
     return JSONResponse(document, status_code=document["status"], media_type=MEDIA_TYPE, headers=headers)
@@ -111,6 +123,8 @@ def answer(request: Request, error: MedcossError) -> JSONResponse:
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(error.status)
     if isinstance(error, TooMany) and error.retry_after_s is not None:
         headers = {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, PreconditionFailed):
+        headers = {"ETag": error.etag}
     return _answer(request, error.problem(), headers)
 
 
@@ -146,7 +160,7 @@ def _invalid_request(request: Request, error: RequestValidationError) -> JSONRes
             return answer(request, BadRequest(f"the body is no JSON: {entry['ctx']['error']} at {entry['loc'][-1]}"))
         place, *inner = entry["loc"]
         # what is not in the body has no JSON pointer; the parameter's name says where it is
-        where = pointer(inner) if place == "body" else f"{place}:{'.'.join(map(str, inner))}"
+        where = pointer(inner) if place == "body" else f"{place}:{inner[0] if inner else ''}"
         fields.append(FieldError(where, _words(entry)))
     return answer(request, invalid(fields))
 

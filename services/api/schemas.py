@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from medcoss.modalities import Kind, get_modality
 from medcoss.specs.base import Name
 from medcoss.specs.records import BadFile
+from services.core.labels import MOST_TAGS, tag_of
 
 T = TypeVar("T")
 BYTES: dict[str, Any] = {"unit": "byte"}
@@ -35,6 +36,13 @@ def _printable(value: str) -> str:
 
 ModalityName = Annotated[str, Field(max_length=32), AfterValidator(_known_modality)]
 Text = Annotated[str, AfterValidator(_printable)]
+Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(tag_of)]
+Tags = Annotated[
+    list[Tag],
+    Field(max_length=MOST_TAGS, description="what it is found by: letters, digits and . _ - : / = +, case is ignored",
+          examples=[["nightly", "site:north"]]),
+]  # fmt: skip
+Notes = Annotated[Text, Field(max_length=4000, description="for people", examples=["first try with more patches"])]
 JobId = Annotated[str, Field(pattern=r"^job_[0-9a-z]{8,40}$")]
 
 
@@ -76,6 +84,7 @@ class DatasetRequest(Body):
     project: ProjectRef = None
     modality: ModalityName | None = Field(None, description="what the files show: report, xray, ct, mr or pathology")
     description: Text = Field("", max_length=4000, description="for people")
+    tags: Tags = []
     files: list[UploadFile] = Field(max_length=200_000, description="every file that is going to be uploaded")
 
     @field_validator("files")
@@ -102,6 +111,7 @@ class DatasetOut(BaseModel):
     project_id: str = Field(description="project that owns it, prj_...")
     name: str = Field(description="name that its owner chose")
     description: str = Field(description="for people")
+    tags: list[str] = Field(description="what it is found by, in the order of the alphabet")
     role: str = Field(description="raw: uploaded; prepared: training shards; buffer: rehearsal samples")
     state: str = Field(description="uploading until it is completed, then ready")
     modality: str | None = Field(description="what the files show; null when nobody has said")
@@ -181,6 +191,8 @@ class JobRequest(Body):
     project: ProjectRef = None
     spec: dict[str, Any] = Field(description="parameters, see /v1/job-kinds/{kind}/schema")
     name: Text | None = Field(None, min_length=1, max_length=128, description="for people; the kind when left out")
+    notes: Notes = ""
+    tags: Tags = []
     priority: int = Field(0, ge=-100, le=100, description="higher runs first")
     max_attempts: int | None = Field(None, ge=1, le=20, description="attempts before the job has failed")
     retry: Retry = Field(Retry(), description="what happens after a failed attempt")
@@ -209,6 +221,8 @@ class JobOut(BaseModel):
     project_id: str = Field(description="project that owns it, prj_...")
     kind: str = Field(description="one of /v1/job-kinds")
     name: str = Field(description="for people")
+    notes: str = Field(description="for people")
+    tags: list[str] = Field(description="what it is found by, in the order of the alphabet")
     state: str = Field(description="waiting, queued, running, paused, succeeded, failed or cancelled")
     spec: dict[str, Any] = Field(description="parameters with every default filled in")
     priority: int = Field(description="-100 to 100; higher runs first")
@@ -288,6 +302,8 @@ class ModelOut(BaseModel):
     id: str = Field(description="identifier, mdl_...")
     project_id: str = Field(description="project that owns it, prj_...")
     name: str = Field(description="name that its owner chose")
+    notes: str = Field(description="for people")
+    tags: list[str] = Field(description="what it is found by, in the order of the alphabet")
     task: str = Field(description="encoder, classification or segmentation")
     size: str = Field(description="tiny, small, base or large")
     modalities: list[str] = Field(description="what the encoder has learnt, in order")

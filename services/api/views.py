@@ -1,24 +1,43 @@
 """Rows of the database as the API shows them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
 from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress, Resources, Retry
-from services.core import jobs, waiting
+from services.core import jobs, labels, registry, waiting
 from services.core.scheduling import time_run
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.tables import Dataset, DatasetFile, Deployment, Job, Model, ModelFile
 from services.core.tables.base import now
 
+Wanted = frozenset[str]
+EVERY_DATASET_FIELD, EVERY_MODEL_FIELD, EVERY_JOB_FIELD = (
+    Wanted(out.model_fields) for out in (DatasetOut, ModelOut, JobOut)
+)
+# what is read from `info` alone
+DATASET_INFO = Wanted({"kind", "samples", "splits", "classes", "has_masks", "sample_shape", "recipe", "bad_files"})
+MODEL_INFO = Wanted(set(ModelInfo.model_fields) & EVERY_MODEL_FIELD - {"task", "modality"})
 
-def dataset_view(row: Dataset) -> DatasetOut:
+
+def dataset_view(session: Session, row: Dataset) -> DatasetOut:
     """A dataset."""
+    return dataset_views(session, [row])[0]
+
+
+def dataset_views(session: Session, rows: Sequence[Dataset], wanted: Wanted = EVERY_DATASET_FIELD) -> list[DatasetOut]:
+    """Datasets, with one query for the tags of all; of what is not wanted, nothing is read."""
+    tags = labels.tags_of(session, Dataset, [row.id for row in rows]) if "tags" in wanted else {}
+    return [_dataset_view(row, tags.get(row.id, [])) for row in rows]
+
+
+def _dataset_view(row: Dataset, tags: list[str]) -> DatasetOut:
     info = DatasetInfo.model_validate(row.info) if row.info else None
     return DatasetOut(
-        id=row.id, project_id=row.project_id,
+        id=row.id, project_id=row.project_id, tags=tags,
         name=row.name, description=row.description, role=row.role, state=row.state, modality=row.modality,
         kind=info.kind if info else None, samples=info.samples if info else None,
         splits=info.splits if info else None, classes=info.classes if info else None,
@@ -28,15 +47,30 @@ def dataset_view(row: Dataset) -> DatasetOut:
     )  # fmt: skip
 
 
-def model_view(row: Model) -> ModelOut:
-    """A model; its files have to be loaded."""
+def model_view(session: Session, row: Model) -> ModelOut:
+    """A model."""
+    return model_views(session, [row])[0]
+
+
+def model_views(session: Session, rows: Sequence[Model], wanted: Wanted = EVERY_MODEL_FIELD) -> list[ModelOut]:
+    """Models, with one query for the tags and one for the sizes of all; of what is not wanted, nothing is read."""
+    ids = [row.id for row in rows]
+    tags = labels.tags_of(session, Model, ids) if "tags" in wanted else {}
+    sizes = registry.model_sizes(session, ids) if "total_bytes" in wanted else {}
+    return [_model_view(row, tags.get(row.id, []), sizes.get(row.id, 0)) for row in rows]
+
+
+def _model_view(row: Model, tags: list[str], size: int) -> ModelOut:
+    values: dict[str, Any] = {
+        "id": row.id, "project_id": row.project_id, "name": row.name, "notes": row.notes, "tags": tags,
+        "task": row.task, "modality": row.modality, "parents": row.parents, "dataset_id": row.dataset_id,
+        "job_id": row.job_id, "total_bytes": size, "created_at": row.created_at,
+    }  # fmt: skip
+    if not row.info:
+        # a list that shows nothing of it
+        return ModelOut.model_construct(**values)
     info = ModelInfo.model_validate(row.info)
-    return ModelOut(
-        id=row.id, project_id=row.project_id,
-        name=row.name, parents=row.parents, dataset_id=row.dataset_id, job_id=row.job_id,
-        total_bytes=sum(f.size for f in row.files), created_at=row.created_at,
-        **info.model_dump(include=set(ModelInfo.model_fields) - {"recipes"}),
-    )  # fmt: skip
+    return ModelOut(**info.model_dump(include=set(MODEL_INFO)), **values)
 
 
 def deployment_view(row: Deployment) -> DeploymentOut:
@@ -52,21 +86,32 @@ def deployment_view(row: Deployment) -> DeploymentOut:
 
 def job_view(session: Session, row: Job, quota: int | None = None) -> JobOut:
     """A job, with its place in the queue. `quota` is how many jobs an owner may run at once."""
-    view = job_views(session, [row], quota)[0]
+    view = job_views(session, [row], quota=quota)[0]
     if view.reason is not None and view.reason.startswith(waiting.FOR_A_FREE_ONE):
         place = waiting.position(waiting.ahead(session, row, now()))
         return view.model_copy(update={"reason": f"{view.reason}; {place}"})
     return view
 
 
-def job_views(session: Session, rows: Sequence[Job], quota: int | None = None) -> list[JobOut]:
-    """Jobs, with three queries more for all of them: dependencies, workers, what their owners run."""
-    needed = jobs.needs(session, [row.id for row in rows])
-    around = waiting.surroundings(session, rows, now(), quota)
-    return [_job_view(row, needed[row.id], waiting.why(row, needed[row.id], around)) for row in rows]
+def job_views(session: Session, rows: Sequence[Job], wanted: Wanted = EVERY_JOB_FIELD,
+              quota: int | None = None) -> list[JobOut]:  # fmt: skip
+    """Jobs, with few queries more for all of them: dependencies, tags, workers, what their owners run; of what is not
+    wanted, nothing is read.
+    """
+    ids = [row.id for row in rows]
+    needed = jobs.needs(session, ids) if wanted & {"depends_on", "reason"} else {}
+    tags = labels.tags_of(session, Job, ids) if "tags" in wanted else {}
+    around = waiting.surroundings(session, rows, now(), quota) if "reason" in wanted else None
+    return [
+        _job_view(
+            row, found := needed.get(row.id, {}), tags.get(row.id, []),
+            waiting.why(row, found, around) if around is not None else None,
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
-def _job_view(row: Job, needed: dict[str, str], reason: str | None) -> JobOut:
+def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | None) -> JobOut:
     progress = None
     if row.total:
         done = min(row.done or 0, row.total)
@@ -77,7 +122,7 @@ def _job_view(row: Job, needed: dict[str, str], reason: str | None) -> JobOut:
     duration = (finished - row.started_at).total_seconds() if finished and row.started_at else None
     return JobOut(
         id=row.id, project_id=row.project_id, kind=row.kind, name=row.name, state=row.state, spec=row.spec,
-        priority=row.priority,
+        notes=row.notes, tags=tags, priority=row.priority,
         attempt=row.attempt, max_attempts=row.max_attempts, depends_on=list(needed), progress=progress,
         retry=Retry(backoff_s=row.backoff_s, on=row.retry_on),
         resources=Resources(gpus=row.gpus, memory_bytes=row.memory_bytes), time_limit_s=row.time_limit_s,

@@ -1,7 +1,6 @@
 """The audit log: who did what, when, from where, and how it ended. Rows are only ever added."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
 import structlog
 from sqlalchemy import Select, insert, select
@@ -58,22 +57,6 @@ def record(database: Database, done: Deed) -> None:
         _log.error("audit_not_stored", error=type(error).__name__, deed=asdict(done))
 
 
-def entries(limit: int, before: int | None = None, *, actor: str | None = None, key_id: str | None = None,
-            outcome: str | None = None, route: str | None = None, request_id: str | None = None,
-            since: datetime | None = None, until: datetime | None = None) -> Select[AuditEntry]:  # fmt: skip
-    """The newest rows that fit, older than the row `before`."""
-    statement = select(AuditEntry)
-    equal = (
-        (AuditEntry.actor, actor), (AuditEntry.key_id, key_id), (AuditEntry.outcome, outcome),
-        (AuditEntry.route, route), (AuditEntry.request_id, request_id),
-    )  # fmt: skip
-    for column, value in equal:
-        if value is not None:
-            statement = statement.where(column == value)
-    if since is not None:
-        statement = statement.where(AuditEntry.at >= since)
-    if until is not None:
-        statement = statement.where(AuditEntry.at < until)
-    if before is not None:
-        statement = statement.where(AuditEntry.seq < before)
-    return statement.order_by(AuditEntry.seq.desc()).limit(limit)
+def entries(limit: int) -> Select[AuditEntry]:
+    """The newest rows; `services.core.lists` has the list with its filters."""
+    return select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(limit)

@@ -73,6 +73,26 @@ class TooSlow(MedcossError):
     status, title, kind = 408, "Too slow", "too-slow"
 
 
+class PreconditionFailed(MedcossError):
+    """It is not what the caller has seen; `etag` is what it is now."""
+
+    status, title, kind = 412, "Changed meanwhile", "precondition-failed"
+
+    def __init__(self, detail: str, etag: str) -> None:
+        super().__init__(detail)
+        self.etag = etag
+
+    def problem(self) -> dict[str, Any]:
+        """The problem document, with the present ETag."""
+        return super().problem() | {"etag": self.etag}
+
+
+class PreconditionRequired(MedcossError):
+    """The caller has to say what it has seen."""
+
+    status, title, kind = 428, "If-Match needed", "precondition-required"
+
+
 class TooLarge(MedcossError):
     """Larger than the limit."""
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
-from services.core import aliases, leftovers
+from services.core import aliases, labels, leftovers
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
@@ -52,6 +52,8 @@ class NewJob:
     retry_on: tuple[str, ...] | None = None
     backoff_s: float = 0.0
     time_limit_s: float | None = None
+    notes: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -158,7 +160,7 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
     spec = with_ids(asked.kind, asked.spec, stood_for)
     job = Job(
         id=new_id("job"), project_id=asked.project_id,
-        kind=asked.kind, name=asked.name, state=State.QUEUED if ready else State.WAITING,
+        kind=asked.kind, name=asked.name, notes=asked.notes, state=State.QUEUED if ready else State.WAITING,
         spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
         fence=0, created_at=now(), turn=next_turn(session, created_by, asked.priority), gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
@@ -175,6 +177,7 @@ def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repe
         )  # fmt: skip
     add_event(session, job.id, 0, job.state, **({"aliases": stood_for} if stood_for else {}))
     session.flush()
+    labels.made(session, [job], {job.id: asked.tags})
     return job
 
 
@@ -242,6 +245,20 @@ def request_cancel(session: Session, scope: Scope, job_id: str) -> Job:
         add_event(session, job_id, job.attempt, "cancel_requested")
     session.refresh(job)
     return job
+
+
+def prioritise(session: Session, job: Job, priority: int) -> None:
+    """Another priority for a job that the session has locked; among those that have it, the job is the last of its
+    owner's. Conflict when it has ended.
+    """
+    if priority == job.priority:
+        return
+    if has_ended(job):
+        raise Conflict(f"job {job.id} has already {ended(job.state)}; its priority stays")
+    turn = next_turn(session, job.created_by, priority)
+    add_event(session, job.id, job.attempt, "priority", before=job.priority, after=priority)
+    job.priority, job.rank, job.turn = priority, -priority, turn
+    session.flush()
 
 
 def ended(state: str) -> str:

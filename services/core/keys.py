@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -151,11 +151,6 @@ def projects_of(session: Session, key_ids: Sequence[str]) -> dict[str, list[str]
     for key_id, name in session.execute(rows):
         found[key_id].append(name)
     return found
-
-
-def all_keys() -> Select[ApiKey]:
-    """All keys, those that have ended too."""
-    return select(ApiKey)
 
 
 def bearer(authorization: str | None) -> str:

@@ -18,9 +18,10 @@ def visible(scope: Scope) -> Select[Project]:
     return select(Project).where(scope.among(Project.id))
 
 
-def get(session: Session, scope: Scope, project_id: str) -> Project:
+def get(session: Session, scope: Scope, project_id: str, *, lock: bool = False) -> Project:
     """The project, or NotFound."""
-    found = session.scalars(visible(scope).where(Project.id == project_id)).one_or_none()
+    statement = visible(scope).where(Project.id == project_id)
+    found = session.scalars(statement.with_for_update() if lock else statement).one_or_none()
     if found is None:
         raise NotFound(f"there is no project {project_id}")
     return found

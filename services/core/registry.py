@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, literal, select, update
+from sqlalchemy import func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
-from services.core import aliases, served_names
+from services.core import aliases, labels, served_names
 from services.core.errors import NotFound
 from services.core.scope import Scope
 from services.core.tables import Dataset, DatasetFile, Deployment, JobInput, Lineage, Model, ModelFile
@@ -15,28 +15,36 @@ from services.core.tables import Dataset, DatasetFile, Deployment, JobInput, Lin
 def register_dataset(session: Session, dataset_id: str, *, name: str, info: DatasetInfo, prefix: str,
                      files: Sequence[FileEntry], parents: list[str], job_id: str, project_id: str) -> None:  # fmt: skip
     """Record a prepared dataset or a buffer, complete with its files."""
-    session.add(
-        Dataset(
-            id=dataset_id, name=name, description="", role=info.role, state="ready", modality=info.modality,
-            prefix=prefix, info=info.model_dump(mode="json"), file_count=len(files), project_id=project_id,
-            total_bytes=sum(f.size for f in files), parents=parents, job_id=job_id,
-            files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
-        )
+    row = Dataset(
+        id=dataset_id, name=name, description="", role=info.role, state="ready", modality=info.modality,
+        prefix=prefix, info=info.model_dump(mode="json"), file_count=len(files), project_id=project_id,
+        total_bytes=sum(f.size for f in files), parents=parents, job_id=job_id,
+        files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
     )  # fmt: skip
+    add_dataset(session, row)
     _remember_origin(session, dataset_id, job_id)
+
+
+def add_dataset(session: Session, row: Dataset, tags: Sequence[str] = ()) -> None:
+    """Record a dataset and let it be found."""
+    session.add(row)
+    session.flush()
+    labels.made(session, [row], {row.id: tags})
 
 
 def register_model(session: Session, model_id: str, *, name: str, info: ModelInfo, prefix: str,
                    files: Sequence[FileEntry], parents: list[str], dataset_id: str | None,
                    job_id: str, project_id: str) -> None:  # fmt: skip
     """Record a trained model with its files."""
-    session.add(
-        Model(
-            id=model_id, name=name, prefix=prefix, info=info.model_dump(mode="json"), parents=parents,
-            dataset_id=dataset_id, job_id=job_id, project_id=project_id,
-            files=[ModelFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
-        )
+    row = Model(
+        id=model_id, name=name, prefix=prefix, info=info.model_dump(mode="json"), parents=parents,
+        dataset_id=dataset_id, job_id=job_id, project_id=project_id, task=info.task, modality=info.modality,
+        files=[ModelFile(path=f.path, size=f.size, sha256=f.sha256) for f in files],
     )  # fmt: skip
+    session.add(row)
+    session.flush()
+    labels.made(session, [row])
+    labels.measured(session, row, info.metrics)
     _remember_origin(session, model_id, job_id)
 
 
@@ -60,6 +68,12 @@ def get_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
 def get_model(session: Session, scope: Scope, model_id: str) -> Model:
     """The model of an id or of an alias such as `@production`, or NotFound."""
     return scope.get(session, Model, aliases.model_id(session, scope, model_id))
+
+
+def model_sizes(session: Session, ids: Sequence[str]) -> dict[str, int]:
+    """Bytes of the files of each model."""
+    sums = select(ModelFile.model_id, func.sum(ModelFile.size)).where(ModelFile.model_id.in_(ids))
+    return {model_id: int(size) for model_id, size in session.execute(sums.group_by(ModelFile.model_id))}
 
 
 def complete_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:

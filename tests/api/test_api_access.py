@@ -80,7 +80,7 @@ def test_another_projects_ids_answer_like_those_that_do_not_exist(
 
         missing = {name: value[:-3] + "zzz" for name, value in owned.items()}
         theirs, nobodys = answer(south, owned), answer(south, missing)
-        administration = path.startswith("/v1/keys") or method == "PATCH"
+        administration = path.startswith("/v1/keys") or (method == "PATCH" and path.startswith("/v1/projects"))
         document = problem(theirs, 403 if administration else 404)
         other = problem(nobodys, theirs.status_code)
         known, unknown = (next(ids[n] for n in ids if f"{{{n}}}" in path) for ids in (owned, missing))
@@ -189,11 +189,15 @@ def test_keys_that_cannot_be_made(refusing: Served, change: dict[str, Any], wher
 
 def test_projects_are_renamed_but_for_default(served: Served) -> None:
     made = served.admin.post("/v1/projects", json={"name": "north"}).json()
-    changed = served.admin.patch(f"/v1/projects/{made['id']}", json={"name": "arctic", "description": "cold"}).json()
+    path, body = f"/v1/projects/{made['id']}", {"name": "arctic", "description": "cold"}
+    seen = {"If-Match": served.admin.get(path).headers["etag"]}
+    problem(served.admin.patch(path, json=body), 428)
+    changed = served.admin.patch(path, json=body, headers=seen).json()
     assert (changed["name"], changed["description"]) == ("arctic", "cold")
-    assert served.admin.get(f"/v1/projects/{made['id']}").json() == changed
+    assert served.admin.get(path).json() == changed
+    problem(served.admin.patch(path, json=body, headers=seen), 412)
     problem(served.admin.post("/v1/projects", json={"name": "arctic"}), 409)
-    problem(served.admin.patch("/v1/projects/prj_default", json={"name": "other"}), 409)
+    problem(served.admin.patch("/v1/projects/prj_default", json={"name": "other"}, headers={"If-Match": "*"}), 409)
     assert pointers(problem(served.admin.post("/v1/projects", json={"name": "prj_x"}), 422)) == ["/name"]
 
 

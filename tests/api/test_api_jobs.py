@@ -340,7 +340,9 @@ def test_lists_are_filtered_and_cost_a_fixed_number_of_queries(served: Served, r
     everything = served.viewer.get("/v1/jobs").json()["items"]
     assert [job["id"] for job in everything] == made[::-1]
     assert everything[0]["depends_on"] == sorted(made[-4:-1])
-    assert sum(s.startswith("SELECT") for s in statements) == 4, "the key, the jobs, their dependencies, the workers"
+    assert sum(s.startswith("SELECT") for s in statements) == 5, (
+        "the key, the jobs, their dependencies, tags, the workers"
+    )
     found = served.viewer.get("/v1/jobs", params={"state": "queued", "kind": "preprocess"}).json()["items"]
     assert [job["id"] for job in found] == made[:1]
     assert served.viewer.get("/v1/jobs", params={"kind": "export"}).json() == LIST

@@ -30,7 +30,7 @@ def test_models_and_their_files(served: Served) -> None:
 
     models = served.viewer.get("/v1/models").json()["items"]
     assert [model["id"] for model in models] == made[::-1]
-    assert sum(s.startswith("SELECT") for s in statements) == 3, "the key, the models, their files"
+    assert sum(s.startswith("SELECT") for s in statements) == 4, "the key, the models, their tags and sizes"
     model = served.viewer.get(f"/v1/models/{made[0]}").json()
     assert (model["task"], model["modalities"], model["stage"]) == ("encoder", ["xray"], 1)
     assert (model["metrics"], model["total_bytes"]) == ({"loss": 0.5}, 7)

@@ -1,12 +1,16 @@
 """Who calls, projects, and keys."""
 
-from fastapi import APIRouter, Response
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
+from services.api import etags
 from services.api.dependencies import Admin, PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, Limit, page_of
-from services.api.problems import responses
-from services.api.schemas import Page
+from services.api.etags import IfMatch
+from services.api.lists import Question, Shown, answer, question, response_model
+from services.api.problems import CHANGED, responses
 from services.api.schemas_access import (
     KeyCreated,
     KeyOut,
@@ -20,11 +24,14 @@ from services.api.schemas_access import (
 from services.core import keys, projects
 from services.core.errors import Conflict, FieldError, ValidationFailed
 from services.core.keys import Role
+from services.core.lists import KEYS, PROJECTS
 from services.core.scope import EVERYTHING
 from services.core.tables import DEFAULT_PROJECT, ApiKey, Project
 from services.core.tables.base import now
 
 router = APIRouter(prefix="/v1", tags=["access"])
+_OF_PROJECT = tuple(ProjectChange.model_fields)
+_PROJECTS = Shown(PROJECTS, ProjectOut, lambda _, rows, __: [ProjectOut.model_validate(row) for row in rows])
 
 
 @router.get("/me")
@@ -38,17 +45,20 @@ def show_me(session: ReaderOf, caller: Viewer) -> Me:
     )  # fmt: skip
 
 
-@router.get("/projects")
-def list_projects(session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None) -> Page[ProjectOut]:
-    """The caller's projects, newest first."""
-    rows, following = page_of(session, Project, projects.visible(caller.scope), limit, cursor)
-    return Page(items=[ProjectOut.model_validate(row) for row in rows], next=following)
+@router.get("/projects", response_model=response_model(ProjectOut))
+def list_projects(
+    session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(PROJECTS))]
+) -> Response:
+    """The caller's projects, newest first unless `sort` says otherwise."""
+    return answer(session, caller.scope, _PROJECTS, asked)
 
 
 @router.get("/projects/{project_id}")
-def show_project(project_id: str, session: ReaderOf, caller: Viewer) -> ProjectOut:
+def show_project(project_id: str, request: Request, session: ReaderOf, caller: Viewer) -> ProjectOut:
     """One project."""
-    return ProjectOut.model_validate(projects.get(session, caller.scope, project_id))
+    shown = ProjectOut.model_validate(projects.get(session, caller.scope, project_id))
+    etags.seen(request, shown, _OF_PROJECT)
+    return shown
 
 
 @router.post("/projects", status_code=201, responses=responses(conflict="The name is taken"))
@@ -58,15 +68,21 @@ def create_project(request: ProjectRequest, parts: PartsOf, _: Admin) -> Project
         return ProjectOut.model_validate(projects.create(session, request.name, request.description))
 
 
-@router.patch("/projects/{project_id}", responses=responses(conflict="The name is taken, or cannot be changed"))
-def change_project(project_id: str, request: ProjectChange, parts: PartsOf, _: Admin) -> ProjectOut:
+@router.patch(
+    "/projects/{project_id}", responses=CHANGED | responses(conflict="The name is taken, or cannot be changed")
+)
+def change_project(project_id: str, change: ProjectChange, request: Request, parts: PartsOf, _: Admin,
+                   if_match: IfMatch = None) -> ProjectOut:  # fmt: skip
     """Change a project's name or description."""
     with parts.database.session() as session:
-        found = projects.change(session, project_id, request.name, request.description)
-        return ProjectOut.model_validate(found)
+        present = projects.get(session, EVERYTHING, project_id, lock=True)
+        etags.check(if_match, ProjectOut.model_validate(present), _OF_PROJECT)
+        shown = ProjectOut.model_validate(projects.change(session, project_id, change.name, change.description))
+    etags.seen(request, shown, _OF_PROJECT)
+    return shown
 
 
-def _views(session: Session, rows: list[ApiKey]) -> list[KeyOut]:
+def _views(session: Session, rows: Sequence[ApiKey]) -> list[KeyOut]:
     opened, moment = keys.projects_of(session, [row.id for row in rows]), now()
     return [
         KeyOut(
@@ -80,11 +96,10 @@ def _views(session: Session, rows: list[ApiKey]) -> list[KeyOut]:
     ]  # fmt: skip
 
 
-@router.get("/keys")
-def list_keys(session: ReaderOf, _: Admin, limit: Limit = 100, cursor: Cursor = None) -> Page[KeyOut]:
+@router.get("/keys", response_model=response_model(KeyOut))
+def list_keys(session: ReaderOf, caller: Admin, asked: Annotated[Question, Depends(question(KEYS))]) -> Response:
     """All keys, newest first, those that have ended too. Secrets are stored nowhere."""
-    rows, following = page_of(session, ApiKey, keys.all_keys(), limit, cursor)
-    return Page(items=_views(session, rows), next=following)
+    return answer(session, caller.scope, _KEYS, asked)
 
 
 @router.get("/keys/{key_id}")
@@ -103,6 +118,9 @@ def create_key(request: KeyRequest, parts: PartsOf, _: Admin) -> KeyCreated:
             projects=_opened(session, role, request.projects), expires_at=request.expires_at,
         )  # fmt: skip
         return KeyCreated(key=_views(session, [row])[0], secret=secret)
+
+
+_KEYS = Shown(KEYS, KeyOut, lambda session, rows, _: _views(session, rows))
 
 
 def _opened(session: Session, role: Role, wanted: list[str] | None) -> list[str]:

@@ -1,33 +1,33 @@
 """Aliases of models: promote, go back, look at what was promoted when."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
 from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, InProject, Limit, number_of, page
+from services.api.lists import Question, Shown, answer, question, response_model
+from services.api.pages import Cursor, InProject, Limit, number_of
 from services.api.problems import responses
 from services.api.schemas import Page
 from services.api.schemas_aliases import AliasName, AliasOut, PromotionOut, PromotionRequest, RollbackRequest
 from services.core import aliases, projects
 from services.core.errors import FieldError, NotFound, ValidationFailed
+from services.core.lists import ALIASES
 from services.core.scope import Scope
-from services.core.tables import Alias
 
 router = APIRouter(prefix="/v1/aliases", tags=["aliases"])
+_SHOWN = Shown(ALIASES, AliasOut, lambda _, rows, __: [AliasOut.model_validate(row) for row in rows])
 
 
 def _project(session: Session, scope: Scope, project: str | None) -> str:
     return projects.resolve(session, scope, project, "query:project")
 
 
-@router.get("")
-def list_aliases(
-    session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None, project: InProject = None
-) -> Page[AliasOut]:
-    """Aliases and the models that they stand for, newest first."""
-    scope = projects.narrowed(session, caller.scope, project)
-    rows, following = page(session, scope, Alias, limit, cursor)
-    return Page(items=[AliasOut.model_validate(row) for row in rows], next=following)
+@router.get("", response_model=response_model(AliasOut))
+def list_aliases(session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(ALIASES))]) -> Response:
+    """Aliases and the models that they stand for, newest first unless `sort` says otherwise."""
+    return answer(session, caller.scope, _SHOWN, asked)
 
 
 @router.get("/{alias}")

@@ -1,23 +1,28 @@
 """Datasets: announce the files, PUT them to the object store, complete."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, FileLimit, InProject, Limit, file_page, page
+from services.api.lists import Heavy, Question, Shown, answer, question, response_model
+from services.api.pages import Cursor, FileLimit, file_page
 from services.api.problems import responses
-from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, ModalityName, Page, Upload
-from services.api.views import dataset_view, file_views
+from services.api.routes.labels import OF_DATASET
+from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, Page, Upload
+from services.api.views import DATASET_INFO, dataset_view, dataset_views, file_views
 from services.core import deletion, projects, registry
 from services.core.errors import Conflict, FieldError, TooLarge
 from services.core.ids import new_id
+from services.core.lists import DATASETS
 from services.core.tables import Dataset, DatasetFile
 from services.core.tables.base import now
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 NAMED_AT_MOST = 100
+_SHOWN = Shown(DATASETS, DatasetOut, dataset_views, (Heavy(Dataset.info, DATASET_INFO),))
 
 
 def _mib(size: int) -> str:
@@ -62,8 +67,9 @@ def create_dataset(request: DatasetRequest, parts: PartsOf, caller: Operator) ->
         files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in request.files], project_id=project_id,
     )  # fmt: skip
     with parts.database.session() as session:
-        session.add(row)
-    return DatasetCreated(dataset=dataset_view(row), uploads=uploads, expires_at=expires_at)
+        registry.add_dataset(session, row, list(dict.fromkeys(request.tags)))
+        shown = dataset_view(session, row)
+    return DatasetCreated(dataset=shown, uploads=uploads, expires_at=expires_at)
 
 
 @router.post("/{dataset_id}/complete", responses=responses(conflict="Files are missing or have another size"))
@@ -75,7 +81,7 @@ def complete_dataset(dataset_id: str, parts: PartsOf, caller: Operator) -> Datas
     if announced:
         _check_arrived(announced, parts.store.sizes(f"{row.prefix}/"))
     with parts.database.session() as session:
-        return dataset_view(registry.complete_dataset(session, caller.scope, dataset_id))
+        return dataset_view(session, registry.complete_dataset(session, caller.scope, dataset_id))
 
 
 def _check_arrived(announced: dict[str, DatasetFile], stored: dict[str, int]) -> None:
@@ -93,28 +99,20 @@ def _check_arrived(announced: dict[str, DatasetFile], stored: dict[str, int]) ->
         )
 
 
-@router.get("")
+@router.get("", response_model=response_model(DatasetOut))
 def list_datasets(
-    session: ReaderOf,
-    caller: Viewer,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    project: InProject = None,
-    role: Annotated[Literal["raw", "prepared", "buffer"] | None, Query(description="only those of this role")] = None,
-    modality: Annotated[ModalityName | None, Query(description="only those of this modality")] = None,
-) -> Page[DatasetOut]:
-    """Datasets, newest first."""
-    wanted = ((Dataset.role, role), (Dataset.modality, modality))
-    filters = [column == value for column, value in wanted if value]
-    scope = projects.narrowed(session, caller.scope, project)
-    rows, following = page(session, scope, Dataset, limit, cursor, *filters)
-    return Page(items=[dataset_view(row) for row in rows], next=following)
+    session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(DATASETS))]
+) -> Response:
+    """Datasets, newest first unless `sort` says otherwise."""
+    return answer(session, caller.scope, _SHOWN, asked)
 
 
 @router.get("/{dataset_id}")
-def show_dataset(dataset_id: str, session: ReaderOf, caller: Viewer) -> DatasetOut:
+def show_dataset(dataset_id: str, request: Request, session: ReaderOf, caller: Viewer) -> DatasetOut:
     """One dataset."""
-    return dataset_view(registry.get_dataset(session, caller.scope, dataset_id))
+    shown = dataset_view(session, registry.get_dataset(session, caller.scope, dataset_id))
+    etags.seen(request, shown, OF_DATASET)
+    return shown
 
 
 @router.get("/{dataset_id}/files")

@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Header, Query
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from medcoss.specs import JOB_KINDS
+from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, InProject, Limit, page
+from services.api.lists import Heavy, Question, Shown, answer, question, response_model
 from services.api.problems import field_errors, invalid, responses
+from services.api.routes.labels import OF_JOB
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
 from services.api.views import job_view, job_views
 from services.core import aliases, jobs, projects, served_names
@@ -20,6 +23,7 @@ from services.core.bell import ring
 from services.core.errors import FieldError, ValidationFailed
 from services.core.jobs import NewJob, Repeatable
 from services.core.lifecycle import State
+from services.core.lists import JOBS
 from services.core.scope import Scope
 from services.core.specs import references
 from services.core.tables import Dataset, Job, JobEvent, JobLog, JobMetric, Model
@@ -30,6 +34,10 @@ After = Annotated[int, Query(ge=0, le=2**63 - 1, description="`next` of the rows
 RowLimit = Annotated[int, Query(ge=1, le=5000, description="rows in an answer")]
 # kinds whose datasets are files as they were uploaded
 _READ_RAW = frozenset({"preprocess", "import_model"})
+_HEAVY = (
+    Heavy(Job.spec, frozenset({"spec"}), {}), Heavy(Job.result, frozenset({"result"})),
+    Heavy(Job.error, frozenset({"error"})),
+)  # fmt: skip
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -135,6 +143,7 @@ def submit_job(
         depends_on=tuple(request.depends_on), gpus=request.resources.gpus,
         memory_bytes=request.resources.memory_bytes, backoff_s=request.retry.backoff_s,
         retry_on=None if request.retry.on is None else tuple(request.retry.on), time_limit_s=request.time_limit_s,
+        notes=request.notes, tags=tuple(dict.fromkeys(request.tags)),
     )  # fmt: skip
     try:
         job = _submit(parts, asked, caller.owner, repeatable)
@@ -146,28 +155,21 @@ def submit_job(
     return job
 
 
-@router.get("")
+@router.get("", response_model=response_model(JobOut))
 def list_jobs(
-    parts: PartsOf,
-    session: ReaderOf,
-    caller: Viewer,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    state: Annotated[State | None, Query(description="only those in this state")] = None,
-    kind: Annotated[str | None, Query(max_length=32, description="only those of this kind")] = None,
-    project: InProject = None,
-) -> Page[JobOut]:
-    """Jobs, newest first."""
-    filters = [column == value for column, value in ((Job.state, state), (Job.kind, kind)) if value]
-    scope = projects.narrowed(session, caller.scope, project)
-    rows, following = page(session, scope, Job, limit, cursor, *filters)
-    return Page(items=job_views(session, rows, parts.settings.quota_running), next=following)
+    parts: PartsOf, session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(JOBS))]
+) -> Response:
+    """Jobs, newest first unless `sort` says otherwise. What no index carries together is a 422 that says what does."""
+    views = partial(job_views, quota=parts.settings.quota_running)
+    return answer(session, caller.scope, Shown(JOBS, JobOut, views, _HEAVY), asked)
 
 
 @router.get("/{job_id}")
-def show_job(job_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer) -> JobOut:
+def show_job(job_id: str, request: Request, parts: PartsOf, session: ReaderOf, caller: Viewer) -> JobOut:
     """State, progress, ETA and result of one job."""
-    return job_view(session, jobs.get(session, caller.scope, job_id), parts.settings.quota_running)
+    shown = job_view(session, jobs.get(session, caller.scope, job_id), parts.settings.quota_running)
+    etags.seen(request, shown, OF_JOB)
+    return shown
 
 
 @router.post("/{job_id}/cancel", responses=responses(conflict="The job has ended"))

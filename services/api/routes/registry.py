@@ -2,36 +2,42 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from sqlalchemy.orm import selectinload
+from fastapi import APIRouter, Depends, Request, Response
 
 from medcoss import __version__
 from medcoss.specs import JOB_KINDS, JobKind
+from services.api import etags
 from services.api.dependencies import PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, FileLimit, InProject, Limit, file_page, page
+from services.api.lists import Heavy, Question, Shown, answer, question, response_model
+from services.api.pages import Cursor, FileLimit, InProject, file_page
+from services.api.routes.labels import OF_MODEL
 from services.api.schemas import DeploymentOut, FileOut, JobKindOut, ModelOut, Page, Platform
-from services.api.views import deployment_view, file_views, model_view
+from services.api.views import MODEL_INFO, deployment_view, file_views, model_view, model_views
 from services.core import projects, registry
 from services.core.errors import NotFound
-from services.core.tables import Deployment, Model, ModelFile
+from services.core.lists import DEPLOYMENTS, MODELS
+from services.core.tables import Model, ModelFile
 
 router = APIRouter(prefix="/v1", tags=["registry"])
+_MODELS = Shown(MODELS, ModelOut, model_views, (Heavy(Model.info, MODEL_INFO),))
+_DEPLOYMENTS = Shown(DEPLOYMENTS, DeploymentOut, lambda _, rows, __: [deployment_view(row) for row in rows])
 
 
-@router.get("/models")
-def list_models(
-    session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None, project: InProject = None
-) -> Page[ModelOut]:
-    """Models, newest first."""
-    scope = projects.narrowed(session, caller.scope, project)
-    rows, following = page(session, scope, Model, limit, cursor, options=[selectinload(Model.files)])
-    return Page(items=[model_view(row) for row in rows], next=following)
+@router.get("/models", response_model=response_model(ModelOut))
+def list_models(session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(MODELS))]) -> Response:
+    """Models, newest first unless `sort` says otherwise; `sort=-metric.auc` is by a final number."""
+    return answer(session, caller.scope, _MODELS, asked)
 
 
 @router.get("/models/{model_id}")
-def show_model(model_id: str, session: ReaderOf, caller: Viewer, project: InProject = None) -> ModelOut:
+def show_model(
+    model_id: str, request: Request, session: ReaderOf, caller: Viewer, project: InProject = None
+) -> ModelOut:
     """One model, by its id or by an alias such as `@production`."""
-    return model_view(registry.get_model(session, projects.narrowed(session, caller.scope, project), model_id))
+    scope = projects.narrowed(session, caller.scope, project)
+    shown = model_view(session, registry.get_model(session, scope, model_id))
+    etags.seen(request, shown, OF_MODEL)
+    return shown
 
 
 @router.get("/models/{model_id}/files")
@@ -45,20 +51,12 @@ def list_model_files(
     return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
 
 
-@router.get("/deployments")
+@router.get("/deployments", response_model=response_model(DeploymentOut))
 def list_deployments(
-    session: ReaderOf,
-    caller: Viewer,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    name: Annotated[str | None, Query(max_length=64, description="only versions of this name")] = None,
-    project: InProject = None,
-) -> Page[DeploymentOut]:
-    """Served versions, newest first."""
-    filters = [Deployment.name == name] if name else []
-    scope = projects.narrowed(session, caller.scope, project)
-    rows, following = page(session, scope, Deployment, limit, cursor, *filters)
-    return Page(items=[deployment_view(row) for row in rows], next=following)
+    session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(DEPLOYMENTS))]
+) -> Response:
+    """Served versions, newest first unless `sort` says otherwise."""
+    return answer(session, caller.scope, _DEPLOYMENTS, asked)
 
 
 def _kind(name: str) -> JobKind:

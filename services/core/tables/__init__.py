@@ -14,6 +14,15 @@ from services.core.tables.jobs import (
     JobMetric,
 )
 from services.core.tables.keys import ApiKey, KeyProject
+from services.core.tables.labels import (
+    DatasetTag,
+    DatasetWord,
+    JobTag,
+    JobWord,
+    ModelMetric,
+    ModelTag,
+    ModelWord,
+)
 from services.core.tables.leftovers import Leftover
 from services.core.tables.projects import DEFAULT_PROJECT, Owned, Project
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
@@ -28,6 +37,8 @@ __all__ = [
     "Base",
     "Dataset",
     "DatasetFile",
+    "DatasetTag",
+    "DatasetWord",
     "Deployment",
     "IdempotencyKey",
     "Job",
@@ -37,11 +48,16 @@ __all__ = [
     "JobInput",
     "JobLog",
     "JobMetric",
+    "JobTag",
+    "JobWord",
     "KeyProject",
     "Leftover",
     "Lineage",
     "Model",
     "ModelFile",
+    "ModelMetric",
+    "ModelTag",
+    "ModelWord",
     "Owned",
     "Project",
     "Promotion",

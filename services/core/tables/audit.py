@@ -15,12 +15,15 @@ class AuditEntry(Base):
     """
 
     __tablename__ = "audit"
-    __table_args__ = (Index("ix_audit_actor_seq", "actor", "seq"),)
+    __table_args__ = (
+        Index("ix_audit_at", "at", "seq"),
+        *(Index(f"ix_audit_by_{name}", name, "at", "seq") for name in ("actor", "key_id", "outcome", "route")),
+    )
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    at: Mapped[datetime] = mapped_column(default=now, index=True)
+    at: Mapped[datetime] = mapped_column(default=now)
     actor: Mapped[str | None] = mapped_column(String(128))
-    key_id: Mapped[str | None] = mapped_column(Id, index=True)
+    key_id: Mapped[str | None] = mapped_column(Id)
     address: Mapped[str | None] = mapped_column(String(64))
     method: Mapped[str] = mapped_column(String(16))
     route: Mapped[str] = mapped_column(String(128))

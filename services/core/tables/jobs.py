@@ -7,10 +7,14 @@ from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Te
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.labels import Named
 from services.core.tables.projects import Owned
 
+# what jobs can be sorted by; each has an index behind the state, for one project and for all
+SORTED = ("created_at", "name_key", "priority", "finished_at", "ran_s")
 
-class Job(Owned, Base):
+
+class Job(Owned, Named, Base):
     """A job: what was asked, where it stands, who holds it.
 
     `fence` grows with every claim; whatever an attempt writes must carry the present one.
@@ -27,14 +31,24 @@ class Job(Owned, Base):
         Index("ix_jobs_queue", "state", "rank", "turn", "created_at", "id"),
         # an owner's queued and running jobs: turns and quotas
         Index("ix_jobs_owner", "created_by", "state", "turn"),
-        # lists
+        # lists, see services.core.lists
+        Index("ix_jobs_created", "created_at", "id"),
         Index("ix_jobs_project", "project_id", "created_at", "id"),
+        Index("ix_jobs_name", "name_key", "id"),
+        Index("ix_jobs_project_name", "project_id", "name_key", "id"),
+        *(Index(f"ix_jobs_by_{name}", "state", name, "id") for name in SORTED),
+        *(Index(f"ix_jobs_project_by_{name}", "project_id", "state", name, "id") for name in SORTED),
+        Index("ix_jobs_by_kind", "kind", "state", "created_at", "id"),
+        Index("ix_jobs_project_by_kind", "project_id", "kind", "state", "created_at", "id"),
+        Index("ix_jobs_by_owner", "created_by", "state", "created_at", "id"),
+        Index("ix_jobs_project_by_owner", "project_id", "created_by", "state", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(32), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
     name: Mapped[str] = mapped_column(String(128))
-    state: Mapped[str] = mapped_column(String(16), index=True)
+    notes: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(String(16))
     spec: Mapped[dict[str, Any]]
     priority: Mapped[int] = mapped_column(Integer, default=0)
     rank: Mapped[int] = mapped_column(Integer, default=lambda context: -context.get_current_parameters()["priority"])

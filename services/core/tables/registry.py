@@ -1,5 +1,6 @@
 """Datasets, models and deployments."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -7,17 +8,30 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, Uni
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.labels import Named
 from services.core.tables.projects import Owned
 
 
-class Dataset(Owned, Base):
+def _lists(table: str, filters: Iterable[str], sorts: Iterable[str]) -> Iterable[Index]:
+    """An index for each filter in the order of creation and for each order, for one project and for all."""
+    ways = [(name, "created_at") for name in filters] + [(name,) for name in sorts]
+    for way in ways:
+        yield Index(f"ix_{table}_by_{way[0]}", *way, "id")
+        yield Index(f"ix_{table}_project_by_{way[0]}", "project_id", *way, "id")
+
+
+class Dataset(Owned, Named, Base):
     """An uploaded (raw), prepared or buffer dataset; `info` holds its DatasetInfo once it is prepared."""
 
     __tablename__ = "datasets"
-    __table_args__ = (Index("ix_datasets_project", "project_id", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_datasets_created", "created_at", "id"),
+        Index("ix_datasets_project", "project_id", "created_at", "id"),
+        *_lists("datasets", ("role", "state", "modality", "job_id"), ("name_key", "total_bytes")),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(128), index=True)
+    name: Mapped[str] = mapped_column(String(128))
     description: Mapped[str] = mapped_column(Text, default="")
     role: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
@@ -48,14 +62,21 @@ class DatasetFile(Base):
     sha256: Mapped[str] = mapped_column(String(64))
 
 
-class Model(Owned, Base):
-    """A trained model; `info` holds its ModelInfo."""
+class Model(Owned, Named, Base):
+    """A trained model; `info` holds its ModelInfo, `task` and `modality` are taken from there."""
 
     __tablename__ = "models"
-    __table_args__ = (Index("ix_models_project", "project_id", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_models_created", "created_at", "id"),
+        Index("ix_models_project", "project_id", "created_at", "id"),
+        *_lists("models", ("task", "modality", "job_id", "dataset_id"), ("name_key",)),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(128), index=True)
+    name: Mapped[str] = mapped_column(String(128))
+    notes: Mapped[str] = mapped_column(Text, default="")
+    task: Mapped[str] = mapped_column(String(32))
+    modality: Mapped[str] = mapped_column(String(32))
     prefix: Mapped[str] = mapped_column(String(256))
     info: Mapped[dict[str, Any]]
     parents: Mapped[list[Any]] = mapped_column(default=list)
@@ -86,11 +107,13 @@ class Deployment(Owned, Base):
     __tablename__ = "deployments"
     __table_args__ = (
         UniqueConstraint("name", "version"),
+        Index("ix_deployments_created", "created_at", "id"),
         Index("ix_deployments_project", "project_id", "created_at", "id"),
+        *_lists("deployments", ("state", "model_id", "job_id"), ("name",)),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), index=True)
+    name: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(String(16))
     info: Mapped[dict[str, Any]]
