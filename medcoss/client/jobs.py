@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from medcoss.client import streams
 from medcoss.client.download import Wanted, download
-from medcoss.client.errors import ApiError, JobCancelled, JobFailed, ServerUnreachable
+from medcoss.client.errors import ApiError, JobCancelled, JobFailed, ServerUnreachable, UnexpectedAnswer
 from medcoss.client.paging import pages, rows
-from medcoss.client.records import Artifact, Event, Job, JobKind, LogLine, Metric
+from medcoss.client.records import Artifact, Change, Event, Job, JobKind, JobProgress, LogLine, Metric
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
 from medcoss.specs import Spec
@@ -20,6 +21,9 @@ PATIENCE_S = 120.0
 # inside the class, `list` is a method
 Artifacts = list[Artifact]
 Paths = list[Path]
+Report = Event | Metric | LogLine | JobProgress
+_REPORTS: dict[str, type[Report]] = {"event": Event, "metric": Metric, "log": LogLine, "progress": JobProgress}
+PARTS = ("events", "metrics", "logs", "progress")
 
 
 class Jobs:
@@ -130,19 +134,61 @@ class Jobs:
     def logs(self, job_id: str, after: int = 0, *, follow: bool = False) -> Iterator[LogLine]:
         """Log lines in order; with `follow` also those to come, until the job ends."""
         if follow:
-            return self._growing_log(job_id, after)
+            return (row for row in self._watch(job_id, ("logs",), after) if isinstance(row, LogLine))
         return rows(self._transport, f"/v1/jobs/{job_id}/logs", LogLine, after)
 
-    def _growing_log(self, job_id: str, after: int) -> Iterator[LogLine]:
+    def watch(self, job_id: str, include: Iterable[str] = PARTS) -> Iterator[Report]:
+        """What a job has reported and what comes, each row once and each kind in its order, until the job has ended.
+
+        `include` chooses from `events`, `metrics`, `logs` and `progress`; of progress only the newest is told. It is a
+        stream of the server, which is connected again whenever it breaks; where there is none, the server is asked
+        again and again. Raises ApiError when there is no such job or the key no longer opens it.
+        """
+        return self._watch(job_id, tuple(include), 0)
+
+    def _watch(self, job_id: str, include: tuple[str, ...], log_after: int) -> Iterator[Report]:
+        seen = {"event": 0, "metric": 0, "log": log_after}
+        path, wanted = f"/v1/jobs/{job_id}/stream", {"include": ",".join(include)}
+        try:
+            for sent in streams.follow(self._transport, path, wanted, f"e0.m0.l{log_after}"):
+                if sent.name in _REPORTS:
+                    report = self._transport.parse(_REPORTS[sent.name], sent.data)
+                    seen |= {} if isinstance(report, JobProgress) else {sent.name: report.seq}
+                    yield report
+        except streams.NoStream:
+            # the job is missing, or the stream is
+            yield from self._poll(self.get(job_id), include, seen)
+
+    def _poll(self, job: Job, include: tuple[str, ...], seen: dict[str, int]) -> Iterator[Report]:
+        told = None
+        lists: dict[str, Callable[[str, int], Iterator[Event | Metric | LogLine]]] = {
+            "event": self.events, "metric": self.metrics, "log": self.logs,
+        }  # fmt: skip
         while True:
-            # asked before the lines: what was written up to its end is in them
-            ended = self.get(job_id).ended
-            for line in self.logs(job_id, after):
-                after = line.seq
-                yield line
-            if ended:
+            for name, ask in lists.items():
+                for row in ask(job.id, seen[name]) if f"{name}s" in include else ():
+                    seen[name] = row.seq
+                    yield row
+            progress = _progress(job)
+            if "progress" in include and progress != told:
+                told = progress
+                yield progress
+            # asked before the rows: what was written up to its end has been told
+            if job.ended:
                 return
             time.sleep(LONGEST_POLL_S / 2)
+            job = self.get(job.id)
+
+    def changes(self, *, project: str | None = None, job_id: str | None = None, kind: str | None = None,
+                after: int | None = None) -> Iterator[Change]:  # fmt: skip
+        """State changes of all jobs that the key sees, from now on or behind the row `after`; it does not end."""
+        asked = {"project": project, "job": job_id, "kind": kind, "after": after}
+        try:
+            for sent in streams.follow(self._transport, "/v1/events", asked):
+                if sent.name == "event":
+                    yield self._transport.parse(Change, sent.data)
+        except streams.NoStream:
+            raise UnexpectedAnswer(f"{self._transport.server} tells no changes; is it an older version?") from None
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
         """State changes in order."""
@@ -168,6 +214,11 @@ class Jobs:
     def defaults(self, kind: str) -> dict[str, Any]:
         """Values of the fields that may be left out."""
         return dict(self._transport.get(f"/v1/job-kinds/{kind}/defaults"))
+
+
+def _progress(job: Job) -> JobProgress:
+    known = job.progress.model_dump() if job.progress else {}
+    return JobProgress.model_validate(known | {"state": job.state, "attempt": job.attempt})
 
 
 def _succeeded(job: Job) -> Job:

@@ -164,6 +164,27 @@ class LogLine(Record):
     at: datetime
 
 
+class JobProgress(Record):
+    """Where a job stands at one moment; `fraction` is None until it is known, `eta_s` are the seconds to go."""
+
+    state: str
+    attempt: int = 0
+    done: int | None = None
+    total: int | None = None
+    fraction: float | None = None
+    message: str | None = None
+    eta_s: float | None = None
+
+
+class Change(Event):
+    """A change of some job's state, with what tells which job it is."""
+
+    job_id: str
+    project_id: str = ""
+    kind: str = ""
+    name: str = ""
+
+
 class JobKind(Record):
     """A kind of job and what it produces."""
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import threading
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import httpx
@@ -94,7 +95,7 @@ class Transport:
                 )  # fmt: skip
             except httpx.HTTPError as error:
                 if not again or not isinstance(error, BROKEN):
-                    raise ServerUnreachable(self._silence(error)) from error
+                    raise ServerUnreachable(self.silence(error)) from error
                 pause = again.pop(0)
             else:
                 if response.is_success:
@@ -106,6 +107,15 @@ class Transport:
                     raise problem(response)
                 pause = max(waits.pop(0), _asked_pause(response))
             threading.Event().wait(pause)
+
+    def stream(self, path: str, params: dict[str, Any], headers: dict[str, str],
+               timeout: httpx.Timeout) -> AbstractContextManager[httpx.Response]:  # fmt: skip
+        """An answer that is read as it comes; nothing is tried again. Raises httpx.HTTPError."""
+        url = self.server + path
+        wanted = {name: value for name, value in params.items() if value is not None}
+        return self._connections.to(url).stream(
+            "GET", url, params=wanted, headers=self._headers | headers, timeout=timeout
+        )  # fmt: skip
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         """The JSON document at `path`."""
@@ -140,7 +150,8 @@ class Transport:
     def _strange(self, what: str) -> str:
         return f"{self.server} gave an answer that is not medcoss's ({what}); is this the address of the right server?"
 
-    def _silence(self, error: httpx.HTTPError) -> str:
+    def silence(self, error: httpx.HTTPError) -> str:
+        """What to tell of a server that does not answer."""
         reason = "too slow" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
         return f"the server at {self.server} does not answer ({reason.partition('] ')[2] or reason}); {self._advice}"
 

@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from medcoss.client import Client, Job, JobEnded
+from medcoss.client import Client, Job, JobProgress, Metric, Progress
 from services.cli.output import err, figure, seconds, state
 
 LINE_EVERY = 0.1
@@ -18,17 +18,32 @@ SHOWN_METRICS = 6
 def watch(client: Client, job_id: str) -> Job:
     """Show a job until it ends, on standard error; its last state, whatever that is."""
     console = err()
-    display = _Live(client) if console.is_terminal else _Lines()
+    display = _Live() if console.is_terminal else _Lines()
     try:
         with display:
-            job = client.jobs.wait(job_id, on_update=display.update)
-    except JobEnded as ended:
-        job = ended.job
+            job = _follow(client, job_id, display)
     except KeyboardInterrupt:
         console.print(Text(f"no longer watching; {job_id} goes on"), soft_wrap=True)
         raise
     console.print(ending(job), soft_wrap=True)
     return job
+
+
+def _follow(client: Client, job_id: str, display: "_Live | _Lines") -> Job:
+    job = client.jobs.get(job_id)
+    display.update(job)
+    for report in client.jobs.watch(job_id, include=("metrics", "progress")):
+        if isinstance(report, Metric):
+            display.count(report)
+        elif isinstance(report, JobProgress):
+            if (report.state, report.attempt) != (job.state, job.attempt):
+                # it also says why it waits
+                job = client.jobs.get(job_id)
+            elif report.total and report.fraction is not None:
+                now = Progress.model_validate(report.model_dump(include=set(Progress.model_fields)))
+                job = job.model_copy(update={"progress": now})
+        display.update(job)
+    return client.jobs.get(job_id)
 
 
 def ending(job: Job) -> Text:
@@ -59,6 +74,9 @@ class _Lines:
         self._state, self._told = job.state, fraction
         err().print(Text(f"{job.id} {job.state}{_where(job)}"), soft_wrap=True)
 
+    def count(self, metric: Metric) -> None:
+        """Numbers are not told."""
+
     def __enter__(self) -> "_Lines":
         return self
 
@@ -70,17 +88,17 @@ class _Lines:
 class _Live:
     """A bar that moves; it disappears at the end."""
 
-    def __init__(self, client: Client) -> None:
-        self._client, self._after = client, 0
+    def __init__(self) -> None:
         self._metrics: dict[str, float] = {}
         self._live = Live(console=err(), transient=True, refresh_per_second=4)
 
     def update(self, job: Job) -> None:
         """Draw the present state."""
-        for row in self._client.jobs.metrics(job.id, self._after):
-            self._after = row.seq
-            self._metrics = {"step": float(row.step)} | row.values
         self._live.update(self._picture(job))
+
+    def count(self, metric: Metric) -> None:
+        """Show the newest numbers with the next picture."""
+        self._metrics = {"step": float(metric.step)} | metric.values
 
     def _picture(self, job: Job) -> Group:
         head = Text(f"{job.kind} {job.name}  " if job.name != job.kind else f"{job.kind}  ", style="bold")
