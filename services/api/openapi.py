@@ -82,7 +82,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for path, method, operation in _operations(document):
         _describe_parameters(operation)
         _add_etags(method, operation)
-        _settle_problems(path, method, operation)
+        _settle_problems(operation)
         _add_examples(operation, schemas)
     _add_links(document)
     return document
@@ -112,11 +112,9 @@ def _add_etags(method: str, operation: dict[str, Any]) -> None:
         operation.setdefault("parameters", []).append(_KNOWN)
 
 
-def _settle_problems(path: str, method: str, operation: dict[str, Any]) -> None:
+def _settle_problems(operation: dict[str, Any]) -> None:
     """Only the problems that an operation can have, with examples and headers."""
     answers = operation["responses"]
-    if method == "get" and "{" not in path:
-        answers.pop("404", None)
     if "requestBody" in operation:
         answers["400"] = problems.response(400)
     else:
