@@ -79,7 +79,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             schemas[name]["examples"] = [value]
     _add_specs(schemas)
     document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
-    for path, method, operation in _operations(document):
+    for _, method, operation in _operations(document):
         _describe_parameters(operation)
         _add_etags(method, operation)
         _settle_problems(operation)
