@@ -1,23 +1,26 @@
 """Lists: every way is carried by an index, and pages through any order give each row once."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, event, insert, update
+from alembic import command
+from sqlalchemy import Table, create_engine, event, insert, text, update
 
 from medcoss.specs import JOB_KINDS
 from services.core import labels
-from services.core.db import Database
+from services.core.db import Database, _config, migrate
 from services.core.errors import ValidationFailed
 from services.core.lifecycle import State
 from services.core.listing import Asked, Listing, Way, read
 from services.core.lists import ALIASES, JOBS, KEYS, LISTINGS, MODELS, PROJECTS
 from services.core.projects import create
 from services.core.scope import EVERYTHING, Scope
-from services.core.tables import DEFAULT_PROJECT, Job
+from services.core.search import find
+from services.core.tables import DEFAULT_PROJECT, Dataset, Job, Model, ModelMetric
 from tests.api.calls import trained
-from tests.core.databases import engines
+from tests.core.databases import empty_engines, engines
 from tests.core.steps import submitted
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -170,8 +173,6 @@ def test_models_by_their_numbers(database: Database) -> None:
     for number, value in enumerate((0.5, 0.9, 0.7, 0.8)):
         model_id = trained(database, None, f"mdl_{number}")
         with database.session() as session:
-            from services.core.tables import ModelMetric
-
             session.execute(update(ModelMetric).where(ModelMetric.model_id == model_id).values(value=value))
     assert ids(database, MODELS, sort="-metric.loss", limit=2) == ["mdl_1", "mdl_3", "mdl_2", "mdl_0"]
     assert ids(database, MODELS, sort="metric.loss", metric="loss>=0.7", limit=2) == ["mdl_2", "mdl_3", "mdl_1"]
@@ -222,3 +223,45 @@ def test_all_states_and_kinds_are_read() -> None:
     """What is not asked for is read value by value: a value that is not known would be missing from lists."""
     assert JOBS.filter("state").values == tuple(State)
     assert JOBS.filter("kind").values == tuple(JOB_KINDS)
+
+
+@empty_engines
+def test_what_was_there_before_is_found(empty_url: str) -> None:
+    command.upgrade(_config(empty_url), "0009")
+    at = "'2026-01-01 00:00:00'"
+    info = json.dumps({"task": "encoder", "modality": "xray", "metrics": {"loss": 0.25}})
+    engine = create_engine(empty_url)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO jobs (id, project_id, kind, name, state, spec, priority, rank, turn, attempt, max_attempts,"
+                " fence, created_by, created_at, backoff_s, ran_s) VALUES ('job_1', 'prj_default', 'pretrain',"
+                f" 'Röntgen NIGHT', 'queued', '{{}}', 0, 0, 0, 0, 3, 0, 'me', {at}, 0, 0)"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO models (id, project_id, name, prefix, info, parents, created_at) VALUES ('mdl_1',"
+                f" 'prj_default', 'First', 'models/mdl_1', :info, '[]', {at})"
+            ),
+            {"info": info},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO datasets (id, project_id, name, description, role, state, prefix, file_count, total_bytes,"
+                " parents, created_at) VALUES ('ds_1', 'prj_default', 'chest', 'from the ward', 'raw', 'ready', 'd', 0,"
+                f" 0, '[]', {at})"
+            )
+        )
+    engine.dispose()
+    migrate(empty_url)
+    database = Database(empty_url)
+    assert ids(database, name="röntgen n") == ["job_1"]
+    assert ids(database, MODELS, task="encoder", modality="xray", metric="loss<0.3", name="fi") == ["mdl_1"]
+    with database.reading() as session:
+        found = [find(session, EVERYTHING, table, [word], 5)[0].id for table, word in (
+            (Job, "night"), (Model, "first"), (Dataset, "ward"))]  # fmt: skip
+    database.engine.dispose()
+    assert found == ["job_1", "mdl_1", "ds_1"]
+    command.downgrade(_config(empty_url), "0009")
+    migrate(empty_url)
