@@ -11,10 +11,12 @@ from medcoss import __version__
 from services.api import openapi, problems
 from services.api.dependencies import Parts
 from services.api.etags import ETags
+from services.api.once import Once
 from services.api.routes import (
     access,
     aliases,
     audit,
+    batch,
     datasets,
     deletion,
     health,
@@ -82,14 +84,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.hub = hub
     problems.install(app)
     app.include_router(health.router)
-    for part in (datasets, jobs, registry, labels, aliases, deletion, access, audit, streams, workers):
+    for part in (datasets, jobs, batch, registry, labels, aliases, deletion, access, audit, streams, workers):
         app.include_router(part.router, responses=problems.RESPONSES)
     if chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Retry-After", "ETag"],
+            expose_headers=["X-Request-Id", "Retry-After", "ETag", "Idempotency-Replayed"],
         )  # fmt: skip
     app.add_middleware(ETags)
+    app.add_middleware(Once, settings=chosen, database=database, access=parts.access)
     # around everything else
     app.add_middleware(Shell, settings=chosen, database=database, access=parts.access)
     return app

@@ -60,7 +60,7 @@ class ETags:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] not in {"GET", "PATCH", "POST"}:
+        if scope["type"] != "http" or scope["method"] not in {"GET", "PATCH"}:
             await self.app(scope, receive, send)
             return
         await self.app(scope, receive, _Tagging(scope, send).send)
@@ -89,9 +89,8 @@ class _Tagging:
         await self._send(message)
 
     def _is_tagged(self, message: Message) -> bool:
-        made = self._scope["method"] == "POST" and "edition" not in self._scope.get("state", {})
         kind = Headers(raw=message["headers"]).get("content-type", "")
-        return message["status"] in {200, 201} and not made and kind.startswith("application/json")
+        return message["status"] == 200 and kind.startswith("application/json")
 
     def _tag(self, start: Message, body: bytes) -> bool:
         """Put the ETag in; True, and status 304, when the client has this very answer."""

@@ -20,7 +20,7 @@ from medcoss.specs import (
     Spec,
 )
 from medcoss.specs.records import BadFile
-from services.api import schemas, schemas_access, schemas_labels
+from services.api import schemas, schemas_access, schemas_batch, schemas_labels
 from services.core.tables import DEFAULT_PROJECT
 
 RAW, PREPARED, BUFFER = "ds_0199c2b3f00a1b2c3d4e5", "ds_0199c2b4a11b2c3d4e5f6", "ds_0199c2c0d22c3d4e5f607"
@@ -80,6 +80,18 @@ _FOUND = schemas_labels.FoundOut(
     tags=["nightly"], detail="preprocess", state="running", created_at=_MORNING,
 )  # fmt: skip
 
+_JOB = schemas.JobOut(
+    id=JOB, project_id=DEFAULT_PROJECT, kind="preprocess", name="chest, 224 pixels", state="running",
+    notes="all films readable", tags=["nightly"],
+    spec=SPECS["preprocess"].model_dump(mode="json"), priority=0, attempt=1, max_attempts=3,
+    retry=schemas.Retry(), resources=schemas.Resources(), time_limit_s=None, ran_s=12.5, not_before=None,
+    worker="gpu-1", depends_on=[],
+    progress=schemas.Progress(done=2_100, total=5_863, fraction=2_100 / 5_863, message="images", eta_s=22.4),
+    checkpoint_step=None,
+    result=None, error=None, reason=None, created_by="ada", created_at=_MORNING, started_at=_MORNING,
+    finished_at=None, duration_s=None,
+)  # fmt: skip
+
 INSTANCES: tuple[BaseModel, ...] = (
     _PROJECT,
     _FILE,
@@ -88,17 +100,8 @@ INSTANCES: tuple[BaseModel, ...] = (
     schemas.DatasetCreated(
         dataset=_RAW, uploads=[schemas.Upload(path=_FILE.path, url=_URL)], expires_at=datetime(2026, 3, 3, tzinfo=UTC)
     ),
-    schemas.JobOut(
-        id=JOB, project_id=DEFAULT_PROJECT, kind="preprocess", name="chest, 224 pixels", state="running",
-        notes="all films readable", tags=["nightly"],
-        spec=SPECS["preprocess"].model_dump(mode="json"), priority=0, attempt=1, max_attempts=3,
-        retry=schemas.Retry(), resources=schemas.Resources(), time_limit_s=None, ran_s=12.5, not_before=None,
-        worker="gpu-1", depends_on=[],
-        progress=schemas.Progress(done=2_100, total=5_863, fraction=2_100 / 5_863, message="images", eta_s=22.4),
-        checkpoint_step=None,
-        result=None, error=None, reason=None, created_by="ada", created_at=_MORNING, started_at=_MORNING,
-        finished_at=None, duration_s=None,
-    ),
+    _JOB,
+    schemas_batch.BatchOut(jobs=[_JOB]),
     schemas.EventOut(seq=17, attempt=1, type="running", data={"worker": "gpu-1"}, at=_MORNING),
     schemas.MetricOut(seq=204, attempt=1, step=1_500, values={"loss": 0.412, "lr": 0.00015}, at=_NOON),
     schemas.LogOut(seq=88, attempt=1, level="info", message="step 1500: loss 0.412", at=_NOON),
@@ -141,6 +144,14 @@ ASKED: tuple[BaseModel, ...] = (
     ),
     REQUESTS["preprocess"],
     schemas_access.ProjectRequest(name="north", description="radiology, north"),
+    schemas_batch.BatchRequest(
+        jobs=[
+            schemas_batch.BatchJob(
+                ref=kind, kind=kind, spec=asked(SPECS[kind]), depends_on=["preprocess"] if kind != "preprocess" else []
+            )
+            for kind in ("preprocess", "pretrain")
+        ]
+    ),
     schemas_labels.JobChange(notes="the good one", tags=["nightly"], priority=10),
     schemas_labels.DatasetChange(description="no lateral views", tags=["clean"]),
     schemas_labels.ModelChange(notes="for the reader study", tags=["candidate"]),

@@ -56,6 +56,11 @@ _KNOWN: dict[str, Any] = {
     "description": "the ETag of an answer that is known: it is not sent again",
     "schema": {"type": "string", "maxLength": 2048},
 }  # fmt: skip
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key", "in": "header", "required": False,
+    "description": "repeat it to get the same answer: the request is carried out once",
+    "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"}, "example": "chest-preprocess-1",
+}  # fmt: skip
 _HEADERS: dict[str, dict[str, Any]] = {
     "412": _ETAG,
     "401": {"WWW-Authenticate": _SCHEME},
@@ -82,6 +87,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for _, method, operation in _operations(document):
         _describe_parameters(operation)
         _add_etags(method, operation)
+        _add_key(method, operation)
         _settle_problems(operation)
         _add_examples(operation, schemas)
     _add_links(document)
@@ -110,6 +116,18 @@ def _add_etags(method: str, operation: dict[str, Any]) -> None:
         meaning = "The client has this very answer already, see `If-None-Match`"
         operation["responses"]["304"] = {"description": meaning, "headers": _ETAG}
         operation.setdefault("parameters", []).append(_KNOWN)
+
+
+def _add_key(method: str, operation: dict[str, Any]) -> None:
+    """Every POST takes a key under which it may be repeated."""
+    if method != "post":
+        return
+    operation.setdefault("parameters", []).append(_KEY)
+    answers = operation["responses"]
+    same = "the key was used for another request, or its answer is not kept"
+    known = answers.get("409")
+    meaning = f"{known['description']}; or {same}" if known else same[0].upper() + same[1:]
+    answers["409"] = problems.response(409, meaning)
 
 
 def _settle_problems(operation: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from services.core.errors import (
     Conflict,
     FieldError,
     Forbidden,
+    InProgress,
     MedcossError,
     NotFound,
     PreconditionFailed,
@@ -121,7 +122,7 @@ def _answer(request: Request, document: dict[str, Any], headers: dict[str, str] 
 def answer(request: Request, error: MedcossError) -> JSONResponse:
     """The problem document of an error."""
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(error.status)
-    if isinstance(error, TooMany) and error.retry_after_s is not None:
+    if isinstance(error, TooMany | InProgress) and error.retry_after_s is not None:
         headers = {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, PreconditionFailed):
         headers = {"ETag": error.etag}

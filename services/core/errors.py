@@ -67,6 +67,14 @@ class Conflict(MedcossError):
     status, title, kind = 409, "Conflict", "conflict"
 
 
+class InProgress(Conflict):
+    """The same request is being carried out at this moment."""
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class TooSlow(MedcossError):
     """The request did not arrive in time."""
 

@@ -4,25 +4,22 @@ The functions take a session and leave the commit to the caller. Every change of
 guarded UPDATE and one event. What workers do is in `services.core.attempts`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Update, func, select, update
+from sqlalchemy import CursorResult, Update, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from services.core import aliases, labels, leftovers
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
-from services.core.scheduling import next_turn
-from services.core.scope import EVERYTHING, Scope
+from services.core.scheduling import next_turn, next_turns
+from services.core.scope import Scope
 from services.core.specs import references, with_ids
 from services.core.tables import (
     DEFAULT_PROJECT,
-    IdempotencyKey,
     Job,
     JobArtifact,
     JobDependency,
@@ -54,19 +51,8 @@ class NewJob:
     time_limit_s: float | None = None
     notes: str = ""
     tags: tuple[str, ...] = ()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 that tells two requests apart."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Repeatable:
-    """A key under which its `owner` may repeat a request without making a second job."""
-
-    owner: str
-    key: str
+    # places in the batch of the jobs that must have succeeded first, too
+    after: tuple[int, ...] = ()
 
 
 def changed(session: Session, statement: Update) -> int:
@@ -123,62 +109,81 @@ def needs(session: Session, job_ids: Iterable[str]) -> dict[str, dict[str, str]]
     return found
 
 
-def repeated(session: Session, asked: NewJob, repeatable: Repeatable) -> Job | None:
-    """The job that was made under this key, or None. Conflict when other things, or another project, were asked for."""
-    known = session.get(IdempotencyKey, (repeatable.owner, repeatable.key))
-    if known is None:
-        return None
-    if known.digest != asked.digest:
-        raise Conflict(f"the idempotency key '{repeatable.key}' was used for another request; use a new one")
-    return get(session, EVERYTHING, known.job_id)
-
-
-def _check_quota(session: Session, owner: str, quota: int) -> None:
+def _check_quota(session: Session, owner: str, quota: int, number: int = 1) -> None:
     unfinished = select(func.count()).where(
         Job.created_by == owner, Job.state.in_([State.WAITING, State.QUEUED, State.PAUSED])
     )
-    if (count := session.scalars(unfinished).one()) >= quota:
-        raise TooMany(f"{owner} has {count} jobs that wait to run, {quota} are allowed; let some of them run first")
+    if (count := session.scalars(unfinished).one()) + number > quota:
+        more = f" and asks for {number} more" if number > 1 else ""
+        raise TooMany(
+            f"{owner} has {count} jobs that wait to run{more}, {quota} are allowed; let some of them run first"
+        )
 
 
-def submit(session: Session, asked: NewJob, *, created_by: str, repeatable: Repeatable | None = None,
-           quota: int | None = None) -> Job:  # fmt: skip
-    """Record a job, waiting for its dependencies or queued; aliases become the ids that they stand for now.
-
-    Conflict when a dependency has already failed; TooMany when its owner has `quota` jobs already that wait to run.
-
-    Two requests with one key at the same moment: the later commit ends in an IntegrityError.
+def check_submission(session: Session, asked: NewJob, owner: str, quota: int | None) -> list[Job]:
+    """The jobs that it depends on. Conflict when one has ended without success; TooMany when its owner has `quota`
+    jobs already that wait to run.
     """
     required = [get(session, Scope.of(asked.project_id), job_id) for job_id in dict.fromkeys(asked.depends_on)]
     hopeless = [job.id for job in required if job.state in {State.FAILED, State.CANCELLED}]
     if hopeless:
         raise Conflict(f"{hopeless[0]} has ended without success; a job cannot depend on it")
     if quota is not None:
-        _check_quota(session, created_by, quota)
-    ready = all(job.state == State.SUCCEEDED for job in required)
-    stood_for = aliases.resolved(session, asked.project_id, (r.id for r in references(asked.kind, asked.spec)))
-    spec = with_ids(asked.kind, asked.spec, stood_for)
-    job = Job(
+        _check_quota(session, owner, quota)
+    return required
+
+
+def submit(session: Session, asked: NewJob, *, created_by: str, quota: int | None = None) -> Job:
+    """Record a job, waiting for its dependencies or queued; aliases become the ids that they stand for now.
+
+    Conflict when a dependency has already failed; TooMany when its owner has `quota` jobs already that wait to run.
+    """
+    return submit_all(session, [asked], created_by=created_by, quota=quota)[0]
+
+
+def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, quota: int | None = None) -> list[Job]:
+    """Record jobs that may wait for each other (`after`), in the order given; their owner's turns are in it, too.
+
+    Raises as `submit` does; the quota counts them as a whole.
+    """
+    required = [check_submission(session, one, created_by, None) for one in asked]
+    if quota is not None:
+        _check_quota(session, created_by, quota, len(asked))
+    turns = next_turns(session, created_by, [one.priority for one in asked])
+    stood_for = [
+        aliases.resolved(session, one.project_id, (r.id for r in references(one.kind, one.spec))) for one in asked
+    ]
+    rows = [
+        _new_row(one, with_ids(one.kind, one.spec, ids), created_by, turn,
+                 ready=not one.after and all(job.state == State.SUCCEEDED for job in needed))
+        for one, ids, turn, needed in zip(asked, stood_for, turns, required, strict=True)
+    ]  # fmt: skip
+    session.add_all(rows)
+    session.flush()
+    for job, one, needed in zip(rows, asked, required, strict=True):
+        others = dict.fromkeys([*(other.id for other in needed), *(rows[place].id for place in one.after)])
+        session.add_all(JobDependency(job_id=job.id, needs_id=other) for other in others)
+        named = {reference.id: reference.resource for reference in references(job.kind, job.spec)}
+        session.add_all(JobInput(job_id=job.id, input_id=key, resource=resource) for key, resource in named.items())
+    session.flush()
+    events = [
+        {"job_id": job.id, "attempt": 0, "type": job.state, "data": {"aliases": ids} if ids else {}}
+        for job, ids in zip(rows, stood_for, strict=True)
+    ]
+    session.execute(insert(JobEvent), events)
+    labels.made(session, rows, {job.id: one.tags for job, one in zip(rows, asked, strict=True)})
+    return rows
+
+
+def _new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, *, ready: bool) -> Job:
+    return Job(
         id=new_id("job"), project_id=asked.project_id,
         kind=asked.kind, name=asked.name, notes=asked.notes, state=State.QUEUED if ready else State.WAITING,
         spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
-        fence=0, created_at=now(), turn=next_turn(session, created_by, asked.priority), gpus=asked.gpus,
+        fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
         backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s,
     )  # fmt: skip
-    session.add(job)
-    session.flush()
-    session.add_all(JobDependency(job_id=job.id, needs_id=other.id) for other in required)
-    named = {reference.id: reference.resource for reference in references(asked.kind, spec)}
-    session.add_all(JobInput(job_id=job.id, input_id=key, resource=resource) for key, resource in named.items())
-    if repeatable is not None:
-        session.add(
-            IdempotencyKey(owner=repeatable.owner, key=repeatable.key, digest=asked.digest, job_id=job.id)
-        )  # fmt: skip
-    add_event(session, job.id, 0, job.state, **({"aliases": stood_for} if stood_for else {}))
-    session.flush()
-    labels.made(session, [job], {job.id: asked.tags})
-    return job
 
 
 _AT_ONCE = [state for state, after in TRANSITIONS.items() if State.CANCELLED in after and state != State.RUNNING]

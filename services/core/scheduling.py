@@ -45,6 +45,17 @@ def next_turn(session: Session, owner: str, priority: int) -> int:
     return max(found_served or 0, 0 if found_last is None else found_last + 1)
 
 
+def next_turns(session: Session, owner: str, priorities: Sequence[int]) -> list[int]:
+    """The turns of new jobs of one owner that are submitted together, one behind the other."""
+    served: dict[int, int] = {}
+    turns: list[int] = []
+    for priority in priorities:
+        if priority not in served:
+            served[priority] = next_turn(session, owner, priority)
+        turns.append(max(served[priority], turns[-1] + 1) if turns else served[priority])
+    return turns
+
+
 def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> Select[Any]:
     """Ids of the queued jobs that this worker may take now, the next one first."""
     statement = select(Job.id).where(

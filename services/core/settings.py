@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, le=20, description="attempts of a job unless it says otherwise")
     stop_grace_s: float = Field(60, ge=0, description="time a job has to write its checkpoint when it is stopped")
     threads: int | None = Field(None, ge=1, description="CPU threads of a training process; None: torch's choice")
+    idempotency_s: float = Field(
+        86_400, gt=0, description="how long a request with an Idempotency-Key gives the same answer"
+    )
+    batch_jobs: int = Field(500, ge=1, le=10_000, description="jobs in one batch")
     max_request_bytes: int = Field(64 * 2**20, gt=0, description="largest body that the control plane takes")
     request_timeout_s: float = Field(60, gt=0, description="time for a body to arrive at the control plane")
     rate_per_s: float = Field(500, ge=0, description="requests a second of one key in the long run; 0: no limit")

@@ -1,15 +1,18 @@
 """Short words for what happens to jobs in tests."""
 
+import json
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 
-from services.core import attempts, jobs
+from services.core import attempts, jobs, once
 from services.core.attempts import Claim
 from services.core.db import Database
-from services.core.jobs import NewJob, Repeatable
+from services.core.jobs import NewJob
 from services.core.lifecycle import State
+from services.core.once import Answer, Ticket
 from services.core.scope import EVERYTHING
 from services.core.sweep import sweep
 from services.core.tables import Job, JobEvent
@@ -32,9 +35,14 @@ def submitted(database: Database, *depends_on: str, key: str | None = None, owne
     asked = NewJob(**{"kind": "preprocess", "spec": SPEC, "name": "test", "max_attempts": 3} | changes,
                    depends_on=depends_on)  # fmt: skip
     with database.session() as session:
-        repeatable = Repeatable(owner, key) if key else None
-        known = jobs.repeated(session, asked, repeatable) if repeatable else None
-        return (known or jobs.submit(session, asked, created_by=created_by, repeatable=repeatable)).id
+        body = json.dumps(asdict(asked)).encode()
+        ticket = Ticket(owner, key, "POST", "/v1/jobs", once.digest_of(body=body)) if key else None
+        if ticket and (known := once.find(session, ticket)):
+            return str(json.loads(known.body)["id"])
+        job_id = jobs.submit(session, asked, created_by=created_by).id
+        if ticket:
+            once.keep(session, ticket, Answer(201, json.dumps({"id": job_id})), job_id)
+        return job_id
 
 
 def claimed(database: Database, job_id: str, worker: str = "worker") -> Claim | None:

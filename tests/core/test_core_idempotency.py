@@ -4,14 +4,15 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import func, select
+from alembic import command
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from services.core import attempts
-from services.core.db import Database
+from services.core.db import Database, _config, migrate
 from services.core.errors import Conflict
 from services.core.tables import Job, JobInput
-from tests.core.databases import engines
+from tests.core.databases import empty_engines, engines
 from tests.core.steps import DATASET, SPEC, claimed, state, submitted
 
 
@@ -83,3 +84,32 @@ def test_what_the_spec_names_is_recorded(database: Database) -> None:
         found = {(i.resource, i.input_id) for i in session.scalars(select(JobInput).where(JobInput.job_id == job_id))}
     expected = {("dataset", name) for name in (DATASET, "ds_11111111", "ds_22222222")} | {("model", "mdl_00000000")}
     assert found == expected
+
+
+@empty_engines
+def test_keys_from_before_make_no_second_job(empty_url: str) -> None:
+    command.upgrade(_config(empty_url), "0010")
+    engine = create_engine(empty_url)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO jobs (id, project_id, kind, name, name_key, notes, state, spec, priority, rank, turn,"
+                " attempt, max_attempts, fence, created_by, created_at, backoff_s, ran_s) VALUES ('job_1',"
+                " 'prj_default', 'preprocess', 'n', 'n', '', 'queued', '{}', 0, 0, 0, 0, 3, 0, 'me',"
+                " '2026-01-01 00:00:00', 0, 0)"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO idempotency_keys (owner, key, digest, job_id, created_at) VALUES ('key_1', 'k1', 'x',"
+                " 'job_1', '2026-01-01 00:00:00')"
+            )
+        )
+    engine.dispose()
+    for _ in range(2):
+        migrate(empty_url)
+        database = Database(empty_url)
+        with pytest.raises(Conflict, match="made job_1; its answer is told once"):
+            submitted(database, key="k1")
+        database.engine.dispose()
+        command.downgrade(_config(empty_url), "0010")

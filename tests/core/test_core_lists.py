@@ -234,9 +234,9 @@ def test_what_was_there_before_is_found(empty_url: str) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO jobs (id, project_id, kind, name, state, spec, priority, rank, turn, attempt, max_attempts,"
-                " fence, created_by, created_at, backoff_s, ran_s) VALUES ('job_1', 'prj_default', 'pretrain',"
-                f" 'Röntgen NIGHT', 'queued', '{{}}', 0, 0, 0, 0, 3, 0, 'me', {at}, 0, 0)"
+                "INSERT INTO jobs (id, project_id, kind, name, state, spec, priority, rank, turn, attempt,"
+                " max_attempts, fence, created_by, created_at, backoff_s, ran_s) VALUES ('job_1', 'prj_default',"
+                f" 'pretrain', 'Röntgen NIGHT', 'queued', '{{}}', 0, 0, 0, 0, 3, 0, 'me', {at}, 0, 0)"
             )
         )
         connection.execute(

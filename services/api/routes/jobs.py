@@ -1,11 +1,10 @@
 """Jobs: submit, watch, cancel."""
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -14,17 +13,20 @@ from medcoss.specs import JOB_KINDS
 from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, answer, question, response_model
+from services.api.once import again, ticket_of
 from services.api.problems import field_errors, invalid, responses
 from services.api.routes.labels import OF_JOB
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
 from services.api.views import job_view, job_views
-from services.core import aliases, jobs, projects, served_names
+from services.core import aliases, jobs, once, projects, served_names
 from services.core.bell import ring
 from services.core.errors import FieldError, ValidationFailed
-from services.core.jobs import NewJob, Repeatable
+from services.core.jobs import NewJob
 from services.core.lifecycle import State
 from services.core.lists import JOBS
+from services.core.once import Answer, Ticket
 from services.core.scope import Scope
+from services.core.settings import Settings
 from services.core.specs import references
 from services.core.tables import Dataset, Job, JobEvent, JobLog, JobMetric, Model
 
@@ -38,10 +40,9 @@ _HEAVY = (
     Heavy(Job.spec, frozenset({"spec"}), {}), Heavy(Job.result, frozenset({"result"})),
     Heavy(Job.error, frozenset({"error"})),
 )  # fmt: skip
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def _resolved_spec(request: JobRequest) -> dict[str, Any]:
+def resolved_spec(request: JobRequest) -> dict[str, Any]:
     """The spec with its defaults; ValidationFailed names every wrong field."""
     kind = JOB_KINDS.get(request.kind)
     if kind is None:
@@ -62,7 +63,7 @@ def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
             yield part
 
 
-def _check_references(session: Session, asked: NewJob) -> None:
+def check_references(session: Session, asked: NewJob) -> None:
     """Everything that the job names must be there, in its project, and stays there until it is recorded."""
     errors, scope = [], Scope.of(asked.project_id)
     named = list(references(asked.kind, asked.spec))
@@ -102,54 +103,48 @@ def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
         yield f"dataset {row.id} is {row.role}; expected a rehearsal buffer: make one with build_buffer"
 
 
-def _submit(parts: Parts, asked: NewJob, created_by: str, repeatable: Repeatable | None) -> JobOut:
-    with parts.database.session() as session:
-        row = jobs.repeated(session, asked, repeatable) if repeatable else None
-        if row is None:
-            _check_references(session, asked)
-            row = jobs.submit(
-                session, asked, created_by=created_by, repeatable=repeatable, quota=parts.settings.quota_queued
-            )
-        return job_view(session, row, parts.settings.quota_running)
-
-
-def _checked_key(key: str | None) -> str | None:
-    if key is not None and not _KEY.fullmatch(key):
-        expected = "expected up to 255 visible characters"
-        raise ValidationFailed(
-            f"the Idempotency-Key is empty, too long or holds spaces; {expected}",
-            [FieldError("header:Idempotency-Key", expected)],
-        )
-    return key
-
-
-@router.post("", status_code=201, responses=responses(conflict="The key was used before, or a dependency has failed"))
-def submit_job(
-    request: JobRequest,
-    parts: PartsOf,
-    caller: Operator,
-    background: BackgroundTasks,
-    idempotency_key: Annotated[str | None, Header(description="repeat it to get the same job")] = None,
-) -> JobOut:
-    """Record a job. The spec is checked as a whole, and every dataset and model it names must be there."""
-    key = _checked_key(idempotency_key)
-    repeatable = Repeatable(caller.key_id, key) if key else None
-    with parts.database.reading() as session:
-        project_id = projects.resolve(session, caller.scope, request.project)
-    asked = NewJob(
-        kind=request.kind, project_id=project_id, spec=_resolved_spec(request), name=request.name or request.kind,
+def new_job(request: JobRequest, project_id: str, settings: Settings, depends_on: Sequence[str]) -> NewJob:
+    """What is asked for, with its defaults; ValidationFailed names every wrong field of the spec."""
+    return NewJob(
+        kind=request.kind, project_id=project_id, spec=resolved_spec(request), name=request.name or request.kind,
         priority=request.priority,
-        max_attempts=request.max_attempts or parts.settings.max_attempts,
-        depends_on=tuple(request.depends_on), gpus=request.resources.gpus,
+        max_attempts=request.max_attempts or settings.max_attempts,
+        depends_on=tuple(depends_on), gpus=request.resources.gpus,
         memory_bytes=request.resources.memory_bytes, backoff_s=request.retry.backoff_s,
         retry_on=None if request.retry.on is None else tuple(request.retry.on), time_limit_s=request.time_limit_s,
         notes=request.notes, tags=tuple(dict.fromkeys(request.tags)),
     )  # fmt: skip
+
+
+def _submit(parts: Parts, asked: NewJob, created_by: str, ticket: Ticket | None) -> JobOut | Answer:
+    """The job; the answer that was given before, when the request is a repeated one."""
+    with parts.database.session() as session:
+        known = once.find(session, ticket) if ticket else None
+        if known is not None:
+            return known
+        check_references(session, asked)
+        row = jobs.submit(session, asked, created_by=created_by, quota=parts.settings.quota_queued)
+        job = job_view(session, row, parts.settings.quota_running)
+        if ticket:
+            once.keep(session, ticket, Answer(201, job.model_dump_json()), job.id)
+        return job
+
+
+@router.post("", status_code=201, response_model=JobOut, responses=responses(conflict="A dependency has failed"))
+def submit_job(
+    request: JobRequest, http: Request, parts: PartsOf, caller: Operator, background: BackgroundTasks
+) -> JobOut | Response:
+    """Record a job. The spec is checked as a whole, and every dataset and model it names must be there."""
+    with parts.database.reading() as session:
+        project_id = projects.resolve(session, caller.scope, request.project)
+    asked, ticket = new_job(request, project_id, parts.settings, request.depends_on), ticket_of(http)
     try:
-        job = _submit(parts, asked, caller.owner, repeatable)
+        job = _submit(parts, asked, caller.owner, ticket)
     except IntegrityError:
         # the same key came in twice at the same moment: the other one has won
-        job = _submit(parts, asked, caller.owner, repeatable)
+        job = _submit(parts, asked, caller.owner, ticket)
+    if isinstance(job, Answer):
+        return again(job)
     if job.state == State.QUEUED:
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     return job

@@ -3,8 +3,8 @@
 from services.core.tables.aliases import Alias, Lineage, Promotion
 from services.core.tables.audit import AuditEntry
 from services.core.tables.base import Base
+from services.core.tables.idempotency import IdempotencyKey
 from services.core.tables.jobs import (
-    IdempotencyKey,
     Job,
     JobArtifact,
     JobDependency,

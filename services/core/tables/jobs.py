@@ -153,15 +153,3 @@ class JobArtifact(Base):
     content_type: Mapped[str] = mapped_column(String(128))
     size: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(default=now)
-
-
-class IdempotencyKey(Base):
-    """A key that a client gave to a request, with what was asked and what was made."""
-
-    __tablename__ = "idempotency_keys"
-
-    owner: Mapped[str] = mapped_column(String(128), primary_key=True)
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64))
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    created_at: Mapped[datetime] = mapped_column(default=now)
