@@ -1,6 +1,5 @@
 """The client of one platform."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -9,17 +8,18 @@ from medcoss.client.datasets import Datasets
 from medcoss.client.finding import find_server
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
-from medcoss.client.records import Hit, Me, PlatformInfo
+from medcoss.client.records import Me, PlatformInfo
 from medcoss.client.registry import Aliases, Deployments, Models
 from medcoss.client.transport import Connections, Transport
+from medcoss.client.webhooks import Webhooks
 from medcoss.client.workers import Workers
 
 TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `jobs`, `models`, `aliases`, `deployments`, `inference`, `workers`, and for
-    administrators `projects`, `keys` and `audit`.
+    """Talks to a platform: `datasets`, `jobs`, `models`, `aliases`, `deployments`, `inference`, `webhooks`, `workers`,
+    and for administrators `projects`, `keys` and `audit`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
     a platform on this machine (`data_dir`, MEDCOSS_DATA_DIR or `.medcoss`). `gateway` is the address of the
@@ -48,6 +48,7 @@ class Client:
         self.models = Models(self._transport, self._connections)
         self.aliases = Aliases(self._transport)
         self.deployments = Deployments(self._transport)
+        self.webhooks = Webhooks(self._transport)
         self.projects = Projects(self._transport)
         self.keys = Keys(self._transport)
         self.audit = Audit(self._transport)
@@ -59,16 +60,6 @@ class Client:
         if self._platform is None:
             self._platform = self._transport.parse(PlatformInfo, self._transport.get("/v1/platform"))
         return self._platform
-
-    def search(
-        self, q: str, *, type: Iterable[str] | None = None, project: str | None = None, limit: int = 20
-    ) -> list[Hit]:
-        """Datasets, jobs and models by words, or how they begin, of names, tags and notes, newest first. `type` is some
-        of `dataset`, `job` and `model`.
-        """
-        asked = {"q": q, "type": None if type is None else [*type], "project": project, "limit": limit}
-        found = self._transport.get("/v1/search", asked)
-        return [self._transport.parse(Hit, item) for item in found["items"]]
 
     def me(self) -> Me:
         """Whose key this is, its role and its projects."""

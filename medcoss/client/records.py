@@ -31,7 +31,6 @@ class Dataset(Record):
     project_id: str = ""
     name: str
     description: str = ""
-    tags: list[str] = []
     role: str
     state: str
     modality: str | None = None
@@ -102,8 +101,6 @@ class Job(Record):
     project_id: str = ""
     kind: str
     name: str
-    notes: str = ""
-    tags: list[str] = []
     state: str
     spec: dict[str, Any]
     priority: int = 0
@@ -188,6 +185,46 @@ class Change(Event):
     name: str = ""
 
 
+class Webhook(Record):
+    """Where a project's events are sent; `disabled_reason` says why the platform has switched it off."""
+
+    id: str
+    project_id: str = ""
+    url: str
+    description: str = ""
+    events: list[str] = []
+    active: bool = True
+    disabled_reason: str | None = None
+    failing_since: datetime | None = None
+    previous_until: datetime | None = None
+    created_by: str = ""
+    created_at: datetime
+
+
+class NewWebhook(Record):
+    """A webhook and its secret, which is not told again."""
+
+    webhook: Webhook
+    secret: str
+
+
+class Delivery(Record):
+    """A message to a webhook: `state` is pending, delivered or failed, `error` what was wrong at the last attempt."""
+
+    id: str
+    event: str
+    payload: dict[str, Any] = {}
+    state: str
+    attempts: int = 0
+    status: int | None = None
+    error: str | None = None
+    excerpt: str | None = None
+    created_at: datetime
+    sent_at: datetime | None = None
+    next_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
 class JobKind(Record):
     """A kind of job and what it produces."""
 
@@ -202,8 +239,6 @@ class Model(Record):
     id: str
     project_id: str = ""
     name: str
-    notes: str = ""
-    tags: list[str] = []
     task: str
     size: str
     modalities: list[str]
@@ -414,31 +449,3 @@ class AuditEntry(Record):
     status: int
     outcome: str
     detail: str | None = None
-
-
-class Hit(Record):
-    """A dataset, job or model that a search has found; `detail` is its role, kind or task."""
-
-    type: str
-    id: str
-    project_id: str = ""
-    name: str
-    notes: str = ""
-    tags: list[str] = []
-    detail: str = ""
-    state: str | None = None
-    created_at: datetime
-
-
-class LeftOut(Record):
-    """Why a job of a batch was left out; `pointer` leads into the request."""
-
-    pointer: str
-    detail: str
-
-
-class Batch(Record):
-    """The jobs of a batch in the order of the request, None for one that was left out."""
-
-    jobs: list[Job | None]
-    errors: list[LeftOut] = []

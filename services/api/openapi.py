@@ -20,6 +20,7 @@ TAGS = {
     "datasets": "Uploaded and prepared data.",
     "jobs": "Submit, watch and stop jobs.",
     "streams": "What jobs report, as it comes: server-sent events.",
+    "webhooks": "Have events sent to a URL, signed.",
     "registry": "Models, what is served, and what jobs there are.",
     "aliases": "Names such as `production` that stand for one model at a time, and what was promoted when.",
     "storage": "Deleting, and what the object store holds.",
@@ -34,6 +35,8 @@ _PARAMETERS = {
     "deployment_id": "identifier of a served version, dep_...",
     "project_id": "identifier of a project, prj_...",
     "key_id": "identifier of a key, key_...",
+    "webhook_id": "identifier of a webhook, whk_...",
+    "delivery_id": "identifier of a message to it, msg_...",
     "kind": "name of a job kind",
 }
 # where an answer names what a path takes: parameter -> operation, status, JSON pointer
@@ -45,6 +48,7 @@ _SOURCES = {
     "alias": (("list_aliases", "200", "/items/0/name"),),
     "project_id": (("create_project", "201", "/id"), ("list_projects", "200", "/items/0/id")),
     "key_id": (("create_key", "201", "/key/id"), ("list_keys", "200", "/items/0/id")),
+    "webhook_id": (("create_webhook", "201", "/webhook/id"), ("list_webhooks", "200", "/items/0/id")),
     "kind": (("list_job_kinds", "200", "/items/0/name"),),
 }
 _REQUEST_ID = {"X-Request-Id": {"description": "finds the request in the server's log", "schema": {"type": "string"}}}

@@ -19,6 +19,7 @@ PIPE_WIDTH = 200
 WIDE = 100
 STATE_STYLES = {
     "succeeded": "green", "ready": "green", "running": "cyan", "failed": "red", "cancelled": "yellow",
+    "delivered": "green", "active": "green", "failing": "yellow", "off": "red",
     "paused": "yellow", "dead": "red", "alive": "green", "gone": "red", "draining": "yellow",
 }  # fmt: skip
 
@@ -106,15 +107,6 @@ def _cell(value: RenderableType) -> RenderableType:
 def state(name: str) -> Text:
     """A state in its colour."""
     return Text(name, style=STATE_STYLES.get(name, ""))
-
-
-def chosen(found: Iterable[Mapping[str, Any]], fields: str, as_json: bool) -> None:
-    """Some fields of the entries of a list."""
-    names = [name.strip() for name in fields.split(",") if name.strip()]
-    entries = list(found)
-    rows = [[None if entry.get(name) is None else _text(entry[name]) for name in names] for entry in entries]
-    columns: Columns = [identifier() if name == "id" else name for name in names]
-    show(entries, as_json, table(columns, rows))
 
 
 def details(entries: Mapping[str, Any]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from services.core import aliases, labels, leftovers, tracing
+from services.core import aliases, labels, leftovers, outbox
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
@@ -69,6 +69,7 @@ def add_event(session: Session, job_id: str, attempt: int, type_: str, **data: A
     so that readers who go by the number miss nothing.
     """
     session.add(JobEvent(job_id=job_id, attempt=attempt, type=type_, data=data))
+    outbox.tell_of_jobs(session, [{"job_id": job_id, "attempt": attempt, "type": type_, "data": data}])
 
 
 def problem(title: str, detail: str, reason: str) -> dict[str, Any]:
@@ -171,6 +172,7 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
         for job, ids in zip(rows, stood_for, strict=True)
     ]
     session.execute(insert(JobEvent), events)
+    outbox.tell_of_jobs(session, events)
     labels.made(session, rows, {job.id: one.tags for job, one in zip(rows, asked, strict=True)})
     return rows
 
@@ -182,7 +184,7 @@ def _new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, *,
         spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
         fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
-        backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s, trace=tracing.traceparent(),
+        backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s,
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from services.core.tables import (
     ModelMetric,
     ModelTag,
     Project,
+    Webhook,
 )
 
 _METRIC = re.compile(r"([^<>=\s]{1,100})(>=|<=|>|<)([-+0-9.eE]{1,32})")
@@ -242,6 +243,15 @@ ALIASES: Listing[Alias] = Listing(
     ),
 )  # fmt: skip
 
+WEBHOOKS: Listing[Webhook] = Listing(
+    "webhooks", Webhook, Webhook.id, Webhook.project_id,
+    filters=(
+        Filter("active", "that are switched on, or off", Webhook.active, type=bool), *_created(Webhook.created_at),
+    ),
+    sorts=(Sort("created_at", Webhook.created_at),),
+    ways=(Way((), ("created_at",), ("active", "created_after", "created_before")),),
+)  # fmt: skip
+
 _OF_AUDIT = ("actor", "key_id", "outcome", "route", "request_id", "since", "until")
 Filtered = Annotated[str, Field(max_length=128)]
 AUDIT: Listing[AuditEntry] = Listing(
@@ -263,4 +273,4 @@ AUDIT: Listing[AuditEntry] = Listing(
     ),
     first="-at",
 )  # fmt: skip
-LISTINGS: tuple[Listing[Any], ...] = (JOBS, DATASETS, MODELS, DEPLOYMENTS, ALIASES, KEYS, PROJECTS, AUDIT)
+LISTINGS: tuple[Listing[Any], ...] = (JOBS, DATASETS, MODELS, DEPLOYMENTS, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT)

@@ -59,6 +59,17 @@ class Settings(BaseSettings):
     rate_burst: int = Field(1000, ge=1, description="requests of one key at once")
     refused_per_s: float = Field(10, gt=0, description="requests a second without a good key from one address")
     refused_burst: int = Field(200, ge=1, description="requests without a good key from one address at once")
+    encryption_key: SecretStr | None = Field(
+        None, description="what secrets of webhooks are sealed with; None: derived from the object store's secret key"
+    )
+    webhook_networks: list[str] = Field(
+        [], description="private networks (CIDR) and host names that webhooks may lead to; none by default"
+    )
+    webhook_send_s: float = Field(2, gt=0, description="time between two looks for messages to webhooks")
+    webhook_timeout_s: float = Field(10, gt=0, description="time that a webhook has to take a message")
+    webhook_patience_s: float = Field(
+        259_200, gt=0, description="a message is tried, and a webhook may fail, so long; then it is given up"
+    )
     streams_per_key: int = Field(250, ge=1, description="streams that one key may hold at one process")
     stream_poll_s: float = Field(0.25, gt=0, description="time between two looks for what watched jobs have reported")
     stream_heartbeat_s: float = Field(15, gt=0, description="a stream without news shows so often that it is alive")
@@ -75,14 +86,9 @@ class Settings(BaseSettings):
     oidc_projects_claim: str = Field("groups", description="the claim that holds names of projects")
     cors_origins: list[str] = Field([], description="web pages that may call, as https://host; none by default")
     log_level: str = "INFO"
-    metrics_port: int | None = Field(
-        None, ge=0, le=65535, description="where a worker tells its numbers; None: nowhere"
-    )
-    metrics_host: str = Field("127.0.0.1", description="the address of that port")
-    otel_endpoint: str | None = Field(None, description="OTLP/HTTP collector of traces, as http://host:4318")
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
 
-    @field_validator("cors_origins", "oidc_roles", mode="before")
+    @field_validator("cors_origins", "oidc_roles", "webhook_networks", mode="before")
     @classmethod
     def _is_json(cls, value: Any) -> Any:
         """Lists and tables are JSON in variables, wherever those were read."""

@@ -10,19 +10,28 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import DBAPIError
 
-from services.core import leftovers, tracing
-from services.core.bell import CONTROL_QUEUE, GPU_QUEUE, JOBS_QUEUE, RUN_JOB, SWEEP, make_celery, ring_again
+from services.core import leftovers
+from services.core.bell import (
+    CONTROL_QUEUE,
+    GPU_QUEUE,
+    JOBS_QUEUE,
+    RUN_JOB,
+    SEND_WEBHOOKS,
+    SWEEP,
+    make_celery,
+    ring_again,
+)
 from services.core.db import Database
 from services.core.logging import configure_logging
 from services.core.settings import get_settings
 from services.core.storage import ObjectStore
 from services.core.sweep import sweep as mend
 from services.core.tables.base import now
-from services.worker import metrics
 from services.worker.heart import Heart
+from services.worker.postman import Postman
 from services.worker.supervisor import Supervisor
 from services.worker.triton import TritonRepository
 
@@ -33,7 +42,12 @@ app.conf.beat_schedule = {
         "task": SWEEP,
         "schedule": settings.sweep_s,
         "options": {"queue": CONTROL_QUEUE, "expires": settings.sweep_s},
-    }
+    },
+    "send-webhooks": {
+        "task": SEND_WEBHOOKS,
+        "schedule": settings.webhook_send_s,
+        "options": {"queue": CONTROL_QUEUE, "expires": settings.webhook_send_s},
+    },
 }
 _log = structlog.get_logger()
 _shutting_down = threading.Event()
@@ -47,17 +61,6 @@ def _configure_logging(**_: Any) -> None:
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _remember_shutdown(**_: Any) -> None:
     _shutting_down.set()
-
-
-@worker_init.connect  # type: ignore[untyped-decorator]
-def _be_observed(**_: Any) -> None:
-    tracing.configure(settings, "medcoss-worker")
-    metrics.serve(settings)
-
-
-@worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _send_the_last_spans(**_: Any) -> None:
-    tracing.close()
 
 
 @lru_cache
@@ -114,6 +117,17 @@ def sweep() -> None:
     except DBAPIError as error:
         # the next sweep does what this one could not
         _log.warning("database_failed", error=type(error.orig).__name__)
+
+
+@lru_cache
+def _postman() -> Postman:
+    return Postman(settings, _database())
+
+
+@app.task(name=SEND_WEBHOOKS)  # type: ignore[untyped-decorator]
+def send_webhooks() -> None:
+    """Have what is due sent to webhooks; it goes on when this has returned, so that sweeps are not held up."""
+    _postman().kick()
 
 
 def _unload(model: str) -> None:

@@ -53,7 +53,10 @@ def owned(served: Served) -> dict[str, str]:
             session, "dep_00000000", info=deployment_info("owned", 1), model_id="mdl_00000000", job_id="job_1",
             project_id="prj_default",
         )  # fmt: skip
+    hook = served.operator.post("/v1/webhooks", json={"url": "https://8.8.8.8/"}).json()["webhook"]["id"]
+    message = served.operator.post(f"/v1/webhooks/{hook}/test").json()["id"]
     return {
+        "webhook_id": hook, "delivery_id": message,
         "deployment_id": "dep_00000000",
         "dataset_id": dataset, "job_id": preprocess(served.operator, dataset).json()["id"],
         "model_id": "mdl_00000000", "project_id": "prj_default", "key_id": served.admin.get("/v1/me").json()["key_id"],

@@ -12,20 +12,28 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from services.core import attempts, workers
+from medcoss.client import verify
+from services.core import attempts, jobs, webhooks, workers
 from services.core.db import Database
+from services.core.jobs import NewJob
+from services.core.scope import EVERYTHING
+from services.core.sealing import Seal
 from services.core.settings import Settings
-from services.core.tables import Worker
+from services.core.tables import DEFAULT_PROJECT, Worker
 from services.core.tables.base import now
 from services.embedded.servers import free_port
 from services.worker import app
 from services.worker.process import environment
+from tests.worker.hooks import Hooks, hooks
 from tests.worker.work import class_folders, events, png, raw_dataset, row, submitted, until
 
 
 def alive_workers(database: Database) -> Sequence[Worker]:
     with database.reading() as session:
         return workers.alive(session, now())
+
+
+__all__ = ["hooks"]
 
 
 @pytest.fixture
@@ -35,6 +43,7 @@ def celery(world: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]
         "MEDCOSS_DATABASE_URL": world.database_url,
         # a database of this Redis that no other test rings in
         "MEDCOSS_REDIS_URL": world.redis_url.rsplit("/", 1)[0] + "/7",
+        "MEDCOSS_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
     }
     with (tmp_path / "worker.log").open("wb") as log:
         process = subprocess.Popen(
@@ -87,3 +96,19 @@ def test_a_sweep_without_a_database_is_left_to_the_next(monkeypatch: pytest.Monk
     with capture_logs() as lines:
         app.sweep()
     assert [(line["event"], line["error"]) for line in lines] == [("database_failed", "OperationalError")]
+
+
+def test_webhooks_are_told_by_the_beat(
+    world: Settings, world_database: Database, celery: subprocess.Popen[bytes], hooks: Hooks
+) -> None:
+    with world_database.session() as session:
+        _, secret = webhooks.create(session, Seal(world), DEFAULT_PROJECT, hooks.url, ["job.cancelled"], "", "ada")
+        # waiting, so that no worker takes it
+        first = jobs.submit(session, NewJob("preprocess", {}, "first", 1), created_by="test")
+        job_id = jobs.submit(
+            session, NewJob("preprocess", {}, "second", 1, depends_on=(first.id,)), created_by="test"
+        ).id
+        jobs.request_cancel(session, EVERYTHING, job_id)
+        jobs.request_cancel(session, EVERYTHING, first.id)
+    until(lambda: len(hooks.requests) == 2, what="both messages")
+    assert [verify(secret, *one).data["job_id"] for one in hooks.requests] == [job_id, first.id]

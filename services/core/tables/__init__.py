@@ -27,6 +27,7 @@ from services.core.tables.leftovers import Leftover
 from services.core.tables.projects import DEFAULT_PROJECT, Owned, Project
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
 from services.core.tables.served_names import ServedName
+from services.core.tables.webhooks import Delivery, Webhook
 from services.core.tables.workers import Worker
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "DatasetFile",
     "DatasetTag",
     "DatasetWord",
+    "Delivery",
     "Deployment",
     "IdempotencyKey",
     "Job",
@@ -62,5 +64,6 @@ __all__ = [
     "Project",
     "Promotion",
     "ServedName",
+    "Webhook",
     "Worker",
 ]
