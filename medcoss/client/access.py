@@ -26,7 +26,7 @@ class Projects:
     def create(self, name: str, description: str = "") -> Project:
         """Make a project (administrators)."""
         body = {"name": name, "description": description}
-        return self._transport.read(Project, self._transport.call("POST", "/v1/projects", json=body))
+        return self._transport.read(Project, self._transport.call("POST", "/v1/projects", json=body, once=True))
 
     def change(self, project_id: str, *, name: str | None = None, description: str | None = None) -> Project:
         """Another name or description (administrators)."""

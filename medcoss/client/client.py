@@ -1,5 +1,6 @@
 """The client of one platform."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -8,7 +9,7 @@ from medcoss.client.datasets import Datasets
 from medcoss.client.finding import find_server
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
-from medcoss.client.records import Me, PlatformInfo
+from medcoss.client.records import Hit, Me, PlatformInfo
 from medcoss.client.registry import Aliases, Deployments, Models
 from medcoss.client.transport import Connections, Transport
 from medcoss.client.webhooks import Webhooks
@@ -60,6 +61,16 @@ class Client:
         if self._platform is None:
             self._platform = self._transport.parse(PlatformInfo, self._transport.get("/v1/platform"))
         return self._platform
+
+    def search(
+        self, q: str, *, type: Iterable[str] | None = None, project: str | None = None, limit: int = 20
+    ) -> list[Hit]:
+        """Datasets, jobs and models by words, or how they begin, of names, tags and notes, newest first. `type` is some
+        of `dataset`, `job` and `model`.
+        """
+        asked = {"q": q, "type": None if type is None else [*type], "project": project, "limit": limit}
+        found = self._transport.get("/v1/search", asked)
+        return [self._transport.parse(Hit, item) for item in found["items"]]
 
     def me(self) -> Me:
         """Whose key this is, its role and its projects."""

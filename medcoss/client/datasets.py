@@ -1,13 +1,15 @@
 """Datasets: upload, look, fetch, delete."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from medcoss.client.download import Wanted, download
 from medcoss.client.errors import ApiError, ClientError
-from medcoss.client.paging import pages
+from medcoss.client.filters import DatasetFilters, params
+from medcoss.client.labels import retag
+from medcoss.client.paging import pages, parts
 from medcoss.client.records import Dataset, PlatformInfo, Registered, StoredFile
 from medcoss.client.transfer import THREADS, Notify
 from medcoss.client.transport import Connections, Transport
@@ -29,6 +31,7 @@ class Datasets:
         name: str,
         modality: str | None = None,
         description: str = "",
+        tags: Iterable[str] = (),
         project: str | None = None,
         progress: Notify | None = None,
         threads: int = THREADS,
@@ -41,11 +44,14 @@ class Datasets:
         Raises ValueError for an empty folder, ApiError, or TransferFailed naming the file.
         """
         files = local_files(Path(path))
-        self._refuse_early(name, modality, description, project)
+        labels = [*tags]
+        self._refuse_early(name, modality, description, labels, project)
         check_limits(files, self._transport.parse(PlatformInfo, self._transport.get("/v1/platform")).limits)
         hashes = hash_files(files, progress, threads)
         listed = [{"path": f.path, "size": f.size, "sha256": h} for f, h in zip(files, hashes, strict=True)]
-        registered = self.register(name, modality=modality, description=description, files=listed, project=project)
+        registered = self.register(
+            name, modality=modality, description=description, tags=labels, files=listed, project=project
+        )
         with self._deleted_on_failure(registered.dataset.id):
             send_files(self._connections, files, registered.uploads, progress, threads)
             return self.complete(registered.dataset.id)
@@ -56,27 +62,32 @@ class Datasets:
         *,
         modality: str | None = None,
         description: str = "",
+        tags: Iterable[str] = (),
         files: "list[dict[str, Any]]",
         project: str | None = None,
     ) -> Registered:
         """Announce a dataset and its files (`path`, `size`, `sha256`); the answer says where to PUT each."""
-        body = {"name": name, "modality": modality, "description": description, "files": files, "project": project}
+        body = {"name": name, "modality": modality, "description": description, "files": files, "project": project,
+                "tags": [*tags]}  # fmt: skip
         response = self._transport.call("POST", "/v1/datasets", json=body, timeout_s=REGISTER_TIMEOUT_S)
         return self._transport.read(Registered, response)
 
     def complete(self, dataset_id: str) -> Dataset:
         """Make a dataset ready whose files have all arrived."""
         path = f"/v1/datasets/{dataset_id}/complete"
-        response = self._transport.call("POST", path, idempotent=True, timeout_s=REGISTER_TIMEOUT_S)
+        response = self._transport.call("POST", path, once=True, timeout_s=REGISTER_TIMEOUT_S)
         return self._transport.read(Dataset, response)
 
-    def _refuse_early(self, name: str, modality: str | None, description: str, project: str | None) -> None:
+    def _refuse_early(self, name: str, modality: str | None, description: str, tags: "list[str]",
+                      project: str | None) -> None:  # fmt: skip
         """Let the server judge everything but the files, whose hashes take a while.
 
         A dataset without files is refused either way; only what else is wrong is raised.
         """
         try:
-            unwanted = self.register(name, modality=modality, description=description, files=[], project=project)
+            unwanted = self.register(
+                name, modality=modality, description=description, tags=tags, files=[], project=project
+            )
         except ApiError as error:
             others = [e for e in error.errors if not e.pointer.startswith("/files")]
             if error.status != 422:
@@ -116,8 +127,20 @@ class Datasets:
         """Remove a dataset that nothing uses."""
         self._transport.call("DELETE", f"/v1/datasets/{dataset_id}")
 
-    def list(
-        self, *, role: str | None = None, modality: str | None = None, project: str | None = None
-    ) -> Iterator[Dataset]:
-        """Datasets, newest first."""
-        return pages(self._transport, "/v1/datasets", Dataset, {"role": role, "modality": modality, "project": project})
+    def list(self, **filters: Unpack[DatasetFilters]) -> Iterator[Dataset]:
+        """Datasets, newest first unless `sort` says otherwise."""
+        return pages(self._transport, "/v1/datasets", Dataset, params(filters, DatasetFilters))
+
+    def select(self, *fields: str, **filters: Unpack[DatasetFilters]) -> Iterator[dict[str, Any]]:
+        """Only these fields of datasets."""
+        return parts(self._transport, "/v1/datasets", fields, params(filters, DatasetFilters))
+
+    def change(self, dataset_id: str, *, name: str | None = None, description: str | None = None,
+               tags: Iterable[str] | None = None, if_match: str | None = None) -> Dataset:  # fmt: skip
+        """Another name, another description, these tags and no others."""
+        body = {"name": name, "description": description, "tags": None if tags is None else [*tags]}
+        return self._transport.change(Dataset, f"/v1/datasets/{dataset_id}", body, if_match)
+
+    def tag(self, dataset_id: str, *add: str, remove: Iterable[str] = ()) -> Dataset:
+        """Give a dataset tags, and take others away."""
+        return retag(self._transport, Dataset, f"/v1/datasets/{dataset_id}", add, remove)

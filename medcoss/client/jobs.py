@@ -1,16 +1,17 @@
 """Jobs: submit, wait, read what they report."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from medcoss.client import streams
 from medcoss.client.download import Wanted, download
 from medcoss.client.errors import ApiError, JobCancelled, JobFailed, ServerUnreachable, UnexpectedAnswer
-from medcoss.client.paging import pages, rows
-from medcoss.client.records import Artifact, Change, Event, Job, JobKind, JobProgress, LogLine, Metric
+from medcoss.client.filters import JobFilters, params
+from medcoss.client.labels import retag
+from medcoss.client.paging import pages, parts, rows
+from medcoss.client.records import Artifact, Batch, Change, Event, Job, JobKind, JobProgress, LogLine, Metric
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
 from medcoss.specs import Spec
@@ -18,6 +19,7 @@ from medcoss.specs import Spec
 POLL_S = 0.5
 LONGEST_POLL_S = 2.0
 PATIENCE_S = 120.0
+BATCH_TIMEOUT_S = 300.0
 # inside the class, `list` is a method
 Artifacts = list[Artifact]
 Paths = list[Path]
@@ -46,6 +48,8 @@ class Jobs:
         memory_bytes: int | None = None,
         time_limit_s: float | None = None,
         backoff_s: float | None = None,
+        notes: str = "",
+        tags: Iterable[str] = (),
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit a job. `project` is its name or id, by default the key's only one, or else `default`;
@@ -67,20 +71,53 @@ class Jobs:
             "depends_on": [*depends_on],
             "resources": {"gpus": gpus, "memory_bytes": memory_bytes},
             "time_limit_s": time_limit_s,
+            "notes": notes,
+            "tags": [*tags],
         }
         if backoff_s is not None:
             body["retry"] = {"backoff_s": backoff_s}
-        headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
-        response = self._transport.call("POST", "/v1/jobs", json=body, headers=headers, idempotent=True)
+        response = self._transport.call("POST", "/v1/jobs", json=body, headers=_key(idempotency_key), once=True)
         return self._transport.read(Job, response)
+
+    def submit_many(self, jobs: Iterable[dict[str, Any]], *, project: str | None = None, all_or_nothing: bool = True,
+                    idempotency_key: str | None = None) -> Batch:  # fmt: skip
+        """Submit many jobs in one request: all of them, or none. Each is `kind`, `spec` (a dictionary or a Spec) and
+        what else the API takes; a `ref` is a name that others of the batch may have in their `depends_on`.
+
+        Without `all_or_nothing` those that are wrong, or need a wrong one, are left out: `errors` names them.
+        Raises ApiError naming each wrong field as `/jobs/3/spec/...`.
+        """
+        body = {
+            "project": project, "all_or_nothing": all_or_nothing,
+            "jobs": [{name: _plain(value) for name, value in job.items()} for job in jobs],
+        }  # fmt: skip
+        response = self._transport.call(
+            "POST", "/v1/jobs:batch", json=body, headers=_key(idempotency_key), once=True, timeout_s=BATCH_TIMEOUT_S
+        )
+        return self._transport.read(Batch, response)
 
     def get(self, job_id: str) -> Job:
         """One job."""
         return self._transport.parse(Job, self._transport.get(f"/v1/jobs/{job_id}"))
 
-    def list(self, *, state: str | None = None, kind: str | None = None, project: str | None = None) -> Iterator[Job]:
-        """Jobs, newest first."""
-        return pages(self._transport, "/v1/jobs", Job, {"state": state, "kind": kind, "project": project})
+    def list(self, **filters: Unpack[JobFilters]) -> Iterator[Job]:
+        """Jobs, newest first unless `sort` says otherwise."""
+        return pages(self._transport, "/v1/jobs", Job, params(filters, JobFilters))
+
+    def select(self, *fields: str, **filters: Unpack[JobFilters]) -> Iterator[dict[str, Any]]:
+        """Only these fields of jobs: light, where `list` brings specs and results along."""
+        return parts(self._transport, "/v1/jobs", fields, params(filters, JobFilters))
+
+    def change(self, job_id: str, *, name: str | None = None, notes: str | None = None,
+               tags: Iterable[str] | None = None, priority: int | None = None,
+               if_match: str | None = None) -> Job:  # fmt: skip
+        """Another name, other notes, these tags and no others, or another priority of a job that has not ended."""
+        body = {"name": name, "notes": notes, "tags": None if tags is None else [*tags], "priority": priority}
+        return self._transport.change(Job, f"/v1/jobs/{job_id}", body, if_match)
+
+    def tag(self, job_id: str, *add: str, remove: Iterable[str] = ()) -> Job:
+        """Give a job tags, and take others away."""
+        return retag(self._transport, Job, f"/v1/jobs/{job_id}", add, remove)
 
     def wait(self, job_id: str, timeout: float | None = None, on_update: Callable[[Job], None] | None = None) -> Job:
         """The job once it has succeeded; `on_update` gets it whenever it has changed. `timeout` in seconds.
@@ -113,15 +150,15 @@ class Jobs:
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; a running one writes a checkpoint and ends within moments."""
-        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/cancel"))
+        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/cancel", once=True))
 
     def pause(self, job_id: str) -> Job:
         """Set a job aside; a running one writes a checkpoint and stops within moments."""
-        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/pause"))
+        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/pause", once=True))
 
     def resume(self, job_id: str) -> Job:
         """Queue a paused job again; it goes on from its last checkpoint."""
-        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/resume"))
+        return self._transport.read(Job, self._transport.call("POST", f"/v1/jobs/{job_id}/resume", once=True))
 
     def delete(self, job_id: str) -> None:
         """Remove a job that has ended, with all that it has reported; what it made stays."""
@@ -219,6 +256,14 @@ class Jobs:
 def _progress(job: Job) -> JobProgress:
     known = job.progress.model_dump() if job.progress else {}
     return JobProgress.model_validate(known | {"state": job.state, "attempt": job.attempt})
+
+
+def _key(chosen: str | None) -> dict[str, str]:
+    return {} if chosen is None else {"Idempotency-Key": chosen}
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Spec) else value
 
 
 def _succeeded(job: Job) -> Job:

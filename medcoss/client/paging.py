@@ -1,6 +1,6 @@
 """Lists that come in pages, and rows that grow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -18,6 +18,17 @@ def pages(transport: Transport, path: str, record: type[R], params: dict[str, An
         document = _with_items(transport, path, (params or {}) | {"cursor": cursor})
         for item in document["items"]:
             yield transport.parse(record, item)
+        cursor = document.get("next")
+        if cursor is None:
+            return
+
+
+def parts(transport: Transport, path: str, fields: Iterable[str], params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Some fields of all entries of a list."""
+    cursor: str | None = None
+    while True:
+        document = _with_items(transport, path, params | {"cursor": cursor, "fields": ",".join(fields)})
+        yield from document["items"]
         cursor = document.get("next")
         if cursor is None:
             return

@@ -31,6 +31,7 @@ class Dataset(Record):
     project_id: str = ""
     name: str
     description: str = ""
+    tags: list[str] = []
     role: str
     state: str
     modality: str | None = None
@@ -101,6 +102,8 @@ class Job(Record):
     project_id: str = ""
     kind: str
     name: str
+    notes: str = ""
+    tags: list[str] = []
     state: str
     spec: dict[str, Any]
     priority: int = 0
@@ -239,6 +242,8 @@ class Model(Record):
     id: str
     project_id: str = ""
     name: str
+    notes: str = ""
+    tags: list[str] = []
     task: str
     size: str
     modalities: list[str]
@@ -449,3 +454,31 @@ class AuditEntry(Record):
     status: int
     outcome: str
     detail: str | None = None
+
+
+class Hit(Record):
+    """A dataset, job or model that a search has found; `detail` is its role, kind or task."""
+
+    type: str
+    id: str
+    project_id: str = ""
+    name: str
+    notes: str = ""
+    tags: list[str] = []
+    detail: str = ""
+    state: str | None = None
+    created_at: datetime
+
+
+class LeftOut(Record):
+    """Why a job of a batch was left out; `pointer` leads into the request."""
+
+    pointer: str
+    detail: str
+
+
+class Batch(Record):
+    """The jobs of a batch in the order of the request, None for one that was left out."""
+
+    jobs: list[Job | None]
+    errors: list[LeftOut] = []

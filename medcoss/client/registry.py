@@ -1,11 +1,14 @@
 """Models and their served versions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Unpack
 from urllib.parse import quote
 
 from medcoss.client.download import Wanted, download
-from medcoss.client.paging import pages
+from medcoss.client.filters import ModelFilters, params
+from medcoss.client.labels import retag
+from medcoss.client.paging import pages, parts
 from medcoss.client.records import Alias, Deployment, Model, Promotion, StoredFile
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
@@ -31,9 +34,23 @@ class Models:
         download(self._connections, wanted, Path(folder), progress)
         return Path(folder)
 
-    def list(self, *, project: str | None = None) -> Iterator[Model]:
-        """Models, newest first."""
-        return pages(self._transport, "/v1/models", Model, {"project": project})
+    def list(self, **filters: Unpack[ModelFilters]) -> Iterator[Model]:
+        """Models, newest first unless `sort` says otherwise; `sort="-metric.auc"` is by a final number."""
+        return pages(self._transport, "/v1/models", Model, params(filters, ModelFilters))
+
+    def select(self, *fields: str, **filters: Unpack[ModelFilters]) -> Iterator[dict[str, Any]]:
+        """Only these fields of models."""
+        return parts(self._transport, "/v1/models", fields, params(filters, ModelFilters))
+
+    def change(self, model_id: str, *, name: str | None = None, notes: str | None = None,
+               tags: Iterable[str] | None = None, if_match: str | None = None) -> Model:  # fmt: skip
+        """Another name, other notes, these tags and no others."""
+        body = {"name": name, "notes": notes, "tags": None if tags is None else [*tags]}
+        return self._transport.change(Model, f"/v1/models/{model_id}", body, if_match)
+
+    def tag(self, model_id: str, *add: str, remove: Iterable[str] = ()) -> Model:
+        """Give a model tags, and take others away."""
+        return retag(self._transport, Model, f"/v1/models/{model_id}", add, remove)
 
     def delete(self, model_id: str) -> None:
         """Remove a model that nothing uses. Raises ApiError (409) naming what does."""
@@ -65,7 +82,8 @@ class Aliases:
     def roll_back(self, name: str, *, note: str = "", project: str | None = None) -> Alias:
         """Have an alias stand for the model before its present one."""
         path, asked = f"{_path(name)}/rollback", {"project": project}
-        return self._transport.read(Alias, self._transport.call("POST", path, json={"note": note}, params=asked))
+        response = self._transport.call("POST", path, json={"note": note}, params=asked, once=True)
+        return self._transport.read(Alias, response)
 
     def history(self, name: str, *, project: str | None = None) -> Iterator[Promotion]:
         """Every move of an alias, newest first."""

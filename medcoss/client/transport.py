@@ -1,6 +1,7 @@
 """Requests to one server: retries where they are safe, errors as exceptions."""
 
 import ipaddress
+import secrets
 import threading
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ R = TypeVar("R", bound=BaseModel)
 PAUSES_S = (0.2, 0.5, 1.0)
 LONGEST_PAUSE_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
+# more than allowed; the same request is being carried out
+WAIT = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.CONFLICT})
 IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
 # an answer that is only late is not asked for again
 BROKEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
@@ -70,15 +73,19 @@ class Transport:
         content: Any = None,
         headers: dict[str, str] | None = None,
         idempotent: bool | None = None,
+        once: bool = False,
         timeout_s: float | None = None,
     ) -> httpx.Response:
-        """Send a request and return the good answer.
+        """Send a request and return the good answer. With `once` it carries a key of its own, under which the server
+        carries it out once, however often it is sent.
 
         Connection errors and 503 are tried again when the call is idempotent (by default: GET, PUT, DELETE); what was
         refused because the key calls too often was not done, and is tried again always.
         Raises ApiError for every answer that is not a success, ServerUnreachable when there is none.
         """
         extra: dict[str, Any] = {}
+        if once:
+            idempotent, headers = True, {"Idempotency-Key": secrets.token_urlsafe(24)} | (headers or {})
         if timeout_s is not None:
             extra["timeout"] = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         wanted = {name: value for name, value in (params or {}).items() if value is not None}
@@ -101,7 +108,7 @@ class Transport:
                 if response.is_success:
                     return response
                 waits = again if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else []
-                if response.status_code == httpx.codes.TOO_MANY_REQUESTS and "retry-after" in response.headers:
+                if response.status_code in WAIT and "retry-after" in response.headers:
                     waits = calmer
                 if not waits:
                     raise problem(response)

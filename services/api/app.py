@@ -30,11 +30,13 @@ from services.api.routes import (
 from services.api.shell import Shell
 from services.api.streaming.ending import close_on_signals
 from services.api.streaming.hub import Hub
+from services.core import tracing
 from services.core.access import Access
 from services.core.bell import make_celery
 from services.core.db import Database
 from services.core.keys import Role, store_key
 from services.core.logging import configure_logging
+from services.core.metrics import this_process_ends
 from services.core.settings import Settings, get_settings
 from services.core.storage import ObjectStore
 
@@ -58,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     store = ObjectStore(chosen, retries=1)
     database = Database(chosen.database_url)
     parts = Parts(chosen, database, store, make_celery(chosen), Access(chosen, database))
+    tracing.configure(chosen, "medcoss-api")
 
     hub = Hub(chosen, database, parts.access)
 
@@ -71,6 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         undo()
         await hub.finish()
+        app.state.numbers.close()
+        this_process_ends()
         parts.access.close()
         parts.database.engine.dispose()
 
@@ -83,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.parts = parts
     app.state.hub = hub
+    app.state.numbers = health.numbers_of(lambda: app.state.parts)
     problems.install(app)
     app.include_router(health.router)
     for part in (datasets, jobs, batch, registry, labels, aliases, deletion, access, audit, streams, webhooks, workers):

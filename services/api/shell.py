@@ -1,6 +1,9 @@
-"""Around every request: an id, limits on its body, security headers, the audit log, and no error that is no problem."""
+"""Around every request: an id, a trace, a log line and numbers, limits on its body, security headers, the audit log,
+and no error that is no problem.
+"""
 
 import asyncio
+import time
 from contextlib import suppress
 
 import structlog
@@ -10,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.api import metrics
 from services.api.dependencies import admit
 from services.api.problems import answer
-from services.core import audit
+from services.core import audit, tracing
 from services.core.access import Access
 from services.core.db import Database
 from services.core.errors import MedcossError, TooLarge, TooSlow
@@ -41,7 +45,12 @@ class Shell:
         state["request_id"] = new_id("req")
         body = _Body(self.settings, scope, receive)
         out = _Answer(self.database, scope, send, body)
-        with structlog.contextvars.bound_contextvars(request_id=state["request_id"]):
+        began = time.perf_counter()
+        with (
+            tracing.trace("request", Headers(scope=scope).get("traceparent"), "server") as span,
+            structlog.contextvars.bound_contextvars(request_id=state["request_id"]),
+            metrics.under_way(),
+        ):
             try:
                 body.check_declared()
                 if body.is_large:
@@ -55,6 +64,8 @@ class Shell:
                 _log.exception("unhandled", method=scope["method"], path=scope["path"])
                 detail = f"something went wrong on our side; the log knows it as {state['request_id']}"
                 await out.problem(MedcossError(detail))
+            finally:
+                _account(scope, out.status, time.perf_counter() - began, span)
             identity = state.get("identity")
             if identity is not None and identity.use_due:
                 await run_in_threadpool(self._note_use, identity.key_id)
@@ -62,6 +73,21 @@ class Shell:
     def _note_use(self, key_id: str) -> None:
         with suppress(SQLAlchemyError), self.database.session() as session:
             note_use(session, key_id)
+
+
+def _account(scope: Scope, status: int, seconds: float, span: tracing.Span) -> None:
+    """Log, count and name a request by its route: paths and queries may hold what is nobody's business."""
+    method, route = scope["method"], getattr(scope.get("route"), "path", "none")
+    metrics.answered(method, route, status, seconds)
+    span.rename(f"{method} {route}")
+    span.note(**{"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    span.note(request_id=scope["state"]["request_id"])
+    if status >= 500:
+        span.failed(str(status))
+    identity = scope["state"].get("identity")
+    caller = {"key_id": identity.key_id, "owner": identity.owner} if identity is not None else {}
+    log = _log.debug if route in metrics.QUIET and status < 400 else _log.info
+    log("answered", method=method, route=route, status=status, ms=round(seconds * 1000, 1), **caller)
 
 
 class _Body:
@@ -95,6 +121,7 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
+            metrics.refused("too_slow")
             self.broken = TooSlow(f"the body did not arrive within {self._timeout_s:g} s")
             raise self.broken from None
         self._size += len(message.get("body", b""))
@@ -105,6 +132,7 @@ class _Body:
         return message
 
     def _too_large(self) -> TooLarge:
+        metrics.refused("too_large")
         return TooLarge(
             f"the request is larger than {self._limit / 2**20:g} MiB; files go to the object store directly"
         )
@@ -116,6 +144,8 @@ class _Answer:
     def __init__(self, database: Database, scope: Scope, send: Send, body: _Body) -> None:
         self._database, self._scope, self._send, self._body = database, scope, send, body
         self._begun, self._replaced = False, False
+        # what servers note when the caller has gone before an answer
+        self.status = 499
 
     async def send(self, message: Message) -> None:
         """Pass the answer on, unless the body was broken: whatever was made of that is not the reason."""
@@ -137,7 +167,7 @@ class _Answer:
 
     async def _out(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._begun = True
+            self._begun, self.status = True, message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._scope["state"]["request_id"]
             for name, value in security_headers(self._scope["path"], self._scope["scheme"]).items():

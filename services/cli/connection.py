@@ -34,6 +34,14 @@ Project = Annotated[
 ]
 InProject = Annotated[str | None, typer.Option("--project", help="Only those of this project, by name or id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Sort = Annotated[str | None, typer.Option("--sort", metavar="ORDER", help="E.g. name or -created_at: - is downwards.")]
+ByTag = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", help="Only those with this tag; repeatable: with all.")
+]
+ByName = Annotated[str | None, typer.Option("--name", metavar="START", help="Only those whose name begins so.")]
+Fields = Annotated[
+    str | None, typer.Option("--fields", metavar="A,B", help="Show these fields, of all that there are in --json.")
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Show so many; 0 shows all.")]
 
 

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from medcoss.client import Client, Dataset
-from services.cli.connection import InProject, Json, Limit, Project, connected
+from medcoss.client.filters import DatasetFilters
+from services.cli.connection import ByName, ByTag, Fields, InProject, Json, Limit, Project, Sort, connected
 from services.cli.output import (
     CliError,
     Columns,
+    chosen,
     details,
     identifier,
     number,
@@ -49,6 +51,7 @@ def upload(
         str | None, typer.Option("--modality", help="What it shows: report, xray, ct, mr or pathology.")
     ] = None,
     description: Annotated[str, typer.Option("--description", help="A few words about it.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to find it by; repeatable.")] = None,
     project: Project = None,
     threads: Annotated[int, typer.Option("--threads", min=1, max=32, help="Files sent at once.")] = 4,
     as_json: Json = False,
@@ -61,6 +64,7 @@ def upload(
                 name=name,
                 modality=modality,
                 description=description,
+                tags=tag or [],
                 project=project,
                 progress=notify,
                 threads=threads,
@@ -77,12 +81,22 @@ def list_datasets(
     client: Client,
     role: Annotated[str | None, typer.Option("--role", help="Only raw, prepared or buffer.")] = None,
     modality: Annotated[str | None, typer.Option("--modality", help="Only this modality.")] = None,
+    name: ByName = None,
+    tag: ByTag = None,
+    sort: Sort = None,
+    fields: Fields = None,
     project: InProject = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """Datasets, newest first."""
-    found = list(islice(client.datasets.list(role=role, modality=modality, project=project), limit or None))
+    filters: DatasetFilters = {
+        "role": role, "modality": modality, "name": name, "tag": tag, "sort": sort, "project": project,
+    }  # fmt: skip
+    if fields is not None:
+        chosen(islice(client.datasets.select(fields, **filters), limit or None), fields, as_json)
+        return
+    found = list(islice(client.datasets.list(**filters), limit or None))
     columns: Columns = [identifier(), "name", "role", "modality", number("samples"), number("size"), "created"]
     rows = [
         (d.id, d.name, d.role if d.state == "ready" else d.state, d.modality,

@@ -1,5 +1,6 @@
 """`medcoss jobs`."""
 
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +9,13 @@ import typer
 from rich.text import Text
 
 from medcoss.client import Client, Job
+from medcoss.client.filters import JobFilters
 from services.cli import submit
-from services.cli.connection import InProject, Json, Limit, connected
+from services.cli.connection import ByName, ByTag, Fields, InProject, Json, Limit, Sort, connected
 from services.cli.fields import render
 from services.cli.output import (
     Columns,
+    chosen,
     details,
     figure,
     identifier,
@@ -34,6 +37,7 @@ from services.cli.watch import watch
 
 app = typer.Typer(name="jobs", help="Submit, watch and look at jobs.", no_args_is_help=True)
 app.command("submit", help=submit.HELP, context_settings={"help_option_names": []})(submit.submit)
+app.command("submit-many")(submit.submit_many)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Job, e.g. job_01abc...")]
 
@@ -53,14 +57,30 @@ def watch_job(client: Client, job_id: Id, as_json: Json = False) -> None:
 @connected
 def list_jobs(
     client: Client,
-    job_state: Annotated[str | None, typer.Option("--state", help="Only jobs in this state.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    job_state: Annotated[list[str] | None, typer.Option("--state", help="Only jobs in this state; repeatable.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only jobs of this kind; repeatable.")] = None,
+    owner: Annotated[str | None, typer.Option("--by", metavar="OWNER", help="Only jobs that this owner made.")] = None,
+    name: ByName = None,
+    tag: ByTag = None,
+    given: Annotated[
+        str | None, typer.Option("--input", metavar="ID", help="Only jobs that name this dataset or model.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="Only jobs made at this time or later.")] = None,
+    sort: Sort = None,
+    fields: Fields = None,
     project: InProject = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """Jobs, newest first."""
-    found = list(islice(client.jobs.list(state=job_state, kind=kind, project=project), limit or None))
+    filters: JobFilters = {
+        "state": job_state, "kind": kind, "created_by": owner, "name": name, "tag": tag, "input": given,
+        "created_after": since, "sort": sort, "project": project,
+    }  # fmt: skip
+    if fields is not None:
+        chosen(islice(client.jobs.select(fields, **filters), limit or None), fields, as_json)
+        return
+    found = list(islice(client.jobs.list(**filters), limit or None))
     columns: Columns = [identifier(), "kind", "name", "state", number("done"), "created"]
     rows = [(j.id, j.kind, j.name, state(j.state), _done(j), short_moment(j.created_at)) for j in found]
     show(found, as_json, table(columns, rows, extra=1))

@@ -16,6 +16,7 @@ from services.cli import (
     datasets,
     inference,
     jobs,
+    labels,
     local,
     models,
     samples,
@@ -43,6 +44,9 @@ app.command("demo", rich_help_panel="Platform")(samples.demo)
 app.command("sample-data", rich_help_panel="Platform")(samples.sample_data)
 app.add_typer(datasets.app, rich_help_panel="Work")
 app.add_typer(jobs.app, rich_help_panel="Work")
+for command in (labels.search, labels.tag, labels.note, labels.rename):
+    app.command(command.__name__, rich_help_panel="Work")(command)
+jobs.app.command("priority")(labels.priority)
 models.app.command("import")(checkpoints.import_model)
 models.app.command("export-checkpoint")(checkpoints.export_checkpoint)
 for command in (aliases.promote, aliases.rollback, aliases.history, aliases.aliases, aliases.unalias):

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from medcoss.client import Client
-from services.cli.connection import InProject, Json, Limit, connected
+from medcoss.client.filters import ModelFilters
+from services.cli.connection import ByName, ByTag, Fields, InProject, Json, Limit, Sort, connected
 from services.cli.output import (
     Columns,
+    chosen,
     details,
     figure,
     identifier,
@@ -31,9 +33,30 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc... 
 
 @app.command("list")
 @connected
-def list_models(client: Client, project: InProject = None, limit: Limit = 50, as_json: Json = False) -> None:
-    """Models, newest first."""
-    found = list(islice(client.models.list(project=project), limit or None))
+def list_models(
+    client: Client,
+    task: Annotated[str | None, typer.Option("--task", help="Only encoder, classification or segmentation.")] = None,
+    modality: Annotated[str | None, typer.Option("--modality", help="Only those trained on this last.")] = None,
+    name: ByName = None,
+    tag: ByTag = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", metavar="M", help="Only those whose number is so: 'auc>=0.8'.")
+    ] = None,
+    sort: Sort = None,
+    fields: Fields = None,
+    project: InProject = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Models, newest first; --sort=-metric.auc is by a final number."""
+    filters: ModelFilters = {
+        "task": task, "modality": modality, "name": name, "tag": tag, "metric": metric, "sort": sort,
+        "project": project,
+    }  # fmt: skip
+    if fields is not None:
+        chosen(islice(client.models.select(fields, **filters), limit or None), fields, as_json)
+        return
+    found = list(islice(client.models.list(**filters), limit or None))
     columns: Columns = [identifier(), "name", "task", "size", "modalities", "created"]
     rows = [(m.id, m.name, m.task, m.size, ",".join(m.modalities), short_moment(m.created_at)) for m in found]
     show(found, as_json, table(columns, rows, extra=1))

@@ -109,6 +109,15 @@ def state(name: str) -> Text:
     return Text(name, style=STATE_STYLES.get(name, ""))
 
 
+def chosen(found: Iterable[Mapping[str, Any]], fields: str, as_json: bool) -> None:
+    """Some fields of the entries of a list."""
+    names = [name.strip() for name in fields.split(",") if name.strip()]
+    entries = list(found)
+    rows = [[None if entry.get(name) is None else _text(entry[name]) for name in names] for entry in entries]
+    columns: Columns = [identifier() if name == "id" else name for name in names]
+    show(entries, as_json, table(columns, rows))
+
+
 def details(entries: Mapping[str, Any]) -> Table:
     """Names and values, one a line; what is None or empty is left out."""
     made = Table.grid(padding=(0, 2))

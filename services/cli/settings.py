@@ -22,13 +22,18 @@ def build_spec(path: Path | None, settings: list[str]) -> dict[str, Any]:
     return spec
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path, option: str = "") -> Any:
+    """The JSON document in a file (`-` is standard input). Raises BadParameter, which names the option."""
     try:
-        document = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
+        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise typer.BadParameter(f"--spec {path}: {error.strerror}") from error
+        raise typer.BadParameter(f"{option}{path}: {error.strerror}") from error
     except ValueError as error:
-        raise typer.BadParameter(f"--spec {path}: not JSON ({error})") from error
+        raise typer.BadParameter(f"{option}{path}: not JSON ({error})") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document = read_json(path, "--spec ")
     if not isinstance(document, dict):
         raise typer.BadParameter(f"--spec {path}: expected a JSON object of fields")
     return document

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from medcoss.client import Client
 from medcoss.specs import JOB_KINDS
-from services.cli.connection import DataDir, Json, Key, Project, Server, connection
+from services.cli.connection import DataDir, Json, Key, Project, Server, connected, connection
 from services.cli.fields import render
-from services.cli.output import out, say, show
-from services.cli.settings import build_spec
+from services.cli.output import CliError, out, say, show
+from services.cli.settings import build_spec, read_json
 from services.cli.watch import watch
 
 KINDS = "\n\n".join(f"{kind.name}: {kind.description}" for kind in JOB_KINDS.values())
@@ -40,6 +41,8 @@ def submit(
     time_limit_s: Annotated[
         float | None, typer.Option("--time-limit", metavar="SECONDS", help="Set it aside after so long.")
     ] = None,
+    note: Annotated[str, typer.Option("--note", help="A few words about it.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to find it by; repeatable.")] = None,
     after: Annotated[
         list[str] | None, typer.Option("--after", metavar="JOB", help="Wait until this job has succeeded.")
     ] = None,
@@ -71,6 +74,8 @@ def submit(
             gpus=gpus,
             memory_bytes=None if memory_gib is None else int(memory_gib * 2**30),
             time_limit_s=time_limit_s,
+            notes=note,
+            tags=tag or [],
         )
         say(f"{job.state}: {job.reason}" if job.reason else job.state)
         if watched:
@@ -78,6 +83,31 @@ def submit(
             job = watch(client, job.id)
     show(job, as_json, job.id)
     if watched and job.state != "succeeded":
+        raise typer.Exit(1)
+
+
+@connected
+def submit_many(
+    client: Client,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON: a list of jobs, each kind, spec, ...; - is standard input.")
+    ],
+    project: Project = None,
+    partly: Annotated[
+        bool, typer.Option("--partly", help="Make those that are right, even if others are wrong.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit many jobs at once, all or none; prints their ids. Jobs may name each other's `ref` in `depends_on`."""
+    document = read_json(file)
+    jobs = document.get("jobs") if isinstance(document, dict) else document
+    if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+        raise CliError(f'{file} holds no list of jobs; expected [{{"kind": ..., "spec": ...}}, ...]')
+    made = client.jobs.submit_many(jobs, project=project, all_or_nothing=not partly)
+    for error in made.errors:
+        say(f"{error.pointer}: {error.detail}")
+    show(made, as_json, "\n".join(job.id for job in made.jobs if job is not None))
+    if made.errors:
         raise typer.Exit(1)
 
 

@@ -26,7 +26,7 @@ _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
 
 @dataclass(frozen=True)
 class Claim:
-    """What a worker needs to run an attempt."""
+    """What a worker needs to run an attempt; `trace` is the traceparent of the request that made the job."""
 
     job_id: str
     project_id: str
@@ -36,6 +36,7 @@ class Claim:
     attempt: int
     max_attempts: int
     fence: int
+    trace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim |
     job = get(session, EVERYTHING, job_id)
     session.refresh(job)
     add_event(session, job_id, job.attempt, "running", worker=worker)
-    return Claim(job.id, job.project_id, job.kind, job.name, job.spec, job.attempt, job.max_attempts, job.fence)
+    return Claim(job.id, job.project_id, job.kind, job.name, job.spec, job.attempt, job.max_attempts, job.fence,
+                 job.trace)  # fmt: skip
 
 
 def _held(job_id: str, fence: int) -> Update:

@@ -5,6 +5,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
+from services.core.metrics import ring_failures
 from services.core.settings import Settings
 
 RUN_JOB = "medcoss.run_job"
@@ -55,6 +56,7 @@ def ring(app: Celery, job_id: str, gpus: int | None = None) -> None:
     try:
         app.send_task(RUN_JOB, args=[job_id], queue=queue_of(gpus), retry=False)
     except (OperationalError, KombuError, RedisError, OSError) as error:
+        ring_failures.inc()
         _log.warning("ring_failed", job_id=job_id, error=type(error).__name__)
 
 

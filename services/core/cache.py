@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medcoss.specs.records import FileEntry
+from services.core import tracing
 from services.core.storage import ObjectStore
 
 
@@ -55,7 +56,8 @@ class LocalCache:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            self.store.download(prefix, files, partial, should_stop)
+            with tracing.span("download", record=record_id, files=len(files), bytes=sum(f.size for f in files)):
+                self.store.download(prefix, files, partial, should_stop)
             partial.rename(self.folders / record_id)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.core.metrics import database_statements
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
@@ -29,10 +31,13 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     """
     if make_url(url).get_backend_name() != "sqlite":
         patience = {"connect_timeout": CONNECT_TIMEOUT_S, **ALIVE}
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=patience, **POOL)
+        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=patience, **POOL)
+        database_statements(engine)
+        return engine
     engine = create_engine(
         url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}, **POOL
     )
+    database_statements(engine)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:

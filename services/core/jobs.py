@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from services.core import aliases, labels, leftovers, outbox
+from services.core import aliases, labels, leftovers, outbox, tracing
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
@@ -184,7 +184,7 @@ def _new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, *,
         spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
         fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
-        backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s,
+        backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s, trace=tracing.traceparent(),
     )  # fmt: skip
 
 

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     oidc_projects_claim: str = Field("groups", description="the claim that holds names of projects")
     cors_origins: list[str] = Field([], description="web pages that may call, as https://host; none by default")
     log_level: str = "INFO"
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="where a worker tells its numbers; None: nowhere"
+    )
+    metrics_host: str = Field("127.0.0.1", description="the address of that port")
+    otel_endpoint: str | None = Field(None, description="OTLP/HTTP collector of traces, as http://host:4318")
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
 
     @field_validator("cors_origins", "oidc_roles", "webhook_networks", mode="before")

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from minio.error import S3Error
 
 from medcoss.run import Stopped, sha256_file
 from medcoss.specs.records import FileEntry
+from services.core import tracing
+from services.core.s3pool import S3Pool
 from services.core.settings import Settings
 
 PARALLEL = 4
@@ -32,12 +35,12 @@ class ObjectStore:
     def __init__(self, settings: Settings, retries: int = 5) -> None:
         """`retries` of a request while the store is away: each waits twice as long as the one before, from 0.4 s."""
         self.bucket = settings.s3_bucket
-        patient = urllib3.PoolManager(
+        patient = S3Pool(
             timeout=urllib3.Timeout(connect=10, read=300),
             maxsize=16,
             retries=urllib3.Retry(total=retries, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
         )
-        probe = urllib3.PoolManager(timeout=urllib3.Timeout(total=PROBE_S), retries=False)
+        probe = S3Pool(timeout=urllib3.Timeout(total=PROBE_S), retries=False)
         self._client = self._connect(settings, settings.s3_endpoint, patient)
         self._probe = self._connect(settings, settings.s3_endpoint, probe)
         public = settings.s3_public_endpoint
@@ -103,8 +106,10 @@ class ObjectStore:
             self.put_file(f"{prefix}/{name}", path)
             return entry
 
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            return list(pool.map(one, paths))
+        with tracing.span("upload", prefix=prefix, files=len(paths)), ThreadPoolExecutor(PARALLEL) as pool:
+            # each in a copy of the caller's context: what it does belongs to the same trace
+            waiting = [pool.submit(copy_context().run, one, path) for path in paths]
+            return [future.result() for future in waiting]
 
     def download(
         self, prefix: str, files: list[FileEntry], folder: Path, should_stop: Callable[[], bool] = lambda: False
@@ -123,7 +128,7 @@ class ObjectStore:
             self._fetch(f"{prefix}/{entry.path}", entry, target, should_stop)
 
         with ThreadPoolExecutor(PARALLEL) as pool:
-            waiting = [pool.submit(one, entry) for entry in files]
+            waiting = [pool.submit(copy_context().run, one, entry) for entry in files]
             try:
                 for future in waiting:
                     future.result()

@@ -7,7 +7,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from medcoss import __version__
+from services.core import tracing
 from services.core.logging import configure_logging
+from services.core.metrics import this_process_ends
 from services.core.settings import Settings, get_settings
 from services.inference import problems
 from services.inference.gateway import Gateway
@@ -19,12 +21,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The gateway for `settings`, by default those of the environment."""
     settings = settings or get_settings()
     configure_logging(settings.log_level)
+    tracing.configure(settings, "medcoss-gateway")
     gateway = Gateway(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         gateway.close()
+        this_process_ends()
 
     app = FastAPI(title="medcoss inference", version=__version__, lifespan=lifespan)
     app.state.gateway = gateway
@@ -36,5 +40,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "X-Class-Names", "X-Volume-Ml", "X-Model-Version"],
         )  # fmt: skip
-    app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes, metrics=gateway.metrics)
+    app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes)
     return app

@@ -6,7 +6,6 @@ from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.inference.deployments import Deployments
-from services.inference.metrics import Metrics
 from services.inference.predict import Predictor
 from services.inference.triton import Triton
 
@@ -19,7 +18,6 @@ class Gateway:
         self.deployments = Deployments(self.database, ObjectStore(settings))
         self.access = Access(settings, self.database)
         self.triton = Triton(settings.triton_url)
-        self.metrics = Metrics()
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -8,10 +8,11 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.core import tracing
 from services.core.errors import MedcossError, TooLarge
 from services.core.headers import security_headers
 from services.core.ids import new_id
-from services.inference.metrics import Metrics
+from services.inference import metrics
 from services.inference.problems import problem_response
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -22,8 +23,8 @@ log = structlog.get_logger(__name__)
 class RequestShell:
     """ASGI middleware. `max_bytes` limits the body, whether its length is declared or not."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics) -> None:
-        self.app, self.max_bytes, self.metrics = app, max_bytes, metrics
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -37,18 +38,19 @@ class RequestShell:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         answer = _Answer(send, request_id, security_headers(scope["path"], scope["scheme"]))
         started = time.perf_counter()
-        try:
-            declared = headers.get("content-length", "")
-            if declared.isdigit() and int(declared) > self.max_bytes:
-                raise self._too_large()
-            await self.app(scope, self._limited(receive), answer.send)
-        except MedcossError as error:
-            await answer.fail(error, scope, receive)
-        except Exception:
-            log.exception("unexpected error", path=scope["path"])
-            await answer.fail(MedcossError("something went wrong; the log has it under the request id"), scope, receive)
-        seconds = time.perf_counter() - started
-        self._account(scope, answer.status, seconds)
+        with tracing.trace("request", headers.get("traceparent"), "server") as span:
+            try:
+                declared = headers.get("content-length", "")
+                if declared.isdigit() and int(declared) > self.max_bytes:
+                    raise self._too_large()
+                await self.app(scope, self._limited(receive), answer.send)
+            except MedcossError as error:
+                await answer.fail(error, scope, receive)
+            except Exception:
+                log.exception("unexpected error", path=scope["path"])
+                found = MedcossError("something went wrong; the log has it under the request id")
+                await answer.fail(found, scope, receive)
+            self._account(scope, answer.status, time.perf_counter() - started, span)
 
     def _limited(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
         total = 0
@@ -68,12 +70,18 @@ class RequestShell:
             f"the request is larger than {self.max_bytes / 2**20:g} MiB; send a smaller file or crop the volume"
         )
 
-    def _account(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        path = getattr(route, "path", "unknown")
-        self.metrics.answered(path, status, seconds)
+    @staticmethod
+    def _account(scope: Scope, status: int, seconds: float, span: tracing.Span) -> None:
+        method, path = scope["method"], getattr(scope.get("route"), "path", "unknown")
+        metrics.answered(path, status, seconds)
+        span.rename(f"{method} {path}")
+        span.note(**{"http.request.method": method, "http.route": path, "http.response.status_code": status})
+        if status >= 500:
+            span.failed(str(status))
+        identity = scope.get("state", {}).get("identity")
+        caller = {"key_id": identity.key_id, "owner": identity.owner} if identity is not None else {}
         if path not in {"/healthz", "/readyz", "/metrics"}:
-            log.info("answered", method=scope["method"], route=path, status=status, ms=round(seconds * 1000, 1))
+            log.info("answered", method=method, route=path, status=status, ms=round(seconds * 1000, 1), **caller)
 
 
 class _Answer:

@@ -10,6 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.core import audit
 from services.core.errors import Unauthorized, Unavailable
 from services.core.keys import Identity
+from services.core.metrics import CONTENT_TYPE_LATEST, exposition
+from services.inference import metrics
 from services.inference.gateway import Gateway
 from services.inference.inputs import Input, read_input
 from services.inference.predict import Predictor, Timing
@@ -36,13 +38,15 @@ def caller(request: Request, gateway: GatewayDep) -> Identity:
     """Let in any known key: to infer, the lowest role is enough. The models are those of its projects."""
     address = request.client.host if request.client else None
     try:
-        return gateway.access.admit(request.headers.get("authorization"), address)
+        identity = gateway.access.admit(request.headers.get("authorization"), address)
     except Unauthorized as error:
         request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
         route = getattr(request.scope.get("route"), "path", "")
         done = audit.deed(request.method, route, request.url.path, request_id, 401, address, None, error.detail)
         audit.record(gateway.database, done)
         raise
+    request.state.identity = identity
+    return identity
 
 
 Caller = Annotated[Identity, Depends(caller)]
@@ -97,7 +101,7 @@ def embed(name: str, given: InputDep, gateway: GatewayDep, caller: Caller) -> Em
     values = predictor.embed(given, timing)
     info = predictor.served.info
     return Embedding(
-        model=info.name, version=info.version, embedding=values.tolist(), timing_ms=_done(gateway, predictor, timing)
+        model=info.name, version=info.version, embedding=values.tolist(), timing_ms=_done(predictor, timing)
     )
 
 
@@ -113,7 +117,7 @@ def classify(name: str, given: InputDep, gateway: GatewayDep, caller: Caller) ->
         version=info.version,
         prediction=max(probabilities, key=lambda class_name: probabilities[class_name]),
         probabilities=probabilities,
-        timing_ms=_done(gateway, predictor, timing),
+        timing_ms=_done(predictor, timing),
     )
 
 
@@ -125,7 +129,7 @@ def segment(
     timing = Timing()
     predictor = gateway.predictor(caller.scope, name, "segment")
     mask = predictor.segment(given, timing)
-    info, spent = predictor.served.info, _done(gateway, predictor, timing)
+    info, spent = predictor.served.info, _done(predictor, timing)
     is_volume = mask.media_type == "application/gzip"
     if format == "json":
         return SegmentedVolumes(
@@ -145,10 +149,10 @@ def segment(
     return Response(mask.content, media_type=mask.media_type, headers=headers)
 
 
-def _done(gateway: Gateway, predictor: Predictor, timing: Timing) -> TimingMs:
+def _done(predictor: Predictor, timing: Timing) -> TimingMs:
     name = predictor.served.info.name
-    gateway.metrics.stage(name, "decode", timing.decode / 1000)
-    gateway.metrics.stage(name, "infer", timing.infer / 1000)
+    metrics.stage(name, "decode", timing.decode / 1000)
+    metrics.stage(name, "infer", timing.infer / 1000)
     return TimingMs(decode=round(timing.decode, 2), infer=round(timing.infer, 2), total=round(timing.total, 2))
 
 
@@ -172,6 +176,6 @@ def readyz(gateway: GatewayDep) -> Health:
 
 
 @status_router.get("/metrics")
-def metrics(gateway: GatewayDep) -> Response:
+def prometheus() -> Response:
     """Numbers for Prometheus."""
-    return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4")
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

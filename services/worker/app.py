@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import DBAPIError
 
-from services.core import leftovers
+from services.core import leftovers, tracing
 from services.core.bell import (
     CONTROL_QUEUE,
     GPU_QUEUE,
@@ -30,6 +30,7 @@ from services.core.settings import get_settings
 from services.core.storage import ObjectStore
 from services.core.sweep import sweep as mend
 from services.core.tables.base import now
+from services.worker import metrics
 from services.worker.heart import Heart
 from services.worker.postman import Postman
 from services.worker.supervisor import Supervisor
@@ -61,6 +62,17 @@ def _configure_logging(**_: Any) -> None:
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _remember_shutdown(**_: Any) -> None:
     _shutting_down.set()
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _be_observed(**_: Any) -> None:
+    tracing.configure(settings, "medcoss-worker")
+    metrics.serve(settings)
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _send_the_last_spans(**_: Any) -> None:
+    tracing.close()
 
 
 @lru_cache

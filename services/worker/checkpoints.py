@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from medcoss.specs.records import FileEntry
+from services.core import tracing
 from services.core.storage import DamagedFile, ObjectStore
 
 KEPT = 2
@@ -38,12 +39,13 @@ class S3Checkpoints:
     def save(self, step: int, directory: Path) -> None:
         """Store the files of `directory` as the checkpoint of `step`, then drop all but the newest two."""
         prefix = f"{self.prefix}/{step:09d}.{self.fence:06d}"
-        files = self.store.upload_dir(prefix, directory)
-        manifest = Manifest(step=step, fence=self.fence, files=files)
-        self.store.put_bytes(f"{prefix}/{MANIFEST}", manifest.model_dump_json().encode(), "application/json")
-        if self._saved is not None:
-            self._saved(step)
-        self._drop_old()
+        with tracing.span("checkpoint", step=step):
+            files = self.store.upload_dir(prefix, directory)
+            manifest = Manifest(step=step, fence=self.fence, files=files)
+            self.store.put_bytes(f"{prefix}/{MANIFEST}", manifest.model_dump_json().encode(), "application/json")
+            if self._saved is not None:
+                self._saved(step)
+            self._drop_old()
 
     def latest(self, directory: Path) -> int | None:
         """Fetch the newest whole checkpoint into `directory`; its step, or None."""

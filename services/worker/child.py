@@ -12,11 +12,13 @@ import threading
 import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
 from medcoss.run import BadInput, Stopped
+from services.core import tracing
 from services.core.cache import NoRoom
 from services.core.parent import end_with_parent
 from services.core.settings import get_settings
@@ -68,8 +70,25 @@ def main() -> int:
     warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
     writer = ReportWriter(int(os.environ[REPORT_FD]))
     job = ChildJob.model_validate_json(sys.stdin.buffer.read())
+    tracing.configure(get_settings(), "medcoss-job")
+    names: dict[str, Any] = {"job_id": job.job_id, "attempt": job.attempt}
+    with tracing.trace(f"job {job.kind}", os.environ.get(tracing.VARIABLE), **names) as span:
+        # checkpoints are stored by threads of the library
+        tracing.adopt()
+        code = _attempt(job, writer, stop)
+        span.note(exit_code=code)
+    tracing.close()
+    return code
+
+
+def _attempt(job: ChildJob, writer: ReportWriter, stop: threading.Event) -> int:
     try:
-        writer.send(run(job, Path(job.work), WorkerRun(job, get_settings(), writer, stop)))
+        context = WorkerRun(job, get_settings(), writer, stop)
+        try:
+            result = run(job, Path(job.work), context)
+        finally:
+            context.phases.end()
+        writer.send(result)
     except Stopped:
         return STOPPED
     except Exception as error:  # noqa: BLE001 - whatever a job raises is reported, never lost

@@ -9,6 +9,7 @@ from services.core.cache import LocalCache
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.worker.checkpoints import S3Checkpoints
+from services.worker.phases import Phases
 from services.worker.protocol import (
     ArtifactReport,
     CheckpointReport,
@@ -31,6 +32,7 @@ class WorkerRun:
         self.checkpoints = S3Checkpoints(
             self.store, job.job_id, job.fence, lambda step: writer.send(CheckpointReport(step=step))
         )
+        self.phases = Phases()
 
     def input(self, record_id: str) -> AbstractContextManager[Path]:
         """The verified local folder of a dataset or model that the spec names."""
@@ -39,12 +41,14 @@ class WorkerRun:
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Report how far the work is."""
+        self.phases.progress(message)
         self._writer.send(ProgressReport(done=done, total=total, message=message))
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Report numbers; what is not finite has no place in JSON and is logged instead."""
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         self._writer.send(MetricsReport(step=step, values=finite))
+        self.phases.metrics(step, finite)
         for name in values.keys() - finite.keys():
             self.log(f"{name} is not finite at step {step}", "warning")
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 import structlog
 from pydantic import SecretStr
 
+from services.core import tracing
 from services.core.settings import Settings
 from services.worker.oom import oom_kills
 from services.worker.protocol import REPORT_FD, ChildJob, LogReport
@@ -34,6 +35,8 @@ _log = structlog.get_logger()
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which a child has the same settings as `settings`, but for what jobs must not see."""
     variables = dict(os.environ)
+    # it would leave a file of numbers behind for every job
+    variables.pop("PROMETHEUS_MULTIPROC_DIR", None)
     for name, value in settings:
         variable = f"MEDCOSS_{name.upper()}"
         if name in _NOT_FOR_JOBS or value is None:
@@ -63,11 +66,12 @@ class Child:
 
     def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder) -> None:
         self.reports: queue.Queue[bytes | LogReport | None] = queue.Queue()
-        self._log = structlog.get_logger().bind(job_id=job.job_id, attempt=job.attempt)
+        self._log = structlog.get_logger().bind(job_id=job.job_id, attempt=job.attempt, **tracing.ids())
         self._oom_kills = oom_kills()
         read_end, write_end = os.pipe()
         variables = environment(settings) | {
             REPORT_FD: str(write_end),
+            tracing.VARIABLE: tracing.traceparent() or "",
             "PYTHONUNBUFFERED": "1",
             # threads that spin while they wait slow training tenfold as soon as anything else wants a core
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),

@@ -3,18 +3,21 @@
 import os
 import socket
 import threading
+import time
+from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
 
 from medcoss.specs import JOB_KINDS
-from services.core import attempts, leftovers, registry, served_names
+from services.core import attempts, leftovers, registry, served_names, tracing
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.ids import new_id
 from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.specs import references
+from services.worker import metrics
 from services.worker.attempt import Attempt
 from services.worker.offer import offer
 from services.worker.protocol import ChildJob, InputRecord
@@ -36,12 +39,19 @@ class Supervisor:
 
     def run_next(self) -> str | None:
         """Claim the job that is to run next and run one attempt; its id, or None when nothing is queued."""
+        began = time.monotonic()
         with self.database.session() as session:
             job_id = attempts.next_queued(session, self.offer, self.settings.quota_running)
             claim = attempts.claim(session, job_id, self.worker, self.settings.lease_s) if job_id else None
         if claim is None:
             return job_id
-        with structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt):
+        names: dict[str, Any] = {"job_id": claim.job_id, "attempt": claim.attempt}
+        with (
+            tracing.trace(f"attempt {claim.kind}", claim.trace, "consumer", **names) as span,
+            structlog.contextvars.bound_contextvars(**names),
+            metrics.attempt(claim.kind) as states,
+        ):
+            tracing.past("claim", time.monotonic() - began, worker=self.worker)
             _log.info("attempt_started", kind=claim.kind)
             self.running.add(claim.job_id)
             try:
@@ -49,6 +59,8 @@ class Supervisor:
             finally:
                 self.running.discard(claim.job_id)
             _log.info("attempt_ended", state=state)
+            states.append(state)
+            span.note(state=state or "lost")
         return claim.job_id
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.core.tables.base import Base, Counter, Id, now
@@ -12,6 +12,7 @@ from services.core.tables.projects import Owned
 
 # what jobs can be sorted by; each has an index behind the state, for one project and for all
 SORTED = ("created_at", "name_key", "priority", "finished_at", "ran_s")
+_FAILED = text("type = 'attempt_failed'")
 
 
 class Job(Owned, Named, Base):
@@ -22,7 +23,8 @@ class Job(Owned, Named, Base):
     among jobs of one priority. `gpus` and `memory_bytes` are what a
     worker must have, None where it takes what there is. A failed attempt whose reason is in `retry_on`
     (None: the usual ones) is tried again after `backoff_s`, doubled each time, at `not_before`. `ran_s` is
-    the time that earlier attempts ran, of the `time_limit_s` that all of them have together.
+    the time that earlier attempts ran, of the `time_limit_s` that all of them have together. `trace` is the
+    traceparent of the request that made it.
     """
 
     __tablename__ = "jobs"
@@ -74,6 +76,7 @@ class Job(Owned, Named, Base):
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger)
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
+    trace: Mapped[str | None] = mapped_column(String(55))
     created_by: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
@@ -103,8 +106,13 @@ class JobEvent(Base):
     """A change of state, and why."""
 
     __tablename__ = "job_events"
-    # who follows all jobs goes by the number: SQLite must not give that of a deleted row to another one
-    __table_args__ = (Index("ix_job_events_job_id_seq", "job_id", "seq"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index("ix_job_events_job_id_seq", "job_id", "seq"),
+        # failed attempts are counted by their reasons
+        Index("ix_job_events_failures", "type", postgresql_where=_FAILED, sqlite_where=_FAILED),
+        # who follows all jobs goes by the number: SQLite must not give that of a deleted row to another one
+        {"sqlite_autoincrement": True},
+    )
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))

@@ -1,0 +1,70 @@
+"""What lists are asked for: docs/api.md says what goes together."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, TypedDict
+
+Some = str | Iterable[str] | None
+
+
+class _List(TypedDict, total=False):
+    """What every list takes: an order (`-` in front for downwards), one project, moments of creation."""
+
+    sort: str | None
+    project: str | None
+    created_after: datetime | None
+    created_before: datetime | None
+
+
+class JobFilters(_List, total=False):
+    """Of `state`, `kind` and `created_by` one value has to fit, of `tag` all; `name` is the beginning of one; `input`
+    is a dataset or model that the spec names.
+    """
+
+    state: Some
+    kind: Some
+    created_by: Some
+    name: str | None
+    tag: Some
+    depends_on: Some
+    input: Some
+    finished_after: datetime | None
+    finished_before: datetime | None
+
+
+class DatasetFilters(_List, total=False):
+    """Of `tag` all values have to fit, else one; `name` is the beginning of one."""
+
+    role: Some
+    state: Some
+    modality: Some
+    job_id: Some
+    name: str | None
+    tag: Some
+
+
+class ModelFilters(_List, total=False):
+    """Of `tag` and `metric` (`auc>=0.8`) all values have to fit, else one; `name` is the beginning of one."""
+
+    task: Some
+    modality: Some
+    job_id: Some
+    dataset_id: Some
+    name: str | None
+    tag: Some
+    metric: Some
+
+
+def params(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
+    """Filters as parameters of a request. TypeError for one that the list does not have: the server would not mind."""
+    names = known.__annotations__.keys() | _List.__annotations__.keys()
+    strange = next((name for name in filters if name not in names), None)
+    if strange is not None:
+        raise TypeError(f"there is no filter '{strange}'; expected some of {', '.join(sorted(names))}")
+    return {name: _value(value) for name, value in filters.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat()
+    return value if value is None or isinstance(value, str) else [*value]
