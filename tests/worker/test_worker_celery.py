@@ -68,7 +68,7 @@ def test_jobs_run_without_a_ring_and_survive_a_shutdown(
     lost = submitted(world_database)
     with world_database.session() as session:
         assert attempts.claim(session, lost, "a worker that is dead", -1) is not None
-    large = raw_dataset(world, world_database, {f"{n:03d}.png": png(n) for n in range(150)}, "ds_large0000000")
+    large = raw_dataset(world, world_database, {f"{n:03d}.png": png(n) for n in range(500)}, "ds_large0000000")
     spec = {"dataset": large, "recipe": {"name": "image_folder", "size": [1024, 1024]}}
     slow = submitted(world_database, spec=spec)
     until(lambda: row(world_database, lost).state == "succeeded", what="the sweeper, the bell and the job")

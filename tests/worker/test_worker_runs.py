@@ -39,7 +39,7 @@ from tests.worker.work import (
 )
 
 PICTURES = 24
-STEPS = 50
+STEPS = 120
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +161,9 @@ def interrupted(settings: Settings, job_id: str) -> None:
         stopping.set()
     job = row(database, job_id)
     assert (job.state, job.attempt, job.fence, job.error) == ("queued", 0, 1, None), "a shutdown does not count"
-    (kept,) = checkpoints(settings, job_id)
-    assert kept.endswith(".000001")
+    # a fast machine comes past checkpoint_every before the order does
+    kept = checkpoints(settings, job_id)
+    assert kept and all(name.endswith(".000001") for name in kept)
     stopping.clear()
     with working(worker):
         until(lambda: any(c.endswith(".000002") for c in checkpoints(settings, job_id)), what="a checkpoint")
@@ -261,7 +262,7 @@ def test_checkpoints_of_a_training_that_is_over_are_removed(worker: Supervisor, 
 def test_cancelling_a_training(worker: Supervisor, trainings: Trainings) -> None:
     assert trainings.cancelled_in_s < 15
     job = row(worker.database, trainings.cancelled)
-    assert (job.state, job.error) == ("cancelled", None)
+    assert job.state == "cancelled" and (job.error or {}).get("reason") == "cancelled"
     assert len(checkpoints(worker.settings, trainings.cancelled)) == 1, "written when it was told to stop"
     with worker.database.reading() as session:
         assert session.scalars(select(Model.id).where(Model.job_id == trainings.cancelled)).all() == []
