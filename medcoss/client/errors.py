@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medcoss.client.records import Job
+    from medcoss.client.job_records import Job
 
 
 class ClientError(Exception):

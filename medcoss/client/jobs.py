@@ -9,9 +9,19 @@ from medcoss.client import streams
 from medcoss.client.download import Wanted, download
 from medcoss.client.errors import ApiError, JobCancelled, JobFailed, ServerUnreachable, UnexpectedAnswer
 from medcoss.client.filters import JobFilters, params
+from medcoss.client.job_records import (
+    Artifact,
+    Batch,
+    Change,
+    Event,
+    Job,
+    JobKind,
+    JobProgress,
+    LogLine,
+    Metric,
+)
 from medcoss.client.labels import retag
 from medcoss.client.paging import pages, parts, rows
-from medcoss.client.records import Artifact, Batch, Change, Event, Job, JobKind, JobProgress, LogLine, Metric
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
 from medcoss.specs import Spec

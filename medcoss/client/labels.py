@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from medcoss.client.errors import ApiError
-from medcoss.client.records import Dataset, Job, Model
+from medcoss.client.job_records import Job
+from medcoss.client.records import Dataset, Model
 from medcoss.client.transport import Transport
 
 R = TypeVar("R", Dataset, Job, Model)

@@ -5,8 +5,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
-
 
 class Record(BaseModel):
     """Base of all records."""
@@ -76,118 +74,6 @@ class StoredFile(Record):
     url: str
 
 
-class Artifact(Record):
-    """A file that a job kept, and a URL to fetch it from; size in bytes."""
-
-    name: str
-    content_type: str
-    size: int
-    url: str
-
-
-class Progress(Record):
-    """How far the present attempt is; `eta_s` in seconds."""
-
-    done: int
-    total: int
-    fraction: float
-    message: str | None = None
-    eta_s: float | None = None
-
-
-class Job(Record):
-    """A job. `error` is a problem document with `log` and `advice`, `result` holds `outputs` and `metrics`."""
-
-    id: str
-    project_id: str = ""
-    kind: str
-    name: str
-    notes: str = ""
-    tags: list[str] = []
-    state: str
-    spec: dict[str, Any]
-    priority: int = 0
-    attempt: int = 0
-    max_attempts: int = 1
-    resources: dict[str, int | None] = {}
-    time_limit_s: float | None = None
-    ran_s: float = 0.0
-    not_before: datetime | None = None
-    worker: str | None = None
-    depends_on: list[str] = []
-    progress: Progress | None = None
-    checkpoint_step: int | None = None
-    result: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-    reason: str | None = None
-    created_by: str = ""
-    created_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    duration_s: float | None = None
-
-    @property
-    def outputs(self) -> dict[str, str]:
-        """Ids of what the job made, by resource: `dataset`, `model` or `deployment`."""
-        return dict((self.result or {}).get("outputs", {}))
-
-    @property
-    def ended(self) -> bool:
-        """True for succeeded, failed and cancelled jobs."""
-        return self.state in FINAL_STATES
-
-
-class Event(Record):
-    """A change of a job's state."""
-
-    seq: int
-    attempt: int
-    type: str
-    data: dict[str, Any] = {}
-    at: datetime
-
-
-class Metric(Record):
-    """Named numbers of one step."""
-
-    seq: int
-    attempt: int
-    step: int
-    values: dict[str, float]
-    at: datetime
-
-
-class LogLine(Record):
-    """A line of a job's log."""
-
-    seq: int
-    attempt: int
-    level: str
-    message: str
-    at: datetime
-
-
-class JobProgress(Record):
-    """Where a job stands at one moment; `fraction` is None until it is known, `eta_s` are the seconds to go."""
-
-    state: str
-    attempt: int = 0
-    done: int | None = None
-    total: int | None = None
-    fraction: float | None = None
-    message: str | None = None
-    eta_s: float | None = None
-
-
-class Change(Event):
-    """A change of some job's state, with what tells which job it is."""
-
-    job_id: str
-    project_id: str = ""
-    kind: str = ""
-    name: str = ""
-
-
 class Webhook(Record):
     """Where a project's events are sent; `disabled_reason` says why the platform has switched it off."""
 
@@ -226,14 +112,6 @@ class Delivery(Record):
     sent_at: datetime | None = None
     next_at: datetime | None = None
     finished_at: datetime | None = None
-
-
-class JobKind(Record):
-    """A kind of job and what it produces."""
-
-    name: str
-    description: str
-    produces: str
 
 
 class Model(Record):
@@ -468,17 +346,3 @@ class Hit(Record):
     detail: str = ""
     state: str | None = None
     created_at: datetime
-
-
-class LeftOut(Record):
-    """Why a job of a batch was left out; `pointer` leads into the request."""
-
-    pointer: str
-    detail: str
-
-
-class Batch(Record):
-    """The jobs of a batch in the order of the request, None for one that was left out."""
-
-    jobs: list[Job | None]
-    errors: list[LeftOut] = []

@@ -1,0 +1,144 @@
+"""What the server tells of jobs: the jobs themselves, what they report and what they keep."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from medcoss.client.records import Record
+
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Artifact(Record):
+    """A file that a job kept, and a URL to fetch it from; size in bytes."""
+
+    name: str
+    content_type: str
+    size: int
+    url: str
+
+
+class Progress(Record):
+    """How far the present attempt is; `eta_s` in seconds."""
+
+    done: int
+    total: int
+    fraction: float
+    message: str | None = None
+    eta_s: float | None = None
+
+
+class Job(Record):
+    """A job. `error` is a problem document with `log` and `advice`, `result` holds `outputs` and `metrics`."""
+
+    id: str
+    project_id: str = ""
+    kind: str
+    name: str
+    notes: str = ""
+    tags: list[str] = Field(default=[])
+    state: str
+    spec: dict[str, Any]
+    priority: int = 0
+    attempt: int = 0
+    max_attempts: int = 1
+    resources: dict[str, int | None] = Field(default={})
+    time_limit_s: float | None = None
+    ran_s: float = 0.0
+    not_before: datetime | None = None
+    worker: str | None = None
+    depends_on: list[str] = Field(default=[])
+    progress: Progress | None = None
+    checkpoint_step: int | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    reason: str | None = None
+    created_by: str = ""
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_s: float | None = None
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Ids of what the job made, by resource: `dataset`, `model` or `deployment`."""
+        return dict((self.result or {}).get("outputs", {}))
+
+    @property
+    def ended(self) -> bool:
+        """True for succeeded, failed and cancelled jobs."""
+        return self.state in FINAL_STATES
+
+
+class Event(Record):
+    """A change of a job's state."""
+
+    seq: int
+    attempt: int
+    type: str
+    data: dict[str, Any] = Field(default={})
+    at: datetime
+
+
+class Metric(Record):
+    """Named numbers of one step."""
+
+    seq: int
+    attempt: int
+    step: int
+    values: dict[str, float]
+    at: datetime
+
+
+class LogLine(Record):
+    """A line of a job's log."""
+
+    seq: int
+    attempt: int
+    level: str
+    message: str
+    at: datetime
+
+
+class JobProgress(Record):
+    """Where a job stands at one moment; `fraction` is None until it is known, `eta_s` are the seconds to go."""
+
+    state: str
+    attempt: int = 0
+    done: int | None = None
+    total: int | None = None
+    fraction: float | None = None
+    message: str | None = None
+    eta_s: float | None = None
+
+
+class Change(Event):
+    """A change of some job's state, with what tells which job it is."""
+
+    job_id: str
+    project_id: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+class JobKind(Record):
+    """A kind of job and what it produces."""
+
+    name: str
+    description: str
+    produces: str
+
+
+class LeftOut(Record):
+    """Why a job of a batch was left out; `pointer` leads into the request."""
+
+    pointer: str
+    detail: str
+
+
+class Batch(Record):
+    """The jobs of a batch in the order of the request, None for one that was left out."""
+
+    jobs: list[Job | None]
+    errors: list[LeftOut] = Field(default=[])
