@@ -5,6 +5,7 @@ both ways is told by its number.
 """
 
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -48,31 +49,26 @@ def closed(why: MedcossError) -> bytes:
     return event("closed", why.problem())
 
 
-class JobSource:
-    """The stream of one job."""
+class _Source(ABC):
+    """What both streams do: take a place, tell what is stored and what comes in turn, say why they end early."""
 
-    def __init__(self, hub: Hub, identity: Identity, authorization: str | None, job_id: str, position: Position,
-                 parts: Sequence[Part]) -> None:  # fmt: skip
-        self._hub, self._position = hub, position
-        self._tells_progress = "progress" in parts
-        tables = tuple(table for table in reports.TABLES if table in parts)
-        self._watcher = JobWatcher(identity, authorization, job_id, tables)
-        self._told: Standing | None = None
-        # the last event of a stream has been sent
-        self._ended = False
+    _hub: Hub
+    _watcher: JobWatcher | FeedWatcher
+    # the last event of a stream has been sent
+    _ended = False
 
     async def __call__(self) -> Pieces:
-        """The pieces. Raises TooMany and NotFound before the first one."""
+        """The pieces. Raises TooMany, NotFound and Unavailable before the first one."""
         watcher, begun = self._watcher, False
         with self._hub.place(watcher.identity):
             try:
-                topic = await self._hub.join_job(watcher)
+                start = await self._join()
                 begun = True
-                yield hello(str(self._position))
+                yield hello(start)
                 while not (self._ended or watcher.over):
                     async for piece in self._from_database():
                         yield piece
-                    async for piece in self._from_hub(topic):
+                    async for piece in self._from_hub():
                         yield piece
                 if watcher.closed is not None:
                     yield closed(watcher.closed)
@@ -83,6 +79,37 @@ class JobSource:
                 _log.warning("stream_broken", error=type(error).__name__)
             finally:
                 self._hub.leave(watcher)
+
+    @abstractmethod
+    async def _join(self) -> str:
+        """Have the hub know of the watcher; the id that the stream begins behind."""
+
+    @abstractmethod
+    def _from_database(self) -> Pieces:
+        """What is stored and was not told yet."""
+
+    @abstractmethod
+    def _from_hub(self) -> Pieces:
+        """What comes, until the watcher has fallen behind or the stream is over."""
+
+
+class JobSource(_Source):
+    """The stream of one job."""
+
+    _watcher: JobWatcher
+
+    def __init__(self, hub: Hub, identity: Identity, authorization: str | None, job_id: str, position: Position,
+                 parts: Sequence[Part]) -> None:  # fmt: skip
+        self._hub, self._position = hub, position
+        self._tells_progress = "progress" in parts
+        tables = tuple(table for table in reports.TABLES if table in parts)
+        self._watcher = JobWatcher(identity, authorization, job_id, tables)
+        self._told: Standing | None = None
+        self._topic: Topic | None = None
+
+    async def _join(self) -> str:
+        self._topic = await self._hub.join_job(self._watcher)
+        return str(self._position)
 
     async def _from_database(self) -> Pieces:
         watcher, whole = self._watcher, False
@@ -103,8 +130,9 @@ class JobSource:
                 last = str(replace(self._position, ended=True))
                 yield event("end", StreamEnd(state=standing.state).model_dump_json(), last)
 
-    async def _from_hub(self, topic: Topic) -> Pieces:
-        watcher = self._watcher
+    async def _from_hub(self) -> Pieces:
+        watcher, topic = self._watcher, self._topic
+        assert topic is not None
         while not (self._ended or watcher.behind or watcher.over or topic.ended or topic.gone):
             entries = await watcher.take(self._hub.settings.stream_heartbeat_s)
             sent = False
@@ -145,34 +173,20 @@ class JobSource:
         return [event("progress", now.model_dump_json())]
 
 
-class FeedSource:
+class FeedSource(_Source):
     """The stream of all jobs' state changes, from `after` on, or from now on."""
+
+    _watcher: FeedWatcher
 
     def __init__(self, hub: Hub, identity: Identity, authorization: str | None, choice: Choice,
                  after: int | None) -> None:  # fmt: skip
         self._hub, self._after, self._reached = hub, after, 0
         self._watcher = FeedWatcher(identity, authorization, choice)
 
-    async def __call__(self) -> Pieces:
-        """The pieces. Raises TooMany and Unavailable before the first one."""
-        watcher = self._watcher
-        with self._hub.place(watcher.identity):
-            try:
-                now = await self._hub.join_feed(watcher)
-                self._reached = now if self._after is None else self._after
-                yield hello(str(self._reached))
-                while not watcher.over:
-                    async for piece in self._from_database():
-                        yield piece
-                    async for piece in self._from_hub():
-                        yield piece
-                if watcher.closed is not None:
-                    yield closed(watcher.closed)
-            except SQLAlchemyError as error:
-                # the client comes back, and goes on where it was
-                _log.warning("stream_broken", error=type(error).__name__)
-            finally:
-                self._hub.leave(watcher)
+    async def _join(self) -> str:
+        now = await self._hub.join_feed(self._watcher)
+        self._reached = now if self._after is None else self._after
+        return str(self._reached)
 
     async def _from_database(self) -> Pieces:
         watcher, whole = self._watcher, False
