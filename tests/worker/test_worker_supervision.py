@@ -14,7 +14,7 @@ from services.core.jobs import request_cancel
 from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.sweep import sweep
-from services.core.tables import Dataset, DatasetFile, JobArtifact, Leftover
+from services.core.tables import Dataset, DatasetFile, JobArtifact, JobEvent, Leftover
 from services.core.tables.base import now
 from services.worker.process import without_folders
 from services.worker.supervisor import Supervisor
@@ -230,7 +230,11 @@ def test_an_order_that_comes_before_the_process_can_listen(supervisor: Superviso
         until(lambda: row(database, job_id).state == "running")
         cancel(database, job_id)
     assert row(database, job_id).state == "cancelled"
-    assert "attempt_failed" not in events(database, job_id)
+    with database.reading() as session:
+        failed = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.type == "attempt_failed")
+        reasons = [data["problem"]["reason"] for data in session.scalars(failed)]
+    # on a busy machine the order comes when the job, whose dataset has no files, has failed by itself
+    assert reasons in ([], ["data"]), "the death by SIGTERM is none"
 
 
 def test_who_does_not_stop_is_killed_when_its_grace_is_over(quick: Settings, script: Script) -> None:
