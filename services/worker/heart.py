@@ -21,7 +21,9 @@ _log = structlog.get_logger()
 
 
 class Heart:
-    """Beats in a thread of its own from `start` to `stop`. A database that is away is tried again at the next beat."""
+    """Beats in a thread of its own from `start` to `stop`, and whenever a job begins or ends. A database that is away
+    is tried again at the next beat.
+    """
 
     def __init__(self, supervisor: Supervisor, queues: list[str], every_s: float = BEAT_S) -> None:
         self._supervisor, self._every_s = supervisor, every_s
@@ -41,6 +43,7 @@ class Heart:
     def stop(self) -> None:
         """Say good-bye: the worker is gone at once, not after a silence."""
         self._over.set()
+        self._supervisor.news.set()
         self._thread.join()
         try:
             with self._supervisor.database.session() as session:
@@ -62,11 +65,13 @@ class Heart:
         )  # fmt: skip
 
     def _run(self) -> None:
-        while True:
+        news = self._supervisor.news
+        while not self._over.is_set():
+            news.clear()
             try:
                 with self._supervisor.database.session() as session:
                     workers.heard(session, self.beat())
             except (DBAPIError, PoolTimeout) as error:
                 _log.warning("beat_failed", error=type(error).__name__)
-            if self._over.wait(self._every_s):
-                return
+            if not self._over.is_set():
+                news.wait(self._every_s)

@@ -35,6 +35,8 @@ class Supervisor:
         self.database = Database(settings.database_url)
         self.offer = offer(settings)
         self.running: set[str] = set()
+        # what runs has changed since somebody cleared it
+        self.news = threading.Event()
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def run_next(self) -> str | None:
@@ -54,10 +56,12 @@ class Supervisor:
             tracing.past("claim", time.monotonic() - began, worker=self.worker)
             _log.info("attempt_started", kind=claim.kind)
             self.running.add(claim.job_id)
+            self.news.set()
             try:
                 state = Attempt(self.settings, self.database, claim, self.shutting_down, child_job).run()
             finally:
                 self.running.discard(claim.job_id)
+                self.news.set()
             _log.info("attempt_ended", state=state)
             states.append(state)
             span.note(state=state or "lost")

@@ -51,6 +51,21 @@ def test_it_beats_while_idle_while_it_runs_and_while_it_drains(
         assert workers.alive(session, now()) == []
 
 
+def test_what_begins_and_ends_is_told_at_once(
+    database: Database, supervisor: Supervisor, script: Callable[..., None], tmp_path: Path
+) -> None:
+    script(f"wait_for({str(tmp_path / 'go')!r})")
+    heart = Heart(supervisor, ["jobs"], every_s=600)
+    heart.start()
+    until(lambda: only(database), what="a first beat")
+    job_id = scripted(database)
+    with working(supervisor):
+        until(lambda: (w := only(database)) and w.job_id == job_id, what="its job")
+        (tmp_path / "go").touch()
+    until(lambda: (w := only(database)) and w.state == "idle", what="its end")
+    heart.stop()
+
+
 def test_the_offered_gpus_are_those_that_are_visible(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5,-1")
     assert devices(settings) == ["3", "GPU-5"]
