@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from services.core.figures import Figures, WorkerFigures
+from services.core.figures import Figures, Waiting, WorkerFigures
 from services.core.metrics import DURATIONS_S
 
 T = TypeVar("T")
@@ -131,7 +131,10 @@ _OF_WORKERS: dict[str, tuple[str, Callable[[WorkerFigures], float | None]]] = {
     "gpus": ("GPUs that the worker offers", lambda worker: worker.gpus),
     "gpu_utilisation": ("Mean use of its GPUs, 0 to 1", lambda worker: worker.gpu_utilisation),
     "gpu_memory_used_bytes": ("Memory of its GPUs in use", lambda worker: worker.gpu_memory_used_bytes),
-    "gpu_memory_bytes": ("Memory of its GPUs", lambda worker: worker.gpu_memory_bytes),
+    "gpu_memory_bytes": (
+        "Memory of its GPUs, as if all had that of the smallest",
+        lambda worker: worker.gpu_memory_bytes and worker.gpu_memory_bytes * worker.gpus,
+    ),
 }
 
 
@@ -157,10 +160,22 @@ def _families(found: Figures) -> Iterator[Metric]:
         failures.add_metric([reason], count)
     yield failures
     yield _gauge(
-        "medcoss_training_samples_per_second", "Samples a second of the jobs that run", "kind", found.samples_per_s
+        "medcoss_training_samples_per_second", "Samples a second of the jobs that run", "kind",
+        {kind: training.samples_per_s for kind, training in found.trainings.items()},
+    )  # fmt: skip
+    yield _gauge(
+        "medcoss_training_silent_seconds", "Time since the last numbers of the job that has told none for longest",
+        "kind", {kind: training.silent_s for kind, training in found.trainings.items()},
+    )  # fmt: skip
+    yield GaugeMetricFamily(
+        "medcoss_expired_leases", "Running jobs of lost workers that no sweep has seen", found.expired
     )
     yield from _worker_families(found.workers)
-    yield GaugeMetricFamily("medcoss_leftovers", "Places of objects that wait for removal", found.leftovers)
-    yield GaugeMetricFamily(
-        "medcoss_leftovers_oldest_seconds", "How long the oldest of them has been due", found.leftover_s
-    )  # fmt: skip
+    yield from _waiting("medcoss_leftovers", "Places of objects that wait for removal", found.leftovers)
+    yield from _waiting("medcoss_webhook_messages_due", "Messages to webhooks that are due", found.messages)
+    yield GaugeMetricFamily("medcoss_webhooks_disabled", "Webhooks that were switched off as failing", found.disabled)
+
+
+def _waiting(name: str, text: str, found: Waiting) -> Iterator[Metric]:
+    yield GaugeMetricFamily(name, text, found.number)
+    yield GaugeMetricFamily(f"{name}_oldest_seconds", "How long the oldest of them has been due", found.oldest_s)

@@ -73,6 +73,7 @@ def ring_again(app: Celery, queued: list[tuple[str, int | None]]) -> None:
         try:
             waiting = _waiting(app, queue)
         except (OperationalError, KombuError, RedisError, OSError) as error:
+            ring_failures.inc()
             _log.warning("ring_failed", jobs=len(wanted), error=type(error).__name__)
             return
         for job_id, gpus in wanted[: max(len(wanted) - waiting, 0)]:

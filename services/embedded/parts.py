@@ -70,25 +70,27 @@ def services(data_dir: Path, settings: Settings, env: dict[str, str], port: int)
         address = f"http://{LOOPBACK}:{at}"
         return Server(name, argv, address, _answers(f"{address}/readyz"), logs / f"{name.replace(' ', '-')}.log", env)
 
-    def celery(name: str, stop_timeout_s: float, *options: str) -> Server:
+    def celery(name: str, stop_timeout_s: float, *options: str, **variables: str) -> Server:
         node = f"{name}@medcoss"
         argv = [
             sys.executable, "-m", "celery", "-A", "services.worker.app", "worker", "-n", node, "--loglevel", "INFO",
             "--without-gossip", "--without-mingle", *options,
         ]  # fmt: skip
         return Server(
-            name, argv, f"{node} on Redis", _pongs(settings.redis_url, node), logs / f"{name}.log", env,
+            name, argv, f"{node} on Redis", _pongs(settings.redis_url, node), logs / f"{name}.log", env | variables,
             stop_timeout_s=stop_timeout_s,
         )  # fmt: skip
 
     schedule = data_dir / "beat-schedule"
+    # two processes that each tell their numbers
+    metrics = {"MEDCOSS_METRICS_PORT": str(settings.metrics_port + 1)} if settings.metrics_port else {}
     queues = ",".join([JOBS_QUEUE, *([GPU_QUEUE] if offer(settings).gpus else [])])
     return [
         web("control plane", "services.api.app:create_app", port),
         web("gateway", "services.inference.app:create_app", port + 1),
         # a job that runs writes its checkpoint before the worker ends
         celery("worker", settings.stop_grace_s + 15, "-Q", queues, "--pool=threads", "--concurrency=1"),
-        celery("beat", 15, "-B", "-Q", "control", "--pool=solo", "-s", str(schedule)),
+        celery("beat", 15, "-B", "-Q", "control", "--pool=solo", "-s", str(schedule), **metrics),
     ]
 
 

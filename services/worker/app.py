@@ -124,8 +124,9 @@ def _mend_and_ring() -> None:
 def sweep() -> None:
     """Mend what time has broken, ring for queued jobs again, and remove stored objects that nobody owns."""
     try:
-        _mend_and_ring()
-        leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
+        with metrics.sweep():
+            _mend_and_ring()
+            leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
     except DBAPIError as error:
         # the next sweep does what this one could not
         _log.warning("database_failed", error=type(error.orig).__name__)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from services.core.metrics import DURATIONS_S
 from services.core.settings import Settings
 
 _log = structlog.get_logger()
@@ -22,6 +23,13 @@ _seconds = Histogram(
 )
 _busy = Gauge("medcoss_worker_busy", "Attempts that this worker runs now")
 _lost = Counter("medcoss_worker_leases_lost", "Attempts whose lease was lost")
+_sweeps = Histogram("medcoss_sweep_seconds", "Time of a sweep that went through", buckets=DURATIONS_S)
+_swept = Gauge("medcoss_sweep_last_timestamp_seconds", "When the last sweep of this process went through; 0: none yet")
+_messages = Counter("medcoss_webhook_messages", "Messages sent to webhooks, by what became of them", ["outcome"])
+_OUTCOMES = {"delivered": "delivered", "pending": "retried", "failed": "failed", None: "lost"}
+# an increase is seen from 0 on
+for _outcome in _OUTCOMES.values():
+    _messages.labels(_outcome)
 _free = Gauge("medcoss_cache_disk_free_bytes", "Free on the disk of the local copies")
 _size = Gauge("medcoss_cache_disk_bytes", "Size of the disk of the local copies")
 
@@ -37,6 +45,20 @@ def attempt(kind: str) -> Iterator[list[str | None]]:
         _attempts.labels(kind, state or "lost").inc()
         if state is None:
             _lost.inc()
+
+
+@contextmanager
+def sweep() -> Iterator[None]:
+    """Count a sweep, unless it raises."""
+    began = time.monotonic()
+    yield
+    _sweeps.observe(time.monotonic() - began)
+    _swept.set_to_current_time()
+
+
+def message(state: str | None) -> None:
+    """Count a message to a webhook by the state it is in after it was sent; None: another process had it, too."""
+    _messages.labels(_OUTCOMES[state]).inc()
 
 
 def serve(settings: Settings) -> None:

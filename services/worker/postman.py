@@ -23,6 +23,7 @@ from services.core.sealing import Seal
 from services.core.settings import Settings
 from services.core.tables.base import now
 from services.core.targets import Refused, Targets, literal, place_of, resolve
+from services.worker import metrics
 
 # one call keeps at it for about so long; the next beat goes on
 BUDGET_S = 60.0
@@ -95,6 +96,7 @@ class Postman:
                 deliveries.settle, webhook_id=one.webhook_id, parcel=parcel, result=result, patience_s=patience_s
             )
             state = await self._with(done)
+            metrics.message(state)
             _log.info("webhook_sent", message_id=parcel.id, webhook_id=one.webhook_id, attempt=parcel.attempt,
                       status=result.status, state=state)  # fmt: skip
             if result.error is not None:

@@ -7,11 +7,11 @@ from sqlalchemy import text, update
 
 from services.core import attempts
 from services.core.db import Database
-from services.core.figures import figures
-from services.core.tables import JobEvent, Leftover, Worker
+from services.core.figures import Waiting, figures
+from services.core.tables import DEFAULT_PROJECT, Delivery, JobEvent, Leftover, Webhook, Worker
 from services.core.tables.base import now
 from tests.core.databases import engines
-from tests.core.steps import WRONG_INPUT, running, submitted
+from tests.core.steps import WRONG_INPUT, claimed, later, running, submitted, swept
 
 
 @engines
@@ -37,10 +37,65 @@ def test_the_figures_of_a_platform(database: Database) -> None:
     assert found.queued == {"cpu": 2, "gpu": 1}
     assert found.oldest_s["cpu"] == pytest.approx(90, abs=1)
     assert 0 <= found.oldest_s["gpu"] < 10
-    assert found.failures == {"data": 1}
-    assert found.samples_per_s == {"preprocess": 12.5}
-    assert (found.leftovers, round(found.leftover_s)) == (1, 60)
+    assert {reason: count for reason, count in found.failures.items() if count} == {"data": 1}
+    assert found.trainings["preprocess"].samples_per_s == 12.5
+    assert 0 <= found.trainings["preprocess"].silent_s < 10
+    assert (found.leftovers.number, round(found.leftovers.oldest_s)) == (1, 60)
+    assert (found.messages, found.disabled, found.expired) == (Waiting(0, 0.0), 0, 0)
     assert found.workers == []
+
+
+@engines
+def test_a_class_waits_behind_any_number_of_the_other(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.core.figures.LOOKED_AT", 2)
+    for _ in range(3):
+        submitted(database)
+    waiting = submitted(database, gpus=1)
+    with database.session() as session:
+        session.execute(update(JobEvent).where(JobEvent.job_id == waiting).values(at=now() - timedelta(seconds=70)))
+    with database.reading() as session:
+        assert figures(session, now()).oldest_s["gpu"] == pytest.approx(70, abs=5)
+
+
+@engines
+def test_a_training_that_says_nothing(database: Database) -> None:
+    """What an attempt before has told is not the pace of this one."""
+    claim = running(database)
+    with database.session() as session:
+        attempts.record_rows(session, claim.job_id, claim.fence, metrics=[(1, {"samples_per_s": 9.0})])
+    with database.reading() as session:
+        found = figures(session, now() + timedelta(minutes=40))
+    assert found.trainings["preprocess"].silent_s == pytest.approx(2400, abs=5)
+    assert found.expired == 1, "and nobody has swept"
+    swept(database, later())
+    assert claimed(database, claim.job_id) is not None
+    with database.reading() as session:
+        found = figures(session, now())
+    assert (found.trainings, found.expired) == ({}, 0)
+
+
+@engines
+def test_messages_to_webhooks_that_wait(database: Database) -> None:
+    moment = now()
+    common = {"project_id": DEFAULT_PROJECT, "topics": ["job.queued"], "secret": "s", "created_by": "ada"}
+    with database.session() as session:
+        session.add(Webhook(id="whk_on", url="https://on", **common))
+        session.add(Webhook(id="whk_off", url="https://off", active=False, disabled_reason="gone", **common))
+        for number, (hook, state, age_s) in enumerate(
+            [
+                ("whk_on", "pending", 90),
+                ("whk_on", "pending", -90),
+                ("whk_on", "failed", 900),
+                ("whk_off", "pending", 900),
+            ]
+        ):
+            session.add(
+                Delivery(id=f"msg_{number}", webhook_id=hook, topic="job.queued", payload={}, state=state,
+                         next_at=moment - timedelta(seconds=age_s))
+            )  # fmt: skip
+    with database.reading() as session:
+        found = figures(session, moment)
+    assert (found.messages.number, round(found.messages.oldest_s), found.disabled) == (1, 90, 1)
 
 
 @engines

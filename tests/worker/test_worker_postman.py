@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from prometheus_client import REGISTRY
 from sqlalchemy import select, update
 
 from medcoss.client import Receiver, WebhookMessage, WebhookRefused, verify
@@ -58,6 +59,11 @@ def rows(database: Database) -> list[Delivery]:
         return list(session.scalars(select(Delivery).order_by(Delivery.seq)))
 
 
+def sent(outcome: str) -> float:
+    """Messages that have come to this, for Prometheus."""
+    return REGISTRY.get_sample_value("medcoss_webhook_messages_total", {"outcome": outcome}) or 0.0
+
+
 def due_now(database: Database) -> None:
     with database.session() as session:
         session.execute(update(Delivery).where(Delivery.state == "pending").values(next_at=now()))
@@ -83,9 +89,11 @@ def test_a_retry_has_the_same_id_and_body(database: Database, settings: Settings
     hooks.answers = [(503, {"Retry-After": "60"}, b"<b>down</b>\x07" + b"x" * 5000)]
     submitted(database)
     sender = Postman(settings, database)
+    counted = {outcome: sent(outcome) for outcome in ("retried", "delivered")}
     sender.send_due()
     (row,) = rows(database)
     assert (row.state, row.status, row.error) == ("pending", 503, "answered 503")
+    assert sent("retried") == counted["retried"] + 1
     assert row.excerpt is not None and row.excerpt.startswith("<b>down</b>x") and len(row.excerpt) <= 200
     assert row.next_at is not None and (row.next_at - now()).total_seconds() > 50, "as long as the receiver asks"
     due_now(database)
@@ -94,6 +102,7 @@ def test_a_retry_has_the_same_id_and_body(database: Database, settings: Settings
     assert body == again and first["webhook-id"] == second["webhook-id"]
     assert Receiver(secret).accept(second, again) is not None
     assert rows(database)[0].attempts == 2
+    assert sent("delivered") == counted["delivered"] + 1
 
 
 def test_the_receiver_of_the_documentation(
