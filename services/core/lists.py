@@ -208,7 +208,6 @@ DEPLOYMENTS: Listing[Deployment] = Listing(
     ),
 )  # fmt: skip
 
-# as many as there are people, programs and products
 _OF_KEYS = ("owner", "role", "created_after", "created_before")
 KEYS: Listing[ApiKey] = Listing(
     "keys", ApiKey, ApiKey.id, None,
@@ -221,7 +220,10 @@ KEYS: Listing[ApiKey] = Listing(
         Sort("created_at", ApiKey.created_at), Sort("name", ApiKey.name),
         Sort("last_used_at", ApiKey.last_used_at, some=True), Sort("expires_at", ApiKey.expires_at, some=True),
     ),
-    ways=(Way((), ("created_at", "name", "last_used_at", "expires_at"), _OF_KEYS),),
+    ways=(
+        *(Way((name,), ("created_at",), _OF_KEYS) for name in ("owner", "role")),
+        Way((), ("created_at", "name", "last_used_at", "expires_at"), _OF_KEYS),
+    ),
 )  # fmt: skip
 PROJECTS: Listing[Project] = Listing(
     "projects", Project, Project.id, Project.id,
@@ -230,6 +232,7 @@ PROJECTS: Listing[Project] = Listing(
     ways=(Way((), ("created_at", "name"), ("name", "created_after", "created_before")),),
 )  # fmt: skip
 
+_OF_ALIASES = ("name", "model_id", "created_after", "created_before")
 ALIASES: Listing[Alias] = Listing(
     "aliases", Alias, Alias.id, Alias.project_id,
     filters=(
@@ -239,17 +242,19 @@ ALIASES: Listing[Alias] = Listing(
     ),
     sorts=(Sort("created_at", Alias.created_at), Sort("name", Alias.name), Sort("promoted_at", Alias.promoted_at)),
     ways=(
-        Way((), ("created_at", "name", "promoted_at"), ("name", "model_id", "created_after", "created_before")),
+        Way(("model_id",), ("created_at",), _OF_ALIASES),
+        Way((), ("created_at", "name", "promoted_at"), _OF_ALIASES),
     ),
 )  # fmt: skip
 
+_OF_WEBHOOKS = ("active", "created_after", "created_before")
 WEBHOOKS: Listing[Webhook] = Listing(
     "webhooks", Webhook, Webhook.id, Webhook.project_id,
     filters=(
         Filter("active", "that are switched on, or off", Webhook.active, type=bool), *_created(Webhook.created_at),
     ),
     sorts=(Sort("created_at", Webhook.created_at),),
-    ways=(Way((), ("created_at",), ("active", "created_after", "created_before")),),
+    ways=(Way(("active",), ("created_at",), _OF_WEBHOOKS), Way((), ("created_at",), _OF_WEBHOOKS)),
 )  # fmt: skip
 
 _OF_AUDIT = ("actor", "key_id", "outcome", "route", "request_id", "since", "until")

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.base import Base, Counter, Id, list_indexes, now
 from services.core.tables.projects import Owned
 
 
@@ -15,12 +15,14 @@ class Alias(Owned, Base):
     __tablename__ = "aliases"
     __table_args__ = (
         UniqueConstraint("project_id", "name"),
+        Index("ix_aliases_created", "created_at", "id"),
         Index("ix_aliases_project", "project_id", "created_at", "id"),
+        *list_indexes("aliases", ("model_id",), ("name", "promoted_at")),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), index=True)
-    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
     note: Mapped[str] = mapped_column(Text, default="")
     promoted_by: Mapped[str] = mapped_column(String(128))
     promoted_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,9 +1,10 @@
 """What all tables share."""
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData, String
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, MetaData, String
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -36,6 +37,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 # SQLite counts only INTEGER primary keys up by itself
 Counter = BigInteger().with_variant(Integer, "sqlite")
 Id = String(64)
+
+
+def list_indexes(table: str, filters: Iterable[str], sorts: Iterable[str], *, owned: bool = True) -> Iterator[Index]:
+    """Indexes of a list: each filter in the order of creation, and each order; of what is `owned` in a project, too."""
+    ways = [(name, "created_at") for name in filters] + [(name,) for name in sorts]
+    for way in ways:
+        yield Index(f"ix_{table}_by_{way[0]}", *way, "id")
+        if owned:
+            yield Index(f"ix_{table}_project_by_{way[0]}", "project_id", *way, "id")
 
 
 class Base(DeclarativeBase):

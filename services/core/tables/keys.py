@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.tables.base import Base, Id, now
+from services.core.tables.base import Base, Id, list_indexes, now
 
 
 class ApiKey(Base):
@@ -14,6 +14,10 @@ class ApiKey(Base):
     """
 
     __tablename__ = "api_keys"
+    __table_args__ = (
+        Index("ix_api_keys_created", "created_at", "id"),
+        *list_indexes("api_keys", ("owner", "role"), ("name", "last_used_at", "expires_at"), owned=False),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(128))

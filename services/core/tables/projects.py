@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.tables.base import Base, Id, now
+from services.core.tables.base import Base, Id, list_indexes, now
 
 # made by the migrations; what was there before projects were belongs to it
 DEFAULT_PROJECT = "prj_default"
@@ -15,6 +15,9 @@ class Project(Base):
     """A group of people and their datasets, jobs, models and deployments, which nobody else sees."""
 
     __tablename__ = "projects"
+    __table_args__ = (
+        Index("ix_projects_created", "created_at", "id"), *list_indexes("projects", (), ("name",), owned=False),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)

@@ -1,23 +1,14 @@
 """Datasets, models and deployments."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.base import Base, Counter, Id, list_indexes, now
 from services.core.tables.labels import Named
 from services.core.tables.projects import Owned
-
-
-def _lists(table: str, filters: Iterable[str], sorts: Iterable[str]) -> Iterable[Index]:
-    """An index for each filter in the order of creation and for each order, for one project and for all."""
-    ways = [(name, "created_at") for name in filters] + [(name,) for name in sorts]
-    for way in ways:
-        yield Index(f"ix_{table}_by_{way[0]}", *way, "id")
-        yield Index(f"ix_{table}_project_by_{way[0]}", "project_id", *way, "id")
 
 
 class Dataset(Owned, Named, Base):
@@ -27,7 +18,7 @@ class Dataset(Owned, Named, Base):
     __table_args__ = (
         Index("ix_datasets_created", "created_at", "id"),
         Index("ix_datasets_project", "project_id", "created_at", "id"),
-        *_lists("datasets", ("role", "state", "modality", "job_id"), ("name_key", "total_bytes")),
+        *list_indexes("datasets", ("role", "state", "modality", "job_id"), ("name_key", "total_bytes")),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -69,7 +60,7 @@ class Model(Owned, Named, Base):
     __table_args__ = (
         Index("ix_models_created", "created_at", "id"),
         Index("ix_models_project", "project_id", "created_at", "id"),
-        *_lists("models", ("task", "modality", "job_id", "dataset_id"), ("name_key",)),
+        *list_indexes("models", ("task", "modality", "job_id", "dataset_id"), ("name_key",)),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -109,7 +100,7 @@ class Deployment(Owned, Base):
         UniqueConstraint("name", "version"),
         Index("ix_deployments_created", "created_at", "id"),
         Index("ix_deployments_project", "project_id", "created_at", "id"),
-        *_lists("deployments", ("state", "model_id", "job_id"), ("name",)),
+        *list_indexes("deployments", ("state", "model_id", "job_id"), ("name",)),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.base import Base, Counter, Id, list_indexes, now
 from services.core.tables.projects import Owned
 
 
@@ -21,6 +21,7 @@ class Webhook(Owned, Base):
     __table_args__ = (
         Index("ix_webhooks_project", "project_id", "created_at", "id"),
         Index("ix_webhooks_created", "created_at", "id"),
+        *list_indexes("webhooks", ("active",), ()),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
