@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
 from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress, Resources, Retry
 from services.core import jobs, labels, registry, waiting
+from services.core.lifecycle import State
 from services.core.scheduling import time_run
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -99,7 +100,9 @@ def job_views(session: Session, rows: Sequence[Job], wanted: Wanted = EVERY_JOB_
     wanted, nothing is read.
     """
     ids = [row.id for row in rows]
-    needed = jobs.needs(session, ids) if wanted & {"depends_on", "reason"} else {}
+    # what does not wait has its reason without them
+    waiting_ids = [row.id for row in rows if row.state == State.WAITING] if "reason" in wanted else []
+    needed = jobs.needs(session, needing) if (needing := ids if "depends_on" in wanted else waiting_ids) else {}
     tags = labels.tags_of(session, Job, ids) if "tags" in wanted else {}
     around = waiting.surroundings(session, rows, now(), quota) if "reason" in wanted else None
     return [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import ScalarSelect, Update, func, select, update
 from sqlalchemy.orm import Session
 
 from services.core import leftovers
@@ -56,31 +56,40 @@ class Artifact:
     size: int
 
 
-def next_queued(session: Session, offer: Offer = ANYTHING, per_owner: int | None = None) -> str | None:
-    """The queued job that a worker with this offer runs next. Of two workers at once, each gets another one."""
-    statement = runnable(offer, now(), per_owner).limit(1).with_for_update(skip_locked=True)
-    return session.scalars(statement).first()
+def claim_next(session: Session, worker: str, lease_s: float, offer: Offer = ANYTHING,
+               per_owner: int | None = None) -> Claim | None:  # fmt: skip
+    """Take the queued job that a worker with this offer runs next; None when there is none.
+
+    Of two workers at once, each gets another one.
+    """
+    following = runnable(offer, now(), per_owner).limit(1).with_for_update(skip_locked=True)
+    return _take(session, following.scalar_subquery(), worker, lease_s)
 
 
 def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim | None:
     """Take a queued job: one UPDATE that only one worker can win. None when there is nothing to run."""
+    return _take(session, job_id, worker, lease_s)
+
+
+def _take(session: Session, which: str | ScalarSelect[Any], worker: str, lease_s: float) -> Claim | None:
     moment = now()
     statement = (
         update(Job)
-        .where(Job.id == job_id, Job.state == State.QUEUED)
+        .where(Job.id == which, Job.state == State.QUEUED)
         .values(
             state=State.RUNNING, attempt=Job.attempt + 1, fence=Job.fence + 1, worker=worker, stop_order=None,
             lease_until=moment + timedelta(seconds=lease_s), started_at=func.coalesce(Job.started_at, moment),
             attempt_started_at=moment, not_before=None, message=None, eta_s=None, error=None,
         )
+        .returning(Job.id, Job.project_id, Job.kind, Job.name, Job.spec, Job.attempt, Job.max_attempts, Job.fence,
+                   Job.trace)
+        .execution_options(synchronize_session=False)
     )  # fmt: skip
-    if changed(session, statement) == 0:
+    row = session.execute(statement).one_or_none()
+    if row is None:
         return None
-    job = get(session, EVERYTHING, job_id)
-    session.refresh(job)
-    add_event(session, job_id, job.attempt, "running", worker=worker)
-    return Claim(job.id, job.project_id, job.kind, job.name, job.spec, job.attempt, job.max_attempts, job.fence,
-                 job.trace)  # fmt: skip
+    add_event(session, row.id, row.attempt, "running", worker=worker)
+    return Claim(*row)
 
 
 def _held(job_id: str, fence: int) -> Update:

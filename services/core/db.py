@@ -1,5 +1,7 @@
 """Engines, sessions and migrations, on SQLite and PostgreSQL."""
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.core.metrics import database_statements
@@ -20,7 +23,8 @@ CONNECT_TIMEOUT_S = 5
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 # as many as the threads that answer requests
 POOL = {"pool_size": 10, "max_overflow": 30, "pool_timeout": 10}
-_READING = "medcoss_reading"
+_READING, _RESTS_SINCE = "medcoss_reading", "medcoss_rests_since"
+REST_S = 1.0
 
 
 def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
@@ -31,7 +35,8 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     """
     if make_url(url).get_backend_name() != "sqlite":
         patience = {"connect_timeout": CONNECT_TIMEOUT_S, **ALIVE}
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=patience, **POOL)
+        engine = create_engine(url, hide_parameters=True, connect_args=patience, **POOL)
+        _ping_idle_ones(engine)
         database_statements(engine)
         return engine
     engine = create_engine(
@@ -55,6 +60,29 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _ping_idle_ones(engine: Engine) -> None:
+    """Have a connection that has rested tried before it is used: what it leads to may have gone meanwhile.
+
+    A ping before every use would cost a request as much as its statements do.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def rest(_connection: Any, record: Any) -> None:
+        record.info[_RESTS_SINCE] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def wake(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get(_RESTS_SINCE, math.inf) < REST_S:
+            return
+        try:
+            alive = engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:
+            # the pool opens another one; those beside it have gone, too
+            raise InvalidatePoolError
 
 
 class Database:

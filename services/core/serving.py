@@ -7,7 +7,11 @@ all others, and a connection that does not come to the point is closed.
 import argparse
 import asyncio
 import json
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +23,8 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from services.core.headers import security_headers
 from services.core.ids import new_id
 
+# what prometheus-client reads
+SHARED_NUMBERS = "PROMETHEUS_MULTIPROC_DIR"
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 65_536
 # so long does a stream that is open delay the end
@@ -137,8 +143,23 @@ def main() -> None:
     parser.add_argument("app", help="what makes the application, as module:function")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share the port")
     given = parser.parse_args()
-    uvicorn.run(given.app, factory=True, host=given.host, port=given.port, **options())
+    with _common_numbers(given.processes):
+        uvicorn.run(
+            given.app, factory=True, host=given.host, port=given.port, workers=given.processes, **options()
+        )  # fmt: skip
+
+
+@contextmanager
+def _common_numbers(processes: int) -> Iterator[None]:
+    """Have processes that share a port tell the numbers of all of them to Prometheus, whichever is asked."""
+    if processes == 1 or SHARED_NUMBERS in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="medcoss-numbers-") as folder:
+        os.environ[SHARED_NUMBERS] = folder
+        yield
 
 
 if __name__ == "__main__":

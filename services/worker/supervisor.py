@@ -43,10 +43,11 @@ class Supervisor:
         """Claim the job that is to run next and run one attempt; its id, or None when nothing is queued."""
         began = time.monotonic()
         with self.database.session() as session:
-            job_id = attempts.next_queued(session, self.offer, self.settings.quota_running)
-            claim = attempts.claim(session, job_id, self.worker, self.settings.lease_s) if job_id else None
+            claim = attempts.claim_next(
+                session, self.worker, self.settings.lease_s, self.offer, self.settings.quota_running
+            )
         if claim is None:
-            return job_id
+            return None
         names: dict[str, Any] = {"job_id": claim.job_id, "attempt": claim.attempt}
         with (
             tracing.trace(f"attempt {claim.kind}", claim.trace, "consumer", **names) as span,

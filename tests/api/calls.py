@@ -11,8 +11,10 @@ from services.core import attempts
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.registry import register_dataset, register_model
+from services.core.scheduling import ANYTHING, runnable
 from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT
+from services.core.tables.base import now
 
 LIST = {"items": [], "next": None}
 
@@ -106,3 +108,9 @@ def take(database: Database, job_id: str) -> Claim:
         claim = attempts.claim(session, job_id, "worker", 30)
     assert claim is not None
     return claim
+
+
+def next_up(database: Database) -> str | None:
+    """The job that a worker would take next."""
+    with database.reading() as session:
+        return session.scalars(runnable(ANYTHING, now(), None).limit(1)).first()

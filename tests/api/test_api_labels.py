@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from services.core import attempts
-from tests.api.calls import prepared, preprocess, problem, take, trained, uploaded
+from tests.api.calls import next_up, prepared, preprocess, problem, take, trained, uploaded
 from tests.api.serving import Served
 from tests.core.databases import engines
 
@@ -71,11 +71,9 @@ def test_progress_does_not_stand_in_the_way_of_notes(served: Served, raw: str) -
 def test_another_priority_moves_a_job_until_it_has_ended(served: Served, raw: str) -> None:
     first, second = (preprocess(served.operator, raw).json()["id"] for _ in range(2))
     assert changed(served.operator, f"/v1/jobs/{second}", {"priority": 5}).json()["priority"] == 5
-    with served.database.session() as session:
-        assert attempts.next_queued(session) == second
+    assert next_up(served.database) == second
     assert changed(served.operator, f"/v1/jobs/{second}", {"priority": 0}).json()["priority"] == 0
-    with served.database.session() as session:
-        assert attempts.next_queued(session) == first, "among its equals it is the last"
+    assert next_up(served.database) == first, "among its equals it is the last"
     events = served.viewer.get(f"/v1/jobs/{second}/events").json()["items"]
     assert [e["data"] for e in events if e["type"] == "priority"] == [
         {"before": 0, "after": 5}, {"before": 5, "after": 0},

@@ -31,12 +31,10 @@ database = Database(sys.argv[1])
 sys.stdin.readline()
 while True:
     with database.session() as session:
-        job_id = attempts.next_queued(session)
-        claim = attempts.claim(session, job_id, "racer", 30) if job_id else None
-    if job_id is None:
+        claim = attempts.claim_next(session, "racer", 30)
+    if claim is None:
         break
-    if claim is not None:
-        print(job_id, flush=True)
+    print(claim.job_id, flush=True)
 """
 
 
@@ -85,11 +83,10 @@ def test_the_most_urgent_goes_first_then_the_oldest(database: Database) -> None:
     order = []
     while True:
         with database.session() as session:
-            job_id = attempts.next_queued(session)
-        if job_id is None:
+            claim = attempts.claim_next(session, "worker", LEASE_S)
+        if claim is None:
             break
-        order.append(job_id)
-        assert claimed(database, job_id)
+        order.append(claim.job_id)
     assert order == [urgent, first, second]
 
 

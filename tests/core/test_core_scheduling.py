@@ -24,8 +24,7 @@ engines = pytest.mark.parametrize("database_url", ENGINES, indirect=True)
 def taken(database: Database, offer: Offer | None = None, per_owner: int | None = None) -> str | None:
     """Claim what a worker of this offer runs next; its name."""
     with database.session() as session:
-        job_id = attempts.next_queued(session, *([offer] if offer else [attempts.ANYTHING]), per_owner)
-        claim = attempts.claim(session, job_id, "worker", LEASE_S) if job_id else None
+        claim = attempts.claim_next(session, "worker", LEASE_S, offer or attempts.ANYTHING, per_owner)
     return claim.name if claim else None
 
 

@@ -1,12 +1,18 @@
 """Connections that say nothing sensible: each is answered with a problem, or closed in time."""
 
+import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 import uvicorn
 
@@ -140,3 +146,32 @@ def test_a_slow_body_of_a_request_under_way_is_the_applications_matter(port: int
         b"d",
     ]
     assert said(port, *parts, pause_s=PATIENCE_S / 2).startswith(b"HTTP/1.1 200 ")
+
+
+def whoami() -> Any:
+    """Answers with the process that answers."""
+
+    async def answers(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+            await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+
+    return answers
+
+
+def test_several_processes_share_a_port_and_end_together() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    own = "tests.core.test_core_serving:whoami"
+    command = [sys.executable, "-m", "services.core.serving", own, "--port", str(port), "--processes", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as server:
+        found: set[int] = set()
+        deadline = time.monotonic() + 30
+        while len(found) < 2 and time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                found.add(int(httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text))
+        server.terminate()
+        assert server.wait(20) == 0
+    assert len(found) == 2, "both have answered"
+    assert server.pid not in found
+    assert not any(psutil.pid_exists(pid) for pid in found)

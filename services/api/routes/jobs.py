@@ -17,7 +17,7 @@ from services.api.once import again, ticket_of
 from services.api.problems import field_errors, invalid, responses
 from services.api.routes.labels import OF_JOB
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
-from services.api.views import job_view, job_views
+from services.api.views import EVERY_JOB_FIELD, job_view, job_views
 from services.core import aliases, jobs, once, projects, served_names
 from services.core.bell import ring
 from services.core.errors import FieldError, ValidationFailed
@@ -124,10 +124,17 @@ def _submit(parts: Parts, asked: NewJob, created_by: str, ticket: Ticket | None)
             return known
         check_references(session, asked)
         row = jobs.submit(session, asked, created_by=created_by, quota=parts.settings.quota_queued)
-        job = job_view(session, row, parts.settings.quota_running)
+        job = _new_view(session, row, asked, parts.settings.quota_running)
         if ticket:
             once.keep(session, ticket, Answer(201, job.model_dump_json()), job.id)
         return job
+
+
+def _new_view(session: Session, row: Job, asked: NewJob, quota: int | None) -> JobOut:
+    """A new job as it is answered: what it was not given is not looked for."""
+    given = {"tags": asked.tags, "depends_on": asked.depends_on}
+    wanted = EVERY_JOB_FIELD - {name for name, values in given.items() if not values}
+    return job_views(session, [row], wanted, quota)[0]
 
 
 @router.post("", status_code=201, response_model=JobOut, responses=responses(conflict="A dependency has failed"))
