@@ -14,6 +14,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def network_is_watched() -> None:
+    from tests import transactions
+
+    transactions.watch()
+
+
+@pytest.fixture(autouse=True)
+def transactions_end_before_network_calls(network_is_watched: None) -> Iterator[None]:
+    """Whatever a test does: no thread of it calls over a network with a transaction open."""
+    from tests import transactions
+
+    transactions.found.clear()
+    yield
+    assert not transactions.found, transactions.found[0]
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real images, volumes and reports (MEDCOSS_TEST_DATA)."""
