@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 class Spec(BaseModel):
     """Base of every job's parameters: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    # with a bound, text is also looked at for what is no Unicode
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, str_max_length=4096
+    )
 
 
 def documented(description: str, unit: str = "", **constraints: Any) -> Any:

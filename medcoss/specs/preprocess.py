@@ -1,10 +1,10 @@
 """Parameters of `preprocess` jobs: one recipe turns a raw dataset into training shards."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import BUILTIN, Kind, get_modality
 from medcoss.specs.base import DatasetRef, Name, Seed, Spec, documented
 
 Pixels = Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
@@ -15,6 +15,20 @@ def _of_kind(name: str, kind: Kind) -> str:
     if modality.kind is not kind:
         raise ValueError(f"modality '{name}' is {modality.kind}, this recipe makes {kind} samples")
     return name
+
+
+def _one_of(kind: Kind) -> dict[str, Any]:
+    return {"enum": [name for name, modality in BUILTIN.items() if modality.kind is kind]}
+
+
+def _needs_name(schema: dict[str, Any]) -> None:
+    schema["required"] = ["name", *schema.get("required", [])]
+
+
+class _Recipe(Spec):
+    """A recipe: its name, which has a default in Python, tells it from the others in JSON."""
+
+    model_config = ConfigDict(json_schema_extra=_needs_name)
 
 
 class Splits(Spec):
@@ -29,11 +43,13 @@ class Splits(Spec):
     test_fraction: float = documented("share of groups in test (method random)", "fraction", default=0.1, ge=0, le=0.5)
 
 
-class ImageFolder(Spec):
+class ImageFolder(_Recipe):
     """Any folder of PNG, JPEG, TIFF or DICOM images, with class folders or mask files if there are any."""
 
     name: Literal["image_folder"] = documented("always image_folder", default="image_folder")
-    modality: str = documented("modality of the images: xray or pathology", default="xray")
+    modality: str = documented(
+        "modality of the images: xray or pathology", default="xray", json_schema_extra=_one_of(Kind.IMAGE2D)
+    )
     size: tuple[Pixels, Pixels] = documented("height and width after resizing", "pixel", default=(224, 224))
     labels: Literal["none", "folders"] = documented(
         "folders: the folder that directly holds an image is its class", default="none"
@@ -51,11 +67,13 @@ class ImageFolder(Spec):
         return _of_kind(value, Kind.IMAGE2D)
 
 
-class VolumeFolder(Spec):
+class VolumeFolder(_Recipe):
     """Any folder of NIfTI volumes, with label maps named by a suffix if there are any."""
 
     name: Literal["volume_folder"] = documented("always volume_folder", default="volume_folder")
-    modality: str = documented("modality of the volumes: mr or ct", default="mr")
+    modality: str = documented(
+        "modality of the volumes: mr or ct", default="mr", json_schema_extra=_one_of(Kind.VOLUME3D)
+    )
     size: tuple[Pixels, Pixels, Pixels] = documented(
         "depth, height and width of a tile: slices are resized to height x width, tiles are depth slices deep",
         "voxel",
@@ -99,7 +117,7 @@ class VolumeFolder(Spec):
         return self
 
 
-class OpeniReports(Spec):
+class OpeniReports(_Recipe):
     """A CSV table of radiology reports with findings and impression columns (OpenI, MIMIC-CXR master tables)."""
 
     name: Literal["openi_reports"] = documented("always openi_reports", default="openi_reports")

@@ -37,6 +37,7 @@ from services.core.db import Database
 from services.core.keys import Role, store_key
 from services.core.logging import configure_logging
 from services.core.metrics import this_process_ends
+from services.core.problems import RESPONSES
 from services.core.settings import Settings, get_settings
 from services.core.storage import ObjectStore
 
@@ -84,6 +85,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="Datasets, jobs and models of continual pre-training. Every call but health needs a key.",
         lifespan=lifespan,
+        # a redirect would lead where the header Host says
+        redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.parts = parts
@@ -92,7 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     for part in (datasets, jobs, batch, registry, labels, aliases, deletion, access, audit, streams, webhooks, workers):
-        app.include_router(part.router, responses=problems.RESPONSES)
+        app.include_router(part.router, responses=RESPONSES)
     if chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"],

@@ -30,7 +30,7 @@ _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _URL = "https://s3.clinic.example/medcoss/datasets/" + RAW + "/raw/train/normal/0001.png?X-Amz-Signature=..."
 _MORNING = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 _NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-_IMAGES = ImageFolder(modality="xray", size=(224, 224), labels="folders")
+_IMAGES = ImageFolder(name="image_folder", modality="xray", size=(224, 224), labels="folders")
 
 SPECS: dict[str, Spec] = {
     "preprocess": PreprocessSpec(dataset=RAW, recipe=_IMAGES),

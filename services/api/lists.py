@@ -71,7 +71,7 @@ def question(listing: Listing[Any]) -> Callable[..., Question]:
                                         examples=[listing.first])], None),
         "fields": (
             Annotated[str | None, Query(max_length=1024, description="only these fields, with commas between them",
-                                        examples=["id"])], None),
+                                        examples=[listing.first.removeprefix("-")])], None),
     }  # fmt: skip
     if listing.project is not None and listing.name != "projects":
         description = "only those of this project, by name or id"

@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from medcoss.specs import JOB_KINDS
-from services.api import examples, problems
+from services.api import examples
+from services.core import problems
 
 REF = "#/components/schemas/"
 _JSON = "application/json"
@@ -51,26 +52,16 @@ _SOURCES = {
     "webhook_id": (("create_webhook", "201", "/webhook/id"), ("list_webhooks", "200", "/items/0/id")),
     "kind": (("list_job_kinds", "200", "/items/0/name"),),
 }
-_REQUEST_ID = {"X-Request-Id": {"description": "finds the request in the server's log", "schema": {"type": "string"}}}
-_WAIT = {"description": "when to try again", "schema": {"type": "integer", "minimum": 0}}
-_SCHEME = {"description": "how to sign in", "schema": {"type": "string"}}
-_ETAG = {"ETag": {"description": "the version of this answer", "schema": {"type": "string"}}}
 _KNOWN: dict[str, Any] = {
     "name": "If-None-Match", "in": "header", "required": False,
     "description": "the ETag of an answer that is known: it is not sent again",
-    "schema": {"type": "string", "maxLength": 2048},
+    "schema": {"type": "string"},
 }  # fmt: skip
 _KEY: dict[str, Any] = {
     "name": "Idempotency-Key", "in": "header", "required": False,
     "description": "repeat it to get the same answer: the request is carried out once",
     "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"}, "example": "chest-preprocess-1",
 }  # fmt: skip
-_HEADERS: dict[str, dict[str, Any]] = {
-    "412": _ETAG,
-    "401": {"WWW-Authenticate": _SCHEME},
-    "429": {"Retry-After": _WAIT},
-    "503": {"Retry-After": _WAIT},
-}
 
 
 def operation_id(route: APIRoute) -> str:
@@ -92,7 +83,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         _describe_parameters(operation)
         _add_etags(method, operation)
         _add_key(method, operation)
-        _settle_problems(operation)
+        problems.settle(operation)
         _add_examples(operation, schemas)
     _add_links(document)
     return document
@@ -115,10 +106,10 @@ def _add_etags(method: str, operation: dict[str, Any]) -> None:
     good = operation["responses"].get("200", {})
     if method not in {"get", "patch"} or _JSON not in good.get("content", {}):
         return
-    good["headers"] = _ETAG | good.get("headers", {})
+    good["headers"] = problems.ETAG | good.get("headers", {})
     if method == "get":
         meaning = "The client has this very answer already, see `If-None-Match`"
-        operation["responses"]["304"] = {"description": meaning, "headers": _ETAG}
+        operation["responses"]["304"] = {"description": meaning, "headers": problems.ETAG}
         operation.setdefault("parameters", []).append(_KNOWN)
 
 
@@ -132,23 +123,6 @@ def _add_key(method: str, operation: dict[str, Any]) -> None:
     known = answers.get("409")
     meaning = f"{known['description']}; or {same}" if known else same[0].upper() + same[1:]
     answers["409"] = problems.response(409, meaning)
-
-
-def _settle_problems(operation: dict[str, Any]) -> None:
-    """Only the problems that an operation can have, with examples and headers."""
-    answers = operation["responses"]
-    if "requestBody" in operation:
-        answers["400"] = problems.response(400)
-    else:
-        answers.pop("408", None)
-    for status, answer in answers.items():
-        content = answer.get("content", {})
-        if problems.MEDIA_TYPE in content:
-            # shared between operations by FastAPI: written anew
-            media = content[problems.MEDIA_TYPE] | {"example": problems.example(int(status))}
-            answer["content"] = content | {problems.MEDIA_TYPE: media}
-        answer["headers"] = _REQUEST_ID | _HEADERS.get(status, {}) | answer.get("headers", {})
-    operation["responses"] = dict(sorted(answers.items()))
 
 
 def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:

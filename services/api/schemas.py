@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import BUILTIN, Kind, get_modality
 from medcoss.specs.base import Name
 from medcoss.specs.records import BadFile
 from services.core.labels import MOST_TAGS, tag_of
@@ -34,7 +34,9 @@ def _printable(value: str) -> str:
     return value
 
 
-ModalityName = Annotated[str, Field(max_length=32), AfterValidator(_known_modality)]
+ModalityName = Annotated[
+    str, Field(max_length=32, json_schema_extra={"enum": [*BUILTIN]}), AfterValidator(_known_modality)
+]
 Text = Annotated[str, AfterValidator(_printable)]
 Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(tag_of)]
 Tags = Annotated[
@@ -49,7 +51,8 @@ JobId = Annotated[str, Field(pattern=r"^job_[0-9a-z]{8,40}$")]
 class Body(BaseModel):
     """A request: unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid")
+    # with a bound, text is also looked at for what is no Unicode: lone surrogates cannot be stored, nor answered
+    model_config = ConfigDict(extra="forbid", str_max_length=4096)
 
 
 class UploadFile(Body):
@@ -85,7 +88,9 @@ class DatasetRequest(Body):
     modality: ModalityName | None = Field(None, description="what the files show: report, xray, ct, mr or pathology")
     description: Text = Field("", max_length=4000, description="for people")
     tags: Tags = []
-    files: list[UploadFile] = Field(max_length=200_000, description="every file that is going to be uploaded")
+    files: list[UploadFile] = Field(
+        max_length=200_000, description="every file that is going to be uploaded", json_schema_extra={"minItems": 1}
+    )
 
     @field_validator("files")
     @classmethod

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medcoss.specs.base import Name
 from services.api.schemas import SECONDS, Body, Text
 from services.core.keys import RoleName
+from services.core.lists import Moment
 
 LONGEST_GRACE_S = 30 * 86_400
 
@@ -61,7 +62,7 @@ class KeyRequest(Body):
         None, max_length=100,
         description="names or ids of what it opens; left out: `default`. An admin's key opens all and takes none",
     )  # fmt: skip
-    expires_at: AwareDatetime | None = Field(None, description="when it ends; left out: never")
+    expires_at: Moment | None = Field(None, description="when it ends; left out: never")
 
     @field_validator("expires_at")
     @classmethod

@@ -4,8 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from services.api.problems import FieldProblem
 from services.api.schemas import Body, JobOut, JobRequest, ProjectRef
+from services.core.problems import FieldProblem
 
 Ref = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 # an id, or the `ref` of another job of the batch

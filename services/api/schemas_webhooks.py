@@ -51,7 +51,10 @@ def _distinct(value: list[Event]) -> list[Event]:
     return list(dict.fromkeys(value))
 
 
-Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL), AfterValidator(_may_be_called)]
+_SCHEME = {"pattern": "^https?://[!-~]+$"}
+Url = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra=_SCHEME), AfterValidator(_may_be_called)
+]
 Events = Annotated[list[Event], Field(min_length=1, max_length=20), AfterValidator(_distinct)]
 
 

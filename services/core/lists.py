@@ -6,10 +6,10 @@ A new filter or order is a line here and an index in `services.core.tables`; tes
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from sqlalchemy import select
 
-from medcoss.modalities import get_modality
+from medcoss.modalities import BUILTIN, get_modality
 from medcoss.specs import JOB_KINDS
 from services.core.labels import tag_of
 from services.core.lifecycle import TERMINAL, State
@@ -33,9 +33,20 @@ from services.core.tables import (
 )
 
 _METRIC = re.compile(r"([^<>=\s]{1,100})(>=|<=|>|<)([-+0-9.eE]{1,32})")
+_NUMBER = re.compile(r"[-+0-9.eE_\s]+")
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 Id = Annotated[str, Field(min_length=1, max_length=64)]
 Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(tag_of)]
+
+
+def _is_written_out(value: Any) -> Any:
+    if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        raise ValueError("expected a moment with its time zone, e.g. 2026-03-02T08:30:00Z")
+    return value
+
+
+# pydantic would also take seconds since 1970, which OpenAPI does not tell of
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
 def _is_modality(name: str) -> str:
@@ -43,7 +54,7 @@ def _is_modality(name: str) -> str:
     return name
 
 
-Modality = Annotated[str, Field(max_length=32), AfterValidator(_is_modality)]
+Modality = Annotated[str, Field(max_length=32, json_schema_extra={"enum": [*BUILTIN]}), AfterValidator(_is_modality)]
 
 
 def _is_metric(text: str) -> str:
@@ -66,8 +77,8 @@ def comparison(text: str) -> tuple[str, str, float] | None:
 
 def _created(column: Any) -> tuple[Filter, Filter]:
     return (
-        Filter("created_after", "made at this moment or later", column, "from", AwareDatetime),
-        Filter("created_before", "made before this moment", column, "before", AwareDatetime),
+        Filter("created_after", "made at this moment or later", column, "from", Moment),
+        Filter("created_before", "made before this moment", column, "before", Moment),
     )
 
 
@@ -102,8 +113,8 @@ JOBS: Listing[Job] = Listing(
         Filter("input", "whose spec names this dataset or model", None, "member", Id,
                ids=lambda value: select(JobInput.job_id).where(JobInput.input_id == value)),
         *_created(Job.created_at),
-        Filter("finished_after", f"ended at this moment or later, {_ENDED}", Job.finished_at, "from", AwareDatetime),
-        Filter("finished_before", f"ended before this moment, {_ENDED}", Job.finished_at, "before", AwareDatetime),
+        Filter("finished_after", f"ended at this moment or later, {_ENDED}", Job.finished_at, "from", Moment),
+        Filter("finished_before", f"ended before this moment, {_ENDED}", Job.finished_at, "before", Moment),
     ),
     sorts=(
         Sort("created_at", Job.created_at), Sort("name", Job.name_key),
@@ -267,8 +278,8 @@ AUDIT: Listing[AuditEntry] = Listing(
         Filter("outcome", "that ended so", AuditEntry.outcome, type=Literal["done", "denied", "rejected", "failed"]),
         Filter("route", "with placeholders: /v1/jobs/{job_id}", AuditEntry.route, type=Filtered),
         Filter("request_id", "of this request", AuditEntry.request_id, type=Filtered),
-        Filter("since", "from this moment on", AuditEntry.at, "from", AwareDatetime),
-        Filter("until", "before this moment", AuditEntry.at, "before", AwareDatetime),
+        Filter("since", "from this moment on", AuditEntry.at, "from", Moment),
+        Filter("until", "before this moment", AuditEntry.at, "before", Moment),
     ),
     sorts=(Sort("at", AuditEntry.at),),
     ways=(

@@ -47,11 +47,29 @@ _LARGE = _Refusal(
 _SLOW = _Refusal(408, "too-slow", "Too slow", f"the headers did not arrive within {HEAD_TIMEOUT_S:g} s")
 
 
+class _Connection(h11.Connection):
+    """A connection that bounds a head also when it comes in one piece: h11 counts what has to wait for more."""
+
+    def next_event(self) -> Any:
+        """The next event. Raises RemoteProtocolError for a head that is too large."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers)
+            if size > MAX_HEAD_BYTES:
+                raise h11.RemoteProtocolError("line and headers are too large", error_status_hint=_LARGE.status)
+        return event
+
+
 class Protocol(H11Protocol):
     """HTTP/1.1 of one connection. `head_timeout_s`: how long it may be open without a whole request under way."""
 
     head_timeout_s = HEAD_TIMEOUT_S
+    conn: h11.Connection
     _head_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.conn = _Connection(h11.SERVER, MAX_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""

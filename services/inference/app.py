@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -11,10 +12,21 @@ from services.core import tracing
 from services.core.logging import configure_logging
 from services.core.metrics import this_process_ends
 from services.core.settings import Settings, get_settings
-from services.inference import problems
+from services.inference import openapi, problems
 from services.inference.gateway import Gateway
 from services.inference.requests import RequestShell
 from services.inference.routes import router, status_router
+
+
+class InferenceGateway(FastAPI):
+    """FastAPI whose OpenAPI document is complete."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            openapi.complete(super().openapi())
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -30,7 +42,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gateway.close()
         this_process_ends()
 
-    app = FastAPI(title="medcoss inference", version=__version__, lifespan=lifespan)
+    app = InferenceGateway(
+        title="medcoss inference", version=__version__, lifespan=lifespan,
+        description="Embeddings, classes and masks from served models. Every call but health needs a key.",
+        # a redirect would lead where the header Host says
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.gateway = gateway
     problems.install(app)
     app.include_router(router)
@@ -40,5 +57,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "X-Class-Names", "X-Volume-Ml", "X-Model-Version"],
         )  # fmt: skip
-    app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes)
+    app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes, patience_s=settings.request_timeout_s)
     return app

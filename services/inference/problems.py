@@ -11,8 +11,7 @@ from starlette.exceptions import HTTPException
 
 from medcoss.run import BadInput
 from services.core.errors import FieldError, MedcossError, TooMany, Unauthorized, Unavailable, ValidationFailed
-
-RETRY_AFTER_S = 5
+from services.core.problems import MEDIA_TYPE, RETRY_AFTER_S, allowed
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +25,7 @@ def _response(document: dict[str, Any], headers: dict[str, str]) -> JSONResponse
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     if request_id:
         document["request_id"] = request_id
-    return JSONResponse(document, document["status"], headers, media_type="application/problem+json")
+    return JSONResponse(document, document["status"], headers, media_type=MEDIA_TYPE)
 
 
 def _headers(error: MedcossError) -> dict[str, str]:
@@ -64,7 +63,7 @@ async def _bad_parameter(_request: Request, error: Exception) -> JSONResponse:
     return problem_response(ValidationFailed(detail, errors))
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     document = {
         "type": "about:blank",
@@ -72,7 +71,10 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
         "status": error.status_code,
         "detail": str(error.detail),
     }
-    return _response(document, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = allowed(request.app.routes, request.scope)
+    return _response(document, headers)
 
 
 def install(app: FastAPI) -> None:

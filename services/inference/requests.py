@@ -1,5 +1,6 @@
 """Around every request: an id, a limit on the body, a log line, numbers, and no error that is not a problem."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -9,22 +10,26 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.core import tracing
-from services.core.errors import MedcossError, TooLarge
+from services.core.errors import MedcossError, TooLarge, TooSlow
 from services.core.headers import security_headers
 from services.core.ids import new_id
 from services.inference import metrics
 from services.inference.problems import problem_response
 
+# bytes a second
+SLOWEST = 65_536
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 log = structlog.get_logger(__name__)
 
 
 class RequestShell:
-    """ASGI middleware. `max_bytes` limits the body, whether its length is declared or not."""
+    """ASGI middleware. `max_bytes` limits the body, whether its length is declared or not; it has `patience_s` to
+    arrive, and more the more has arrived.
+    """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, patience_s: float) -> None:
+        self.app, self.max_bytes, self.patience_s = app, max_bytes, patience_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,12 +58,22 @@ class RequestShell:
             self._account(scope, answer.status, time.perf_counter() - started, span)
 
     def _limited(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        total = 0
+        total, whole, began = 0, False, 0.0
 
         async def limited() -> Message:
-            nonlocal total
-            message = await receive()
+            nonlocal total, whole, began
+            if whole:
+                return await receive()
+            began = began or asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout_at(began + self.patience_s + total / SLOWEST):
+                    message = await receive()
+            except TimeoutError:
+                raise TooSlow(
+                    f"the body did not arrive in time; {SLOWEST // 1024} KiB a second are waited for"
+                ) from None
             total += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if total > self.max_bytes:
                 raise self._too_large()
             return message

@@ -13,7 +13,7 @@ from services.core.keys import Identity
 from services.core.metrics import CONTENT_TYPE_LATEST, exposition
 from services.inference import metrics
 from services.inference.gateway import Gateway
-from services.inference.inputs import Input, read_input
+from services.inference.inputs import MAX_TEXT, Input, read_input
 from services.inference.predict import Predictor, Timing
 from services.inference.schemas import (
     Classification,
@@ -56,7 +56,7 @@ InputDep = Annotated[Input, Depends(read_input)]
 _RAW = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _object(field: str, schema: dict[str, str]) -> dict[str, Any]:
+def _object(field: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"schema": {"type": "object", "required": [field], "properties": {field: schema}}}
 
 
@@ -66,7 +66,7 @@ BODY: dict[str, Any] = {
         "content": {
             "multipart/form-data": _object("file", {"type": "string", "format": "binary"}),
             "application/octet-stream": _RAW,
-            "application/json": _object("text", {"type": "string"}),
+            "application/json": _object("text", {"type": "string", "maxLength": MAX_TEXT, "pattern": "\\S"}),
         },
     }
 }

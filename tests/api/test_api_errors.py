@@ -54,7 +54,33 @@ def test_malformed_keys(refusing: Served, header: str) -> None:
 
 def test_unknown_routes_and_methods(served: Served) -> None:
     assert "/v1/nothing" in problem(served.viewer.get("/v1/nothing"), 404)["detail"]
-    problem(served.viewer.put("/v1/jobs"), 405)
+    for method, path, allowed in (
+        ("PUT", "/v1/jobs", "GET, POST"),
+        ("OPTIONS", "/v1/jobs/job_x", "DELETE, GET, PATCH"),
+    ):
+        response = served.viewer.request(method, path)
+        problem(response, 405)
+        assert response.headers["allow"] == allowed
+    # a redirect to where the request says it came to would lead astray
+    problem(served.viewer.get("/v1/jobs/", headers={"Host": "evil.example"}), 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{", 400, "no JSON"),
+        (b"[" * 100_000, 400, "nested too deeply"),
+        (b'{"kind": ' + b"9" * 10_000 + b', "spec": {}}', 400, "too many digits"),
+        (b'{"kind": "\ud800", "spec": {}}', 422, "unicode"),
+        (b'{"kind": "preprocess", "spec": {"\udfff": 1}}', 422, "unicode"),
+        (b'{"kind": "preprocess", "spec": {"dataset": NaN}}', 422, "/spec/dataset"),
+    ],
+)
+def test_bodies_that_cannot_be_read(refusing: Served, body: bytes, status: int, words: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    for path in ("/v1/jobs", "/v1/projects"):
+        problem(refusing.stranger.post(path, content=body, headers=headers), 401)
+    assert words in problem(refusing.operator.post("/v1/jobs", content=body, headers=headers), status)["detail"]
 
 
 def test_every_answer_carries_its_own_request_id(served: Served) -> None:

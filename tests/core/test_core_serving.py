@@ -101,6 +101,15 @@ def test_headers_that_are_too_large(port: int) -> None:
     assert str(MAX_HEAD_BYTES) in problem(answer, 431)["detail"]
 
 
+@pytest.mark.parametrize("head", [b"X-A: " + b"b" * MAX_HEAD_BYTES, b"X-A: b\r\n" * 9000 + b"X-A: b"])
+def test_headers_that_are_too_large_and_come_in_one_piece(port: int, head: bytes) -> None:
+    """A small answer may be cut off by what was not read, so only its beginning is looked at."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+        assert line.recv(65536).startswith(b"HTTP/1.1 431 ")
+
+
 def test_headers_that_do_not_come(port: int) -> None:
     began = time.monotonic()
     problem(said(port, *[bytes([letter]) for letter in b"GET / HTTP/1"], pause_s=PATIENCE_S / 16), 408)

@@ -1,10 +1,12 @@
 """What cannot be answered gets a problem document that says what to do."""
 
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from openapi_spec_validator import validate
 
 from services.core import audit
 from services.core.db import Database
@@ -12,7 +14,7 @@ from services.core.settings import Settings
 from services.core.tables import DEFAULT_PROJECT
 from services.embedded.servers import free_port
 from services.inference.app import create_app
-from tests.inference.conftest import MAX_BYTES, OTHERS_KEY, serving
+from tests.inference.conftest import KEY, MAX_BYTES, OTHERS_KEY, serving
 from tests.inference.test_inference_answers import png
 
 
@@ -83,6 +85,33 @@ def test_broken_bodies(gateway: httpx.Client) -> None:
     problem(gateway.post("/v1/models/chest/classify", content=b"x", headers=headers), 400)
     problem(gateway.post("/v1/nothing"), 404)
     problem(gateway.get("/v1/models/chest/classify"), 405)
+
+
+def test_bodies_that_do_not_come(gateway_settings: Callable[..., Settings]) -> None:
+    with serving(create_app(gateway_settings(request_timeout_s=0.2))) as client:
+        place = client.base_url
+        with socket.create_connection((place.host, place.port or 80), timeout=10) as line:
+            line.sendall(
+                f"POST /v1/models/chest/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+                "Content-Length: 100\r\n\r\nx".encode()
+            )
+            answer = line.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408") and b"application/problem+json" in answer
+        assert client.get("/v1/models").status_code == 200
+
+
+def test_openapi_tells_of_every_problem(gateway: httpx.Client) -> None:
+    document = gateway.get("/openapi.json").json()
+    validate(document)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            told = set(operation["responses"])
+            if path.startswith("/v1/"):
+                assert told >= {"200", "401", "413", "429", "503"}
+                assert (told >= {"400", "404", "408", "409", "422"}) == (method == "post")
+    assert "HTTPValidationError" not in str(document)
+    answer = gateway.get("/v1/models/chest/classify")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 def test_key_is_needed(gateway: httpx.Client) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, Parts, PartsOf
 from services.api.once import again, ticket_of
-from services.api.problems import FieldProblem, responses
+from services.api.problems import responses
 from services.api.routes.jobs import check_references, new_job
 from services.api.schemas import JobOut
 from services.api.schemas_batch import BatchJob, BatchOut, BatchRequest
@@ -20,6 +20,7 @@ from services.core.errors import Conflict, FieldError, TooLarge, ValidationFaile
 from services.core.jobs import NewJob
 from services.core.lifecycle import State
 from services.core.once import Answer, Ticket
+from services.core.problems import FieldProblem
 from services.core.scheduling import RINGS
 
 router = APIRouter(prefix="/v1", tags=["jobs"])

@@ -9,11 +9,11 @@ from sqlalchemy import select
 
 from services.api.dependencies import Parts, PartsOf
 from services.api.metrics import KEPT_S, PlatformNumbers
-from services.api.problems import RESPONSES
 from services.core.errors import FieldError, Unavailable
 from services.core.figures import Figures
 from services.core.figures import figures as look_up
 from services.core.metrics import CONTENT_TYPE_LATEST, exposition
+from services.core.problems import RESPONSES
 from services.core.tables import Job
 from services.core.tables.base import now
 

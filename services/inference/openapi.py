@@ -1,0 +1,27 @@
+"""The gateway's OpenAPI document, completed: its problems with headers and examples, and what names mean."""
+
+from typing import Any
+
+from services.core import problems
+
+NEEDED = ("401", "413", "429", "503")
+# of calls that take an input
+OF_INPUT = ("400", "404", "408", "409", "422")
+_MEANINGS = {409: "The model does not answer this call; `detail` names one that it answers"}
+_PARAMETERS = {"name": "name under which a model is served", "format": "file: the mask; json: what it covers alone"}
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to FastAPI's document what it does not know."""
+    problems.describe(document)
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            told = ("503",) if path == "/readyz" else NEEDED if path.startswith("/v1/") else ()
+            answers = operation["responses"]
+            answers.pop("422", None)
+            for status in (*told, *(OF_INPUT if "requestBody" in operation else ())):
+                answers[status] = problems.response(int(status), _MEANINGS.get(int(status)))
+            for parameter in operation.get("parameters", []):
+                parameter.setdefault("description", _PARAMETERS.get(parameter["name"], ""))
+            problems.settle(operation)
+    return document
