@@ -6,7 +6,7 @@ them tells the numbers of all; without it each process tells its own.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,10 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
-__all__ = ["CONTENT_TYPE_LATEST", "DURATIONS_S", "database_statements", "exposition", "s3_request", "this_process_ends"]
+__all__ = [
+    "CONTENT_TYPE_LATEST", "DURATIONS_S", "database_statements", "exposition", "s3_called", "s3_request", "tell_s3_to",
+    "this_process_ends",
+]  # fmt: skip
 
 DURATIONS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
@@ -58,22 +61,33 @@ def statement_kind(text: str) -> str:
     return word.lower() if word in _STATEMENTS else "other"
 
 
+def s3_called(operation: str, seconds: float, failed: bool) -> None:
+    """Count a call of the object store."""
+    _s3_seconds.labels(operation).observe(seconds)
+    if failed:
+        _s3_errors.labels(operation).inc()
+
+
+_tell_s3: Callable[[str, float, bool], None] = s3_called
+
+
+def tell_s3_to(whom: Callable[[str, float, bool], None]) -> None:
+    """Have calls of the object store counted by `whom`, for a process that nobody scrapes."""
+    global _tell_s3
+    _tell_s3 = whom
+
+
 @contextmanager
-def s3_request(operation: str) -> Iterator[None]:
-    """Measure a call of the object store; whatever it raises counts as an error."""
-    began = time.perf_counter()
+def s3_request(operation: str) -> Iterator[Callable[[], None]]:
+    """Measure a call of the object store. It has failed when it raises, or when what this gives is called."""
+    began, failures = time.perf_counter(), list[bool]()
     try:
-        yield
+        yield lambda: failures.append(True)
     except BaseException:
-        s3_failed(operation)
+        failures.append(True)
         raise
     finally:
-        _s3_seconds.labels(operation).observe(time.perf_counter() - began)
-
-
-def s3_failed(operation: str) -> None:
-    """Count an answer that is an error of the object store."""
-    _s3_errors.labels(operation).inc()
+        _tell_s3(operation, time.perf_counter() - began, bool(failures))
 
 
 def exposition(*others: Collector) -> bytes:

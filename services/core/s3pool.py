@@ -25,8 +25,11 @@ class S3Pool(urllib3.PoolManager):
     ) -> urllib3.BaseHTTPResponse:
         """Make a request."""
         operation = operation_of(method, url)
-        with tracing.span(f"s3 {operation}", **{"server.address": urlsplit(url).netloc}), metrics.s3_request(operation):
+        with (
+            tracing.span(f"s3 {operation}", **{"server.address": urlsplit(url).netloc}),
+            metrics.s3_request(operation) as failed,
+        ):
             response = super().urlopen(method, url, redirect, **options)
-        if response.status >= 500:
-            metrics.s3_failed(operation)
+            if response.status >= 500:
+                failed()
         return response

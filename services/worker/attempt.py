@@ -17,6 +17,7 @@ from services.core.attempts import Artifact, Claim
 from services.core.db import Database
 from services.core.errors import Conflict, NotFound
 from services.core.lifecycle import State
+from services.core.metrics import s3_called
 from services.core.settings import Settings
 from services.worker.outcome import Outcome, settle
 from services.worker.process import LINE_LIMIT, Child
@@ -30,6 +31,7 @@ from services.worker.protocol import (
     MetricsReport,
     ProgressReport,
     ResultReport,
+    StoreReport,
 )
 from services.worker.workdir import WorkFolder, work_folder
 
@@ -150,6 +152,8 @@ class Attempt:
             self.pending.artifacts.append(Artifact(report.name, report.key, report.content_type, report.size))
         elif isinstance(report, CheckpointReport):
             self.pending.checkpoint = report.step
+        elif isinstance(report, StoreReport):
+            s3_called(report.operation, report.seconds, report.failed)
         elif isinstance(report, ResultReport):
             self.outcome.result = report
         elif isinstance(report, ErrorReport):

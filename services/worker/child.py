@@ -20,13 +20,14 @@ from urllib3.exceptions import HTTPError
 from medcoss.run import BadInput, Stopped
 from services.core import tracing
 from services.core.cache import NoRoom
+from services.core.metrics import tell_s3_to
 from services.core.parent import end_with_parent
 from services.core.settings import get_settings
 from services.core.storage import DamagedFile
 from services.worker.context import WorkerRun
 from services.worker.errors import TritonRefused
 from services.worker.process import without_folders
-from services.worker.protocol import REPORT_FD, STOPPED, ChildJob, ErrorReport, LogReport, ReportWriter
+from services.worker.protocol import REPORT_FD, STOPPED, ChildJob, ErrorReport, LogReport, ReportWriter, StoreReport
 from services.worker.runners import run
 
 
@@ -69,6 +70,7 @@ def main() -> int:
     # what pydicom warns of can hold header values of patients
     warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
     writer = ReportWriter(int(os.environ[REPORT_FD]))
+    tell_s3_to(lambda *call: writer.send(StoreReport(operation=call[0], seconds=call[1], failed=call[2])))
     job = ChildJob.model_validate_json(sys.stdin.buffer.read())
     tracing.configure(get_settings(), "medcoss-job")
     names: dict[str, Any] = {"job_id": job.job_id, "attempt": job.attempt}

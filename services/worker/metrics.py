@@ -1,7 +1,7 @@
 """A worker's own numbers for Prometheus, told on a port of its own where one is set.
 
 A worker is one process (its pool is made of threads), so that its numbers need no sharing. Jobs run in children,
-whose training numbers come from the control plane and whose calls of the object store are in their traces.
+which report their calls of the object store; their training numbers come from the control plane.
 """
 
 import shutil

@@ -84,6 +84,15 @@ class ArtifactReport(BaseModel):
     size: Count
 
 
+class StoreReport(BaseModel):
+    """A call of the object store, for the worker's numbers."""
+
+    type: Literal["store"] = "store"
+    operation: Literal["get", "put", "stat", "list", "remove", "multipart", "other"]
+    seconds: Annotated[float, Field(ge=0)]
+    failed: bool
+
+
 class _Output(BaseModel):
     """Something made: stored already, registered when the attempt succeeds."""
 
@@ -139,7 +148,14 @@ class ErrorReport(BaseModel):
 
 
 Report = Annotated[
-    ProgressReport | MetricsReport | LogReport | CheckpointReport | ArtifactReport | ResultReport | ErrorReport,
+    ProgressReport
+    | MetricsReport
+    | LogReport
+    | CheckpointReport
+    | ArtifactReport
+    | StoreReport
+    | ResultReport
+    | ErrorReport,
     Field(discriminator="type"),
 ]
 REPORTS: TypeAdapter[Report] = TypeAdapter(Report)

@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 from minio.error import MinioException
+from prometheus_client import REGISTRY
 from urllib3.exceptions import HTTPError
 
 from medcoss.run import Stopped
@@ -122,6 +124,34 @@ def test_a_store_that_is_away_is_noticed_soon(make_settings: Callable[..., Setti
     with pytest.raises((HTTPError, MinioException)):
         away.healthy()
     assert time.monotonic() - began < 5
+
+
+def test_calls_that_the_store_fails_are_counted(make_settings: Callable[..., Settings]) -> None:
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    def failures() -> float:
+        return REGISTRY.get_sample_value("medcoss_s3_errors_total", {"operation": "get"}) or 0.0
+
+    before = failures()
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        store = ObjectStore(make_settings(s3_endpoint=f"127.0.0.1:{server.server_port}"), retries=0)
+        with pytest.raises((MinioException, HTTPError)):
+            store.get_bytes("a")
+        server.shutdown()
+        thread.join()
+    assert failures() == before + 1
+    with pytest.raises(HTTPError):
+        ObjectStore(make_settings(s3_endpoint=f"127.0.0.1:{free_port()}"), retries=0).get_bytes("a")
+    assert failures() == before + 2
 
 
 def test_a_bucket_that_is_there_is_no_error(make_settings: Callable[..., Settings]) -> None:

@@ -32,6 +32,25 @@ def test_attempts_are_counted_by_how_they_end(supervisor: Supervisor, script: Ca
     assert value("worker_busy") == 0
 
 
+def test_what_a_job_asks_of_the_object_store_is_counted(supervisor: Supervisor, script: Callable[..., None]) -> None:
+    calls = {"operation": "put"}
+    count, failed, took = (value(name, **calls) for name in ("s3_seconds_count", "s3_errors_total", "s3_seconds_sum"))
+    script(
+        """
+send("store", operation="put", seconds=0.25, failed=False)
+send("store", operation="put", seconds=0.5, failed=True)
+send("store", operation="of another kind", seconds=1, failed=False)
+"""
+        + RESULT
+    )
+    scripted(supervisor.database)
+    supervisor.run_next()
+    assert value("s3_seconds_count", **calls) == count + 2
+    assert value("s3_seconds_sum", **calls) == pytest.approx(took + 0.75)
+    assert value("s3_errors_total", **calls) == failed + 1
+    assert value("s3_seconds_count", operation="of another kind") == 0, "labels have an end"
+
+
 def test_a_sweep_that_breaks_is_none() -> None:
     with metrics.sweep():
         pass
