@@ -7,8 +7,8 @@ prepared with it and the numbers it gave can be reproduced. Volumes are ITK imag
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from skimage.transform import resize
 
+from medcoss.preprocess.resampling import resize_cubic, resize_linear
 from medcoss.preprocess.volumes import Array, normalise, pad_depth, tile_starts
 from medcoss.run import BadInput
 
@@ -22,8 +22,8 @@ _OUTER = 0.1
 def respaced_ct(image: sitk.Image, published: bool = False) -> sitk.Image:
     """A CT volume clipped to [-1024, 1024] HU on a grid of 1 mm, cubic, low-passed on axes that shrink.
 
-    The type stays as it is; whole numbers are rounded. Sizes are rounded and the spacing is what they really
-    give. Published: the in-plane sizes are truncated, the spacing is called 1 mm and the origin kept.
+    float32, nothing rounded; sizes are rounded and the spacing is what they really give. Published: the type
+    stays and whole numbers are rounded, in-plane sizes are truncated, the spacing is called 1 mm, the origin kept.
     """
     volume = np.clip(sitk.GetArrayFromImage(image), -1024, 1024)
     wanted = [n * round(s, 4) for n, s in zip(volume.shape, image.GetSpacing()[::-1], strict=True)]
@@ -32,10 +32,11 @@ def respaced_ct(image: sitk.Image, published: bool = False) -> sitk.Image:
         size[1:] = [int(n) for n in wanted[1:]]
     if 0 in size:
         raise BadInput(f"the volume measures {wanted[1]:.2f} x {wanted[2]:.2f} mm in plane; expected 1 mm or more")
-    found = resize(volume, size, order=3, preserve_range=True)
-    if np.issubdtype(volume.dtype, np.integer):
-        found = np.round(found)
-    result = sitk.GetImageFromArray(found.astype(volume.dtype))
+    # rounding needs more digits to give the published whole numbers
+    found = resize_cubic(volume, (size[0], size[1], size[2]), np.float64 if published else np.float32)
+    if published:
+        found = (np.round(found) if np.issubdtype(volume.dtype, np.integer) else found).astype(volume.dtype)
+    result = sitk.GetImageFromArray(found)
     result.SetDirection(image.GetDirection())
     result.SetOrigin(image.GetOrigin())
     if not published:
@@ -82,15 +83,16 @@ def resized(image: sitk.Image, size: tuple[int, int, int], published: bool = Fal
     Published: first voxels are aligned instead of corners, positions half a voxel or more behind the last
     voxel are 0 (water in CT), and the type stays, fractions being truncated.
     """
-    target = sitk.Image(size[::-1], sitk.sitkFloat32)
+    if not published:
+        result = sitk.GetImageFromArray(resize_linear(sitk.GetArrayViewFromImage(image), size))
+        result.SetDirection(image.GetDirection())
+        _fit_corners(result, image)
+        return result
+    target = sitk.Image(size[::-1], image.GetPixelID())
     target.SetDirection(image.GetDirection())
     target.SetOrigin(image.GetOrigin())
-    if published:
-        target.SetSpacing([s * n / new for s, n, new in zip(image.GetSpacing(), image.GetSize(), size[::-1],
-                                                            strict=True)])  # fmt: skip
-        return sitk.Resample(image, target, sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID())
-    _fit_corners(target, image)
-    return sitk.Resample(image, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
+    target.SetSpacing([s * n / new for s, n, new in zip(image.GetSpacing(), image.GetSize(), size[::-1], strict=True)])
+    return sitk.Resample(image, target, sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID())
 
 
 def mr_tiles(volume: NDArray[np.number], published: bool = False) -> list[Array]:

@@ -51,7 +51,7 @@ def record(database: Database, done: Deed) -> None:
     """Put a request on record. A database that does not answer leaves it to the log."""
     try:
         # every write waits for it: one statement, without the work of a session
-        with database.engine.begin() as connection:
+        with database.alone.begin() as connection:
             connection.execute(insert(AuditEntry), asdict(done) | {"outcome": done.outcome})
     except SQLAlchemyError as error:
         _log.error("audit_not_stored", error=type(error).__name__, deed=asdict(done))
