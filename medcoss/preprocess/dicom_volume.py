@@ -1,0 +1,98 @@
+"""Voxels of a stack of DICOM slices, as a volume with geometry."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut
+from scipy import ndimage
+
+from medcoss.preprocess.dicom_headers import SliceHeader
+from medcoss.preprocess.dicom_series import Stack
+from medcoss.run import BadInput
+
+Array = NDArray[np.float32]
+
+
+def read_stack(stack: Stack, root: Path) -> sitk.Image:
+    """The volume of a stack, float32, in mm and LPS; stored values are rescaled (CT: to HU, PET: slice by slice).
+
+    Of a tilted gantry, slices are moved in their planes (linear) onto a grid at right angles, which is larger; what no
+    slice covers takes the smallest value. Raises BadInput naming the file whose pixels cannot be read.
+    """
+    volume = np.empty((len(stack.slices), *stack.slices[0].shape), np.float32)
+    place = {(one.path, one.frame): number for number, one in enumerate(stack.slices)}
+    for path, members in groupby(sorted(stack.slices, key=lambda one: one.path), key=lambda one: one.path):
+        for header, pixels in _pixels(root / path, list(members)):
+            volume[place[header.path, header.frame]] = pixels
+    if not np.isfinite(volume).all():
+        raise BadInput("rescaled values are NaN or infinite (RescaleSlope, RescaleIntercept)", stack.slices[0].path)
+    first = stack.slices[0]
+    row, column = first.orientation[:3], first.orientation[3:]
+    rows, columns = first.spacing
+    origin = np.array(first.position)
+    if any(stack.shift):
+        volume, before = _upright(volume, stack.shift[1] / rows, stack.shift[0] / columns)
+        origin -= before[0] * rows * np.array(column) + before[1] * columns * np.array(row)
+    image = sitk.GetImageFromArray(volume)
+    image.SetSpacing((columns, rows, stack.distance))
+    image.SetOrigin(origin.tolist())
+    image.SetDirection(_rotation(row, stack.normal).T.ravel().tolist())
+    return image
+
+
+def _rotation(row: tuple[float, ...], normal: tuple[float, float, float]) -> NDArray[np.float64]:
+    """The three axes as rows, at exactly right angles: headers round them."""
+    z = np.array(normal)
+    x = np.array(row) - np.dot(row, z) * z
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z])
+
+
+def _upright(volume: Array, rows: float, columns: float) -> tuple[Array, tuple[int, int]]:
+    """Slices moved by `rows` and `columns` pixels each against the one before; how much the grid grew before them."""
+    moves = np.outer(np.arange(len(volume)), (rows, columns))
+    before = np.ceil(np.maximum(-moves.min(axis=0), 0)).astype(int)
+    after = np.ceil(np.maximum(moves.max(axis=0), 0)).astype(int)
+    low = float(volume.min())
+    padding = [(int(b), int(a)) for b, a in zip(before, after, strict=True)]
+    moved = [ndimage.shift(np.pad(one, padding, constant_values=low), move, order=1, mode="constant", cval=low)
+             for one, move in zip(volume, moves, strict=True)]  # fmt: skip
+    return np.stack(moved), (int(before[0]), int(before[1]))
+
+
+def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader, NDArray[np.floating]]]:
+    """Rescaled pixels of the slices of one file."""
+    name = wanted[0].path
+    try:
+        dataset = pydicom.dcmread(file)
+        if int(dataset.get("SamplesPerPixel", 1)) != 1:
+            raise BadInput("the pixels are colours; expected one value a pixel", name)
+        pixels = dataset.pixel_array
+        for header in wanted:
+            if header.frame is None:
+                yield header, np.asarray(apply_modality_lut(pixels, dataset))
+            else:
+                yield header, _rescaled(pixels[header.frame] if pixels.ndim == 3 else pixels, dataset, header.frame)
+    except BadInput:
+        raise
+    except Exception as error:  # noqa: BLE001 - of many types, none of whose texts may carry header values
+        raise BadInput(
+            f"this DICOM file has no readable pixels ({type(error).__name__}); expected uncompressed, JPEG, "
+            "JPEG 2000 or RLE ones",
+            name,
+        ) from None
+
+
+def _rescaled(pixels: NDArray[np.number], dataset: Dataset, frame: int) -> NDArray[np.floating]:
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    groups = dataset.PerFrameFunctionalGroupsSequence[frame]
+    found = groups.get("PixelValueTransformationSequence") or shared[0].get("PixelValueTransformationSequence")
+    if not found:
+        return np.asarray(pixels, np.float32)
+    return pixels * float(found[0].RescaleSlope) + float(found[0].RescaleIntercept)

@@ -1,0 +1,228 @@
+"""A PACS export becomes volumes: grouped by headers, sorted by place, checked, read as GDCM reads it."""
+
+import math
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
+
+from medcoss.preprocess.dicom_headers import SliceHeader
+from medcoss.preprocess.dicom_series import Stack, group_series, stacks
+from medcoss.preprocess.dicom_volume import read_stack
+from medcoss.preprocess.volumes import to_lps
+from medcoss.run import BadInput
+from tests.medcoss.preprocess.files import dicom_bytes, put
+
+KEY = b"secret"
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
+
+
+def voxels(seed: int = 0) -> NDArray[np.int16]:
+    return np.random.default_rng(seed).integers(0, 3000, (6, 12, 9)).astype(np.int16)
+
+
+def export(root: Path, volume: NDArray[np.int16], orientation: tuple[float, ...] = AXIAL, step: float = 2.5,
+           series: str = "1.2.3.4", shift: float = 0.0, order: int = 1, **tags: Any) -> None:  # fmt: skip
+    """A slice a file, the numbers of files and instances having nothing to do with the places."""
+    row, column = np.reshape(orientation, (2, 3))
+    normal = np.cross(row, column)
+    for number, pixels in enumerate(volume):
+        position = np.array([-30.0, 20.0, 7.0]) + number * step * normal + number * shift * column
+        name = 7 * number % 11 if order == 1 else number
+        known: dict[str, Any] = {
+            "SOPClassUID": CTImageStorage, "SOPInstanceUID": f"{series}.{number}.{tags.get('AcquisitionNumber', 0)}",
+            "SeriesInstanceUID": series, "StudyInstanceUID": "1.2.3", "PatientID": "P1", "Modality": "CT",
+            "InstanceNumber": name,
+            "ImagePositionPatient": [float(f"{p:.6f}") for p in position], "ImageOrientationPatient": list(orientation),
+            "PixelSpacing": [0.7, 0.8], "RescaleSlope": 2, "RescaleIntercept": -1024, "PixelRepresentation": 1,
+        } | tags  # fmt: skip
+        left_out = [tag for tag, value in known.items() if value is None]
+        data = dicom_bytes(pixels, "MONOCHROME2", **{tag: value for tag, value in known.items() if tag not in left_out})
+        put(root / f"{series}-{tags.get('AcquisitionNumber', 0)}" / f"IM{name:03}", data)
+
+
+def grouped(root: Path) -> tuple[dict[str, list[SliceHeader]], dict[str, str]]:
+    rejected: dict[str, str] = {}
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    found = group_series(root, paths, KEY, lambda path, error: rejected.__setitem__(path, error.message))
+    return found, rejected
+
+
+def only_stacks(root: Path) -> list[Stack]:
+    series, rejected = grouped(root)
+    assert not rejected and len(series) == 1
+    return stacks(next(iter(series.values())))
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, OBLIQUE])
+def test_voxels_and_geometry_are_those_of_gdcm(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    export(tmp_path, voxels(), orientation)
+    (stack,) = only_stacks(tmp_path)
+    mine = read_stack(stack, tmp_path)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(next(tmp_path.iterdir()))))
+    other = reader.Execute()
+    assert stack.tilt == 0 and mine.GetSpacing() == pytest.approx((0.8, 0.7, 2.5), abs=1e-6)
+    assert np.array_equal(sitk.GetArrayFromImage(mine), 2.0 * voxels() - 1024)
+    for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(to_lps(mine), name)() == pytest.approx(getattr(to_lps(other), name)(), abs=1e-5), name
+    assert np.array_equal(sitk.GetArrayFromImage(to_lps(mine)), sitk.GetArrayFromImage(to_lps(other)))
+
+
+def test_series_are_grouped_over_folders_and_hashed(tmp_path: Path) -> None:
+    export(tmp_path / "a", voxels(), series="1.2.3.4")
+    export(tmp_path / "b", voxels(), series="1.2.3.5")
+    put(tmp_path / "b" / "copy", next((tmp_path / "b" / "1.2.3.5-0").iterdir()).read_bytes())
+    put(tmp_path / "DICOMDIR", b"no dicom")
+    series, rejected = grouped(tmp_path)
+    assert sorted(map(len, series.values())) == [6, 6]
+    assert "copy of b/" in rejected["b/copy"] or any("copy of b/copy" in reason for reason in rejected.values())
+    assert "no readable DICOM" in rejected["DICOMDIR"] and len(rejected) == 2
+    headers = [header for headers in series.values() for header in headers]
+    assert len({header.patient for header in headers}) == 1
+    assert not any("P1" in repr(h) or "1.2.3.4." in h.series for h in headers)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda root: next(iter(root.glob("*/IM010"))).unlink(), r"1 slice\(s\) are missing behind this one"),
+        (lambda root: export(root, voxels()[:1, :10], series="1.2.3.4", SOPInstanceUID="1.9",
+                             ImagePositionPatient=[0, 0, 99], AcquisitionNumber=2), "2 sizes"),
+        (lambda root: export(root, voxels()[:1], OBLIQUE, SOPInstanceUID="1.9", AcquisitionNumber=2), "orientations"),
+        (lambda root: export(root, voxels()[:1], SOPInstanceUID="1.9", PixelSpacing=[1, 1], AcquisitionNumber=2),
+         "different spacings"),
+        (lambda root: export(root, voxels()[:1], SOPInstanceUID="1.9", PatientID="P2", AcquisitionNumber=2),
+         "2 patients"),
+        (lambda root: export(root, voxels()[:1], SOPInstanceUID="1.9", AcquisitionNumber=2), "lies at the same place"),
+        (lambda root: export(root, voxels()[:1], SOPInstanceUID="1.9", ImagePositionPatient=[-30, 20, 8],
+                             AcquisitionNumber=2), "mm apart; expected one distance|missing"),
+        (lambda root: export(root, voxels()[:1], SOPInstanceUID="1.9", ImagePositionPatient=[-20, 20, 22],
+                             AcquisitionNumber=2), "straight line"),
+    ],
+    ids=["gap", "size", "orientation", "spacing", "patient", "double", "uneven", "aside"],
+)  # fmt: skip
+def test_what_is_no_even_stack_is_refused(tmp_path: Path, change: Any, reason: str) -> None:
+    export(tmp_path, voxels())
+    change(tmp_path)
+    with pytest.raises(BadInput, match=reason) as caught:
+        only_stacks(tmp_path)
+    assert caught.value.where and (tmp_path / caught.value.where).is_file()
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"ImagePositionPatient": None}, "no ImagePositionPatient"),
+        ({"Modality": "DX", "ImagePositionPatient": None}, r"projection image \(DX\)"),
+        ({"SeriesInstanceUID": None}, "belongs to no series"),
+        ({"PixelSpacing": [0, 1]}, "lengths above 0"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "right angles"),
+        ({"NumberOfFrames": 3}, "3 frames without a place for each"),
+    ],
+)
+def test_what_is_no_slice_is_rejected(tmp_path: Path, tags: dict[str, Any], reason: str) -> None:
+    export(tmp_path, voxels()[:1], **tags)
+    series, rejected = grouped(tmp_path)
+    assert not series
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(*rejected.values())
+
+
+def test_localizers_and_single_slices_are_refused(tmp_path: Path) -> None:
+    export(tmp_path / "a", voxels()[:3], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    export(tmp_path / "b", voxels()[:1])
+    with pytest.raises(BadInput, match="localizer"):
+        only_stacks(tmp_path / "a")
+    with pytest.raises(BadInput, match="single slice"):
+        only_stacks(tmp_path / "b")
+
+
+def test_time_points_become_volumes(tmp_path: Path) -> None:
+    for number in (10, 9):
+        export(tmp_path, voxels(number), AcquisitionNumber=number, order=2)
+    found = only_stacks(tmp_path)
+    assert [stack.time for stack in found] == ["AcquisitionNumber 1", "AcquisitionNumber 2"]
+    for stack, number in zip(found, (9, 10), strict=True):
+        assert np.array_equal(sitk.GetArrayFromImage(read_stack(stack, tmp_path)), 2.0 * voxels(number) - 1024)
+
+
+@pytest.mark.parametrize("shift", [-1.1, 0.7])
+def test_a_tilted_gantry_is_put_upright(tmp_path: Path, shift: float) -> None:
+    # a rod along z: in each slice it lies `shift` mm higher up than in the one before
+    volume = np.zeros((6, 40, 9), np.int16)
+    for number in range(6):
+        place = 20 - number * shift / 0.7
+        low = math.floor(place)
+        volume[number, low : low + 2, 4] = [round(1000 * (low + 1 - place)), round(1000 * (place - low))]
+    export(tmp_path, volume, shift=shift)
+    (stack,) = only_stacks(tmp_path)
+    assert stack.tilt == pytest.approx(math.degrees(math.atan(abs(shift) / 2.5)), abs=1e-3)
+    image = read_stack(stack, tmp_path)
+    array = sitk.GetArrayFromImage(image) + 1024
+    rows = (array[:, :, 4] * np.arange(array.shape[1])).sum(axis=1) / array[:, :, 4].sum(axis=1)
+    assert rows == pytest.approx(rows[0], abs=0.02)
+    assert array.sum() == pytest.approx(2 * volume.sum(), rel=1e-3)
+    assert image.TransformContinuousIndexToPhysicalPoint((4.0, rows[0], 0.0)) == pytest.approx(
+        (-30 + 4 * 0.8, 20 + 20 * 0.7, 7.0), abs=0.02
+    )
+
+
+def test_frames_of_an_enhanced_file_are_slices(tmp_path: Path) -> None:
+    volume = voxels()
+    order = [3, 0, 5, 1, 4, 2]
+    frames = []
+    for number in order:
+        place, content, groups = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [1.0, 2.0, 3.0 + 2 * number]
+        content.TemporalPositionIndex = 1
+        groups.PlanePositionSequence, groups.FrameContentSequence = [place], [content]
+        frames.append(groups)
+    plane, measures, values, shared = Dataset(), Dataset(), Dataset(), Dataset()
+    plane.ImageOrientationPatient, measures.PixelSpacing = list(AXIAL), [0.7, 0.8]
+    values.RescaleSlope, values.RescaleIntercept = 1, -1000
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [measures]
+    shared.PixelValueTransformationSequence = [values]
+    tags: dict[str, Any] = {
+        "SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.8",
+        "Modality": "CT", "NumberOfFrames": 6, "Rows": 12, "Columns": 9, "SharedFunctionalGroupsSequence": [shared],
+        "PerFrameFunctionalGroupsSequence": frames, "SamplesPerPixel": 1, "PixelRepresentation": 1,
+    }  # fmt: skip
+    flat = volume[order].reshape(-1, 9)
+    put(tmp_path / "many.dcm", dicom_bytes(flat, "MONOCHROME2", **tags))
+    (stack,) = only_stacks(tmp_path)
+    image = read_stack(stack, tmp_path)
+    assert image.GetSpacing() == (0.8, 0.7, 2.0) and image.GetOrigin() == (1.0, 2.0, 3.0)
+    assert np.array_equal(sitk.GetArrayFromImage(image), volume - 1000.0)
+    put(tmp_path / "many.dcm", dicom_bytes(flat, "MONOCHROME2", **(tags | {"NumberOfFrames": 7})))
+    assert "describes 6 of 7 frames" in grouped(tmp_path)[1]["many.dcm"]
+
+
+def test_headers_are_all_that_grouping_keeps_in_memory(tmp_path: Path) -> None:
+    large = np.zeros((8, 1024, 1024), np.int16)
+    export(tmp_path, large)
+    tracemalloc.start()
+    series, _ = grouped(tmp_path)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(next(iter(series.values()))) == 8
+    assert peak < large[0].nbytes / 4 and kept < 500_000
+
+
+def test_pixels_that_are_cut_off_are_told_without_header_values(tmp_path: Path) -> None:
+    export(tmp_path, voxels(), PatientName="Marker^Name")
+    path = next(tmp_path.rglob("IM007"))
+    path.write_bytes(path.read_bytes()[:-60])
+    (stack,) = only_stacks(tmp_path)
+    with pytest.raises(BadInput, match="no readable pixels") as caught:
+        read_stack(stack, tmp_path)
+    assert "Marker" not in str(caught.value)
+    assert pydicom.dcmread(path, stop_before_pixels=True).PatientName == "Marker^Name"
