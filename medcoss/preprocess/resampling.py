@@ -5,7 +5,9 @@ matrix (new, old) that depends on the two lengths alone. It is made once by scik
 linear interpolation), kept, and applied by matrix products, many times faster than interpolation voxel by voxel.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +19,14 @@ Size = tuple[int, int, int]
 
 
 @lru_cache(maxsize=256)
-def cubic_matrix(old: int, new: int) -> NDArray[np.float64]:
-    """Matrix (new, old) of scikit-image's cubic `resize` along an axis.
+def cubic_matrix(old: int, new: int, mode: Literal["reflect", "edge"] = "reflect", low_pass: bool = True
+                 ) -> NDArray[np.float64]:  # fmt: skip
+    """Matrix (new, old) of scikit-image's cubic `resize` along an axis, corners aligned to corners.
 
-    Corners are aligned to corners, edges mirrored, and an axis that shrinks is low-passed by a Gaussian before.
+    Behind the edges values are mirrored (`reflect`) or repeated (`edge`); an axis that shrinks goes through a Gaussian
+    before, unless `low_pass` is False.
     """
-    matrix = resize(np.eye(old), (new, old), order=3, mode="reflect", clip=False)
+    matrix = resize(np.eye(old), (new, old), order=3, mode=mode, clip=False, anti_aliasing=low_pass and new < old)
     matrix.flags.writeable = False
     return matrix
 
@@ -47,17 +51,21 @@ def resize_cubic(volume: NDArray[np.number], size: Size, precision: type[np.floa
     largest absolute value of the input.
     """
     matrices = [cubic_matrix(old, new) for old, new in zip(volume.shape, size, strict=True)]
-    found = _applied(volume, matrices, precision)
+    found = multiplied(volume, matrices, precision)
     return np.clip(found, volume.min(), volume.max(), out=found)
 
 
 def resize_linear(volume: NDArray[np.number], size: Size) -> NDArray[np.float32]:
     """A volume (z, y, x) on `size` voxels, linear, float32."""
-    return _applied(volume, [linear_matrix(old, new) for old, new in zip(volume.shape, size, strict=True)], np.float32)
+    return multiplied(volume, [linear_matrix(old, new) for old, new in zip(volume.shape, size, strict=True)])
 
 
-def _applied(volume: NDArray[np.number], matrices: list[NDArray[np.float64]], precision: type[np.floating]) -> Floats:
-    """The volume with each axis multiplied by its matrix; those that shrink most come first."""
+def multiplied(volume: NDArray[np.number], matrices: Sequence[NDArray[np.float64]],
+               precision: type[np.floating] = np.float32) -> Floats:  # fmt: skip
+    """A volume (z, y, x) with each axis multiplied by its matrix (new, old), in `precision`.
+
+    Those that shrink most come first; a square matrix stands for an axis that stays as it is.
+    """
     found = np.array(volume, precision)
     for axis in sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1]):
         matrix = matrices[axis]
