@@ -31,6 +31,7 @@ from medcoss.client.job_records import (
 )
 from medcoss.client.records import (
     Alias,
+    Amount,
     ApiKey,
     AuditEntry,
     BadFile,
@@ -39,6 +40,8 @@ from medcoss.client.records import (
     Delivery,
     Deployment,
     Embedding,
+    GcFinding,
+    GcRun,
     Hit,
     Me,
     Model,
@@ -61,6 +64,7 @@ from medcoss.client.webhooks import Receiver, WebhookMessage, WebhookRefused, ve
 
 __all__ = [
     "Alias",
+    "Amount",
     "ApiError",
     "ApiKey",
     "Artifact",
@@ -80,6 +84,8 @@ __all__ = [
     "FieldProblem",
     "FileChanged",
     "Found",
+    "GcFinding",
+    "GcRun",
     "Hit",
     "Job",
     "JobCancelled",

@@ -7,6 +7,7 @@ from types import TracebackType
 from medcoss.client.access import Audit, Keys, Projects
 from medcoss.client.datasets import Datasets
 from medcoss.client.finding import find_server
+from medcoss.client.gc import GarbageCollector
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
 from medcoss.client.records import Hit, Me, PlatformInfo
@@ -20,7 +21,7 @@ TIMEOUT_S = 60.0
 
 class Client:
     """Talks to a platform: `datasets`, `jobs`, `models`, `aliases`, `deployments`, `inference`, `webhooks`, `workers`,
-    and for administrators `projects`, `keys` and `audit`.
+    and for administrators `projects`, `keys`, `audit` and `gc`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
     a platform on this machine (`data_dir`, MEDCOSS_DATA_DIR or `.medcoss`). `gateway` is the address of the
@@ -54,6 +55,7 @@ class Client:
         self.keys = Keys(self._transport)
         self.audit = Audit(self._transport)
         self.workers = Workers(self._transport)
+        self.gc = GarbageCollector(self._transport)
         self.inference = Inference(self._find_gateway)
 
     def platform(self) -> PlatformInfo:

@@ -19,6 +19,7 @@ from services.api.routes import (
     batch,
     datasets,
     deletion,
+    gc,
     health,
     jobs,
     labels,
@@ -94,7 +95,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.numbers = health.numbers_of(lambda: app.state.parts)
     problems.install(app)
     app.include_router(health.router)
-    for part in (datasets, jobs, batch, registry, labels, aliases, deletion, access, audit, streams, webhooks, workers):
+    for part in (
+        datasets, jobs, batch, registry, labels, aliases, deletion, gc, access, audit, streams, webhooks, workers,
+    ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES)
     if chosen.cors_origins:
         app.add_middleware(

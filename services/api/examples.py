@@ -20,7 +20,7 @@ from medcoss.specs import (
     Spec,
 )
 from medcoss.specs.records import BadFile
-from services.api import schemas, schemas_access, schemas_batch, schemas_labels, schemas_webhooks
+from services.api import schemas, schemas_access, schemas_batch, schemas_gc, schemas_labels, schemas_webhooks
 from services.core.tables import DEFAULT_PROJECT
 
 RAW, PREPARED, BUFFER = "ds_0199c2b3f00a1b2c3d4e5", "ds_0199c2b4a11b2c3d4e5f6", "ds_0199c2c0d22c3d4e5f607"
@@ -94,6 +94,7 @@ _JOB = schemas.JobOut(
 
 INSTANCES: tuple[BaseModel, ...] = (
     *schemas_webhooks.EXAMPLES,
+    *schemas_gc.EXAMPLES,
     _PROJECT,
     _FILE,
     _DATASET,

@@ -38,6 +38,7 @@ _PARAMETERS = {
     "key_id": "identifier of a key, key_...",
     "webhook_id": "identifier of a webhook, whk_...",
     "delivery_id": "identifier of a message to it, msg_...",
+    "run_id": "identifier of a run of the garbage collector, gc_...",
     "kind": "name of a job kind",
 }
 # where an answer names what a path takes: parameter -> operation, status, JSON pointer
@@ -50,6 +51,7 @@ _SOURCES = {
     "project_id": (("create_project", "201", "/id"), ("list_projects", "200", "/items/0/id")),
     "key_id": (("create_key", "201", "/key/id"), ("list_keys", "200", "/items/0/id")),
     "webhook_id": (("create_webhook", "201", "/webhook/id"), ("list_webhooks", "200", "/items/0/id")),
+    "run_id": (("collect_garbage", "201", "/id"), ("list_gc_runs", "200", "/items/0/id")),
     "kind": (("list_job_kinds", "200", "/items/0/name"),),
 }
 _KNOWN: dict[str, Any] = {

@@ -14,6 +14,7 @@ from services.cli import (
     aliases,
     checkpoints,
     datasets,
+    gc,
     inference,
     jobs,
     labels,
@@ -36,6 +37,7 @@ app.command("up", rich_help_panel="Platform")(local.up)
 app.command("status", rich_help_panel="Platform")(local.status)
 app.command("key", rich_help_panel="Platform")(local.key)
 app.command("workers", rich_help_panel="Platform")(workers.workers)
+app.command("gc", rich_help_panel="Platform")(gc.gc)
 app.command("whoami", rich_help_panel="Access")(access.whoami)
 app.add_typer(access.projects, rich_help_panel="Access")
 app.add_typer(access.keys, rich_help_panel="Access")

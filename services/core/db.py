@@ -97,6 +97,9 @@ class Database:
         # to begin and to end a transaction costs PostgreSQL as much as a statement; on SQLite we begin them ourselves
         single = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
         self.alone = self.engine.execution_options(**single)
+        # SQLite's transactions are such by themselves
+        steady = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        self._steady = sessionmaker(self.engine.execution_options(**readonly, **steady), expire_on_commit=False)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -111,6 +114,12 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """A session that can only read; it neither waits for writers nor makes them wait."""
         with self._readers() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session that can only read, and to which nothing changes after its first statement."""
+        with self._steady() as session, session.begin():
             yield session
 
 

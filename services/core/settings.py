@@ -42,6 +42,14 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, gt=0, description="a worker that is silent so long has lost its job")
     heartbeat_s: float = Field(2, gt=0, description="time between two renewals of a lease")
     sweep_s: float = Field(5, gt=0, description="time between two sweeps")
+    gc_grace_s: float = Field(
+        86_400,
+        ge=600,
+        description="the garbage collector leaves alone what was stored or changed later than so long ago",
+    )
+    gc_keep_checkpoints: int | None = Field(
+        None, ge=0, description="newest checkpoints that stay of a job that failed or was cancelled; None: all"
+    )
     worker_gpus: int | None = Field(None, ge=0, le=64, description="GPUs that a worker offers; None: those it sees")
     worker_memory_bytes: int | None = Field(None, gt=0, description="memory that a worker offers; None: what it has")
     quota_running: int | None = Field(None, ge=1, description="jobs of one owner that run at once; None: no limit")

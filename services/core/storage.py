@@ -2,15 +2,17 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import urllib3
 from minio import Minio
+from minio.datatypes import Upload
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
@@ -22,11 +24,36 @@ from services.core.settings import Settings
 
 PARALLEL = 4
 PROBE_S = 3
+# what one request lists or removes
+PAGE = 1000
 MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
 
 
 class DamagedFile(Exception):
     """A stored object is not what its record says."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a listing tells of an object; `size` in bytes."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """A multipart upload that was neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    started: datetime
+
+
+def _moment(upload: Upload) -> datetime:
+    # a server that tells no time has it look young
+    return upload.initiated_time or datetime.now(UTC)
 
 
 class ObjectStore:
@@ -170,6 +197,15 @@ class ObjectStore:
     def _keys(self, prefix: str) -> Iterator[str]:
         return (str(o.object_name) for o in self._client.list_objects(self.bucket, prefix, recursive=True))
 
+    def pages(self, prefix: str = "") -> Iterator[list[StoredObject]]:
+        """All objects whose key starts with `prefix`, in pages of up to PAGE. Servers differ in the order; what lies
+        below one folder comes together.
+        """
+        found = self._client.list_objects(self.bucket, prefix, recursive=True)
+        listed = (StoredObject(str(o.object_name), int(o.size or 0), o.last_modified) for o in found)
+        while page := list(islice(listed, PAGE)):
+            yield page
+
     def size(self, key: str) -> int | None:
         """Size in bytes of an object, or None when there is none."""
         try:
@@ -196,11 +232,39 @@ class ObjectStore:
         if not prefix.endswith("/"):
             raise ValueError(f"prefix '{prefix}' does not end in a slash")
         keys = list(islice((key for key in self._keys(prefix) if key not in kept), limit + 1))
-        doomed = [DeleteObject(key) for key in keys[:limit]]
-        failed = list(self._client.remove_objects(self.bucket, doomed))
+        self.remove(keys[:limit])
+        return len(keys) <= limit
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove these objects; one that is not there is no error."""
+        failed = list(self._client.remove_objects(self.bucket, [DeleteObject(key) for key in keys]))
         if failed:
             raise OSError(f"{failed[0].name} could not be removed: {failed[0].code}")
-        return len(keys) <= limit
+
+    def unfinished_uploads(self, prefix: str = "") -> Iterator[list[UnfinishedUpload]]:
+        """Multipart uploads below `prefix` that were neither completed nor aborted, in pages."""
+        key_after: str | None = None
+        upload_after: str | None = None
+        while True:
+            found = self._client._list_multipart_uploads(
+                self.bucket, prefix=prefix, max_uploads=PAGE, key_marker=key_after, upload_id_marker=upload_after
+            )
+            if found.uploads:
+                yield [UnfinishedUpload(u.object_name, str(u.upload_id), _moment(u)) for u in found.uploads]
+            if not found.is_truncated or not found.uploads:
+                return
+            key_after, upload_after = found.next_key_marker, found.next_upload_id_marker
+            if upload_after is None:
+                # SeaweedFS names no marker, and goes on after the upload alone
+                upload_after = found.uploads[-1].upload_id
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Remove the parts of a multipart upload; one that is over is no error."""
+        try:
+            self._client._abort_multipart_upload(self.bucket, key, upload_id)
+        except S3Error as error:
+            if error.code != "NoSuchUpload":
+                raise
 
     def presign_put(self, key: str, expires_s: int) -> str:
         """A URL to which anyone may PUT this one object until it expires."""

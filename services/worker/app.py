@@ -31,6 +31,7 @@ from services.core.storage import ObjectStore
 from services.core.sweep import sweep as mend
 from services.core.tables.base import now
 from services.worker import metrics
+from services.worker.collector import Collector
 from services.worker.heart import Heart
 from services.worker.postman import Postman
 from services.worker.supervisor import Supervisor
@@ -122,14 +123,21 @@ def _mend_and_ring() -> None:
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Mend what time has broken, ring for queued jobs again, and remove stored objects that nobody owns."""
+    """Mend what time has broken, ring for queued jobs again, remove stored objects that nobody owns, and begin
+    the run of the garbage collector that somebody has asked for."""
     try:
         with metrics.sweep():
             _mend_and_ring()
             leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
+            _collector().kick()
     except DBAPIError as error:
         # the next sweep does what this one could not
         _log.warning("database_failed", error=type(error.orig).__name__)
+
+
+@lru_cache
+def _collector() -> Collector:
+    return Collector(_database(), _store(), _unload)
 
 
 @lru_cache

@@ -1,27 +1,16 @@
 """Checkpoints of a job in the object store."""
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from medcoss.specs.records import FileEntry
 from services.core import tracing
+from services.core.checkpoints import MANIFEST, Manifest, folder_of, folders, prefix_of
 from services.core.storage import DamagedFile, ObjectStore
 
 KEPT = 2
-MANIFEST = "manifest.json"
-_FOLDER = re.compile(r"/(\d{9})\.(\d{6})/")
-
-
-class Manifest(BaseModel):
-    """What a whole checkpoint holds."""
-
-    step: int
-    fence: int
-    files: list[FileEntry]
 
 
 class S3Checkpoints:
@@ -34,11 +23,11 @@ class S3Checkpoints:
     def __init__(self, store: ObjectStore, job_id: str, fence: int,
                  saved: Callable[[int], None] | None = None) -> None:  # fmt: skip
         self.store, self.fence, self._saved = store, fence, saved
-        self.prefix = f"jobs/{job_id}/checkpoints"
+        self.job_id, self.prefix = job_id, prefix_of(job_id)
 
     def save(self, step: int, directory: Path) -> None:
         """Store the files of `directory` as the checkpoint of `step`, then drop all but the newest two."""
-        prefix = f"{self.prefix}/{step:09d}.{self.fence:06d}"
+        prefix = folder_of(self.job_id, step, self.fence)
         with tracing.span("checkpoint", step=step):
             files = self.store.upload_dir(prefix, directory)
             manifest = Manifest(step=step, fence=self.fence, files=files)
@@ -79,10 +68,4 @@ class S3Checkpoints:
 
     def _folders(self) -> list[tuple[str, bool]]:
         """Checkpoints of this and earlier attempts, newest first, and whether each has its manifest."""
-        found: dict[tuple[int, int, str], bool] = {}
-        for key in self.store.list_keys(f"{self.prefix}/"):
-            match = _FOLDER.search(key)
-            if match and int(match[2]) <= self.fence:
-                place = (int(match[2]), int(match[1]), key[: match.end()])
-                found[place] = found.get(place, False) or key == place[2] + MANIFEST
-        return [(folder, whole) for (_, _, folder), whole in sorted(found.items(), reverse=True)]
+        return folders(self.store.list_keys(f"{self.prefix}/"), self.fence)

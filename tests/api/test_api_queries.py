@@ -37,6 +37,7 @@ MEANT: dict[str, Any] = {
     "webhooks.topics": ["job.queued"], "webhook_deliveries.state": ("pending", "delivered", "failed"),
     "workers.state": ("idle", "running", "gone"), "workers.queues": ["jobs"],
     "api_keys.role": "viewer", "audit.outcome": "done", "promotions.action": "promoted",
+    "gc_runs.state": "succeeded", "gc_findings.kind": "orphan", "gc_findings.examples": [],
     # all of one parent
     "webhook_deliveries.webhook_id": "0-id", "promotions.alias": "0-name", "lineage.input_id": "0-id",
     "job_words.word": "chest", "dataset_words.word": "chest", "model_words.word": "chest",

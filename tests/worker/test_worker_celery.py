@@ -15,6 +15,8 @@ from structlog.testing import capture_logs
 from medcoss.client import verify
 from services.core import attempts, jobs, webhooks, workers
 from services.core.db import Database
+from services.core.garbage import runs
+from services.core.garbage.runs import Asked
 from services.core.jobs import NewJob
 from services.core.scope import EVERYTHING
 from services.core.sealing import Seal
@@ -65,6 +67,8 @@ def test_jobs_run_without_a_ring_and_survive_a_shutdown(
 ) -> None:
     """Nobody rings: the sweeper does. SIGTERM puts the job that runs back into the queue."""
     raw_dataset(world, world_database, class_folders(4))
+    with world_database.session() as session:
+        collection = runs.start(session, Asked(True, 3600, None, 1.0), "ada").id
     lost = submitted(world_database)
     with world_database.session() as session:
         assert attempts.claim(session, lost, "a worker that is dead", -1) is not None
@@ -74,6 +78,8 @@ def test_jobs_run_without_a_ring_and_survive_a_shutdown(
     until(lambda: row(world_database, lost).state == "succeeded", what="the sweeper, the bell and the job")
     assert row(world_database, lost).attempt == 2
     assert events(world_database, lost)[2:4] == ["attempt_failed", "queued"]
+    with world_database.reading() as session:
+        assert runs.get(session, collection).state == "succeeded", "the sweeper collects garbage, too"
     until(lambda: (row(world_database, slow).done or 0) > 0, what="progress")
     (known,) = until(lambda: alive_workers(world_database), what="the worker to tell of itself")
     until(lambda: alive_workers(world_database)[0].job_id == slow, seconds=15, what="its job")

@@ -1,0 +1,1 @@
+"""The garbage collector: the whole object store compared with what rows own."""
