@@ -12,6 +12,7 @@ from medcoss.client import ApiError, ClientError
 from services.cli import (
     access,
     aliases,
+    backup,
     checkpoints,
     datasets,
     gc,
@@ -37,6 +38,8 @@ app.command("up", rich_help_panel="Platform")(local.up)
 app.command("status", rich_help_panel="Platform")(local.status)
 app.command("key", rich_help_panel="Platform")(local.key)
 app.command("workers", rich_help_panel="Platform")(workers.workers)
+app.command("backup", rich_help_panel="Platform")(backup.backup)
+app.command("restore", rich_help_panel="Platform")(backup.restore)
 app.command("gc", rich_help_panel="Platform")(gc.gc)
 app.command("whoami", rich_help_panel="Access")(access.whoami)
 app.add_typer(access.projects, rich_help_panel="Access")

@@ -9,6 +9,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
@@ -133,3 +135,26 @@ def _config(url: str) -> Config:
 def migrate(url: str) -> None:
     """Bring the database to the newest schema; safe to call again, and by several processes at once."""
     command.upgrade(_config(url), "head")
+
+
+def move(connection: Connection, revision: str | None) -> None:
+    """Bring the schema to a revision within the connection's transaction: up, or with None down to nothing.
+
+    On SQLite the connection comes from an engine without `foreign_keys`.
+    """
+    config = _config("")
+    config.attributes["connection"] = connection
+    if revision is None:
+        command.downgrade(config, "base")
+    else:
+        command.upgrade(config, revision)
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision that the schema of a database has; None when migrations have made nothing there."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def revisions() -> list[str]:
+    """All revisions that this version knows, the newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config("")).walk_revisions()]

@@ -109,12 +109,16 @@ class ObjectStore:
 
     def get_bytes(self, key: str) -> bytes:
         """The content of an object. Raises FileNotFoundError when there is none."""
+        return b"".join(self.read(key))
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The content of an object, piece by piece. Raises FileNotFoundError when there is none."""
         try:
             response = self._client.get_object(self.bucket, key)
         except S3Error as error:
             raise self._missing(error, key) from error
         try:
-            return bytes(response.read())
+            yield from response.stream(1 << 20)
         finally:
             response.close()
             response.release_conn()

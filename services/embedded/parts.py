@@ -9,11 +9,12 @@ from pathlib import Path
 import httpx
 from celery import Celery
 from kombu.exceptions import KombuError
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from services.core.bell import GPU_QUEUE, JOBS_QUEUE
 from services.core.settings import Settings
-from services.embedded.process import Server
+from services.embedded.process import PlatformError, Server
 from services.embedded.servers import LOOPBACK, redis_server, s3_server, triton_server
 from services.embedded.state import State
 from services.worker.offer import offer
@@ -42,6 +43,17 @@ def environment(data_dir: Path, state: State, port: int) -> dict[str, str]:
     if "MEDCOSS_CACHE_DIR" not in os.environ:
         found["MEDCOSS_CACHE_DIR"] = str(data_dir / "cache")
     return found
+
+
+def settings_of(env: dict[str, str]) -> Settings:
+    """The settings that the parts read from `env` and their variables. Raises PlatformError naming a wrong one."""
+    prefix = "MEDCOSS_"
+    given = (os.environ | env).items()
+    try:
+        return Settings.model_validate({k.removeprefix(prefix).lower(): v for k, v in given if k.startswith(prefix)})
+    except ValidationError as error:
+        wrong = "; ".join(f"MEDCOSS_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise PlatformError(f"a setting cannot be used ({wrong}); change it or unset it") from None
 
 
 def foundation(data_dir: Path, state: State, env: dict[str, str]) -> list[Server]:

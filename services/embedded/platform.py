@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from pydantic import ValidationError
 
 from services.core.db import migrate
-from services.core.settings import Settings
-from services.embedded.parts import FAMILY, environment, foundation, services
+from services.embedded.parts import FAMILY, environment, foundation, services, settings_of
 from services.embedded.process import PlatformError, Process, Server
 from services.embedded.servers import port_is_free
 from services.embedded.state import READY_FILE, Running, RunningPart, load_state, locked, write_private
@@ -77,11 +75,7 @@ class Platform:
                 )
         state = load_state(self.data_dir)
         env = environment(self.data_dir, state, self.port)
-        try:
-            settings = Settings.model_validate(_without_prefix(os.environ | env))
-        except ValidationError as error:
-            wrong = "; ".join(f"MEDCOSS_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-            raise PlatformError(f"a setting cannot be used ({wrong}); change it or unset it") from None
+        settings = settings_of(env)
         self._launch(foundation(self.data_dir, state, env))
         migrate(settings.database_url)
         self._wait()
@@ -152,11 +146,6 @@ class Platform:
             part.process.stop()
         self._parts.clear()
         end_family(self.data_dir, 0)
-
-
-def _without_prefix(env: dict[str, str]) -> dict[str, str]:
-    prefix = "MEDCOSS_"
-    return {name.removeprefix(prefix).lower(): value for name, value in env.items() if name.startswith(prefix)}
 
 
 def _limit(log: Path) -> None:

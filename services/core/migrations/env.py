@@ -1,15 +1,15 @@
 """Alembic's entry: runs the migrations on the URL that `services.core.db` gives, all or none of them."""
 
 from alembic import context
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from services.core.db import make_engine
 from services.core.tables import Base
 
 LOCK = 0x6D656463
 
-engine = make_engine(context.config.attributes["url"], foreign_keys=False)
-with engine.begin() as connection:
+
+def run(connection: Connection) -> None:
     # one at a time: on SQLite the transaction holds the write lock already
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": LOCK})
@@ -20,4 +20,13 @@ with engine.begin() as connection:
     )
     with context.begin_transaction():
         context.run_migrations()
-engine.dispose()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
+    engine = make_engine(context.config.attributes["url"], foreign_keys=False)
+    with engine.begin() as own:
+        run(own)
+    engine.dispose()

@@ -1,0 +1,117 @@
+"""`medcoss backup` and `restore`: on the database and the object store themselves, not over the API."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medcoss.client import data_folder
+from services.cli.connection import DataDir, Json, connection
+from services.cli.output import CliError, details, say, show, size
+
+if TYPE_CHECKING:
+    from services.core.backup.files import Header
+    from services.core.backup.objects import Found
+    from services.core.settings import Settings
+
+
+def backup(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder that it is written to.", show_default=False)],
+    copied: Annotated[bool, typer.Option("--objects", help="Copy all objects, too, not only their list.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write all rows, and the list of all objects that they own, to a new folder, while the platform runs.
+
+    Where the database is: MEDCOSS_DATABASE_URL and the variables of the object store, or else the data folder. Exit
+    code 1 when an object is missing or damaged.
+    """
+    with _platform(context, data_dir, new=False) as settings:
+        from services.core.backup.backup import backup as take
+        from services.core.db import Database
+        from services.core.storage import ObjectStore
+
+        database = Database(settings.database_url)
+        try:
+            header, found = take(database, ObjectStore(settings), out, copied=copied, say=say)
+        finally:
+            database.engine.dispose()
+    _tell(header, found, as_json, {"written to": str(out)})
+
+
+def restore(
+    context: typer.Context,
+    backup_folder: Annotated[Path, typer.Argument(metavar="IN", help="Folder of a backup.", show_default=False)],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Throw away what is in the database, which is in use.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a backup back into an empty platform that does not run, and look whether all objects are there.
+
+    Exit code 1 when an object is missing or damaged; rows are back then all the same.
+    """
+    with _platform(context, data_dir, new=True) as settings:
+        from services.core.backup.restore import restore as bring_back
+        from services.core.storage import ObjectStore
+
+        header, found = bring_back(
+            settings.database_url, ObjectStore(settings), backup_folder, replace=replace,
+            triton_folder=settings.triton_model_dir, say=say,
+        )  # fmt: skip
+    _tell(header, found, as_json, {"restored from": str(backup_folder)})
+
+
+@contextmanager
+def _platform(context: typer.Context, data_dir: Path | None, *, new: bool) -> "Iterator[Settings]":
+    """Settings that lead to the database and the object store."""
+    given = connection(context, data_dir=data_dir).data_dir
+    try:
+        from minio.error import MinioException
+        from sqlalchemy.exc import DBAPIError
+
+        from services.core.backup.files import BackupError
+        from services.core.settings import get_settings
+    except ImportError as error:
+        raise CliError(f"{error.name} is missing; this needs the services: pip install 'medcoss[api]'") from error
+    try:
+        if given is None and "MEDCOSS_DATABASE_URL" in os.environ:
+            yield get_settings()
+            return
+        try:
+            from services.embedded.process import PlatformError
+            from services.embedded.storage import storage
+        except ImportError as error:
+            raise CliError(
+                f"{error.name} is missing; name the database in MEDCOSS_DATABASE_URL, or for a data folder "
+                "pip install 'medcoss[embedded]'"
+            ) from error
+        try:
+            with storage(data_folder(given), new=new) as settings:
+                yield settings
+        except PlatformError as error:
+            raise CliError(str(error)) from error
+    except BackupError as error:
+        raise CliError(str(error)) from error
+    except (DBAPIError, MinioException) as error:
+        raise CliError(f"database or object store cannot be used ({type(error).__name__})") from error
+
+
+def _tell(header: "Header", found: "Found", as_json: bool, told: dict[str, Any]) -> None:
+    rows = sum(table.lines for table in header.tables.values())
+    shown = told | {
+        "made": header.made_at, "revision": header.revision, "rows": f"{rows:,}",
+        "objects": f"{found.objects:,}, {size(found.bytes)}", "copied": "yes" if header.copied else "no, only listed",
+        "missing or damaged": f"{found.wrong:,}" if found.wrong else None,
+    }  # fmt: skip
+    document = told | {"header": header, "objects": vars(found)}
+    show(document, as_json, details(shown))
+    for example in found.examples:
+        say(example)
+    if found.wrong:
+        raise typer.Exit(1)
