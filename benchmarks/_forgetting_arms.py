@@ -20,11 +20,11 @@ from medcoss.evaluation.probes import (
     pretext_head,
     pretext_loss,
 )
-from medcoss.models.config import SIZES
 from medcoss.models.encoder import Encoder
 from medcoss.models.registry import load_encoder
 from medcoss.preprocess.run import preprocess
 from medcoss.run import LocalRun
+from medcoss.specs.encoder import SIZES
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessOptions, VolumeFolder
 from medcoss.specs.training import BuildBufferOptions, PretrainOptions
 from medcoss.training.pretrain import pretrain

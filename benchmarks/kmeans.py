@@ -37,9 +37,9 @@ from PIL import Image
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from medcoss.models.config import SIZES
 from medcoss.models.encoder import Encoder, pooled_image
 from medcoss.run import LocalRun
+from medcoss.specs.encoder import SIZES
 from medcoss.training.clustering import cluster
 from medcoss.training.rehearsal import refilled, select_nearest
 

@@ -31,12 +31,11 @@ from torch.utils.data import Dataset
 from medcoss.data.shards import Sample, ShardReader, ShardWriter
 from medcoss.data.tokenizer import Tokenizer, train_vocabulary
 from medcoss.modalities import BUILTIN, Kind
-from medcoss.models.config import SIZES
-from medcoss.models.embeddings import PATCH
 from medcoss.models.encoder import Encoder
 from medcoss.models.pretext import LanguageHead, MaskedImageDecoder
 from medcoss.preprocess.captions import clean_caption
 from medcoss.run import LocalRun
+from medcoss.specs.encoder import PATCH, SIZES
 from medcoss.specs.records import DatasetInfo
 from medcoss.training.distributed import Ranks
 from medcoss.training.loop import Loop, LoopSettings

@@ -7,9 +7,12 @@ supervisor and to object storage, a notebook uses `LocalRun`.
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from medcoss.specs.fit import Misfit
 
 
 class BadInput(ValueError):
@@ -23,6 +26,12 @@ class BadInput(ValueError):
         super().__init__(f"{where}: {message}" if where else message)
         self.message = message
         self.where = where
+
+
+def refuse(found: Iterable[Misfit]) -> None:
+    """Raise BadInput, naming its field, for the first thing that does not fit."""
+    for misfit in found:
+        raise BadInput(misfit.detail, misfit.field.split("/")[0])
 
 
 class Stopped(Exception):

@@ -29,6 +29,7 @@ from medcoss.client.job_records import (
     Metric,
     Progress,
 )
+from medcoss.client.preflight import BatchPreflight, Figure, Preflight, Wait
 from medcoss.client.records import (
     Alias,
     Amount,
@@ -71,6 +72,7 @@ __all__ = [
     "AuditEntry",
     "BadFile",
     "Batch",
+    "BatchPreflight",
     "Change",
     "Classification",
     "Client",
@@ -82,6 +84,7 @@ __all__ = [
     "Embedding",
     "Event",
     "FieldProblem",
+    "Figure",
     "FileChanged",
     "Found",
     "GcFinding",
@@ -105,6 +108,7 @@ __all__ = [
     "NotConfigured",
     "Notify",
     "PlatformInfo",
+    "Preflight",
     "Progress",
     "Project",
     "Promotion",
@@ -119,6 +123,7 @@ __all__ = [
     "TransferFailed",
     "TransferProgress",
     "UnexpectedAnswer",
+    "Wait",
     "Webhook",
     "WebhookMessage",
     "WebhookRefused",

@@ -1,7 +1,8 @@
 """What the server tells of jobs: the jobs themselves, what they report and what they keep."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import Field
 
@@ -128,6 +129,22 @@ class JobKind(Record):
     name: str
     description: str
     produces: str
+
+
+class JobOptions(TypedDict, total=False):
+    """What a job takes besides its kind and its spec, see `Jobs.submit`."""
+
+    name: str | None
+    project: str | None
+    priority: int
+    max_attempts: int | None
+    depends_on: Iterable[str]
+    gpus: int | None
+    memory_bytes: int | None
+    time_limit_s: float | None
+    backoff_s: float | None
+    notes: str
+    tags: Iterable[str]
 
 
 class LeftOut(Record):

@@ -16,12 +16,14 @@ from medcoss.client.job_records import (
     Event,
     Job,
     JobKind,
+    JobOptions,
     JobProgress,
     LogLine,
     Metric,
 )
 from medcoss.client.labels import retag
 from medcoss.client.paging import pages, parts, rows
+from medcoss.client.preflight import BatchPreflight, Preflight
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
 from medcoss.specs import Spec
@@ -71,21 +73,11 @@ class Jobs:
         A lost connection is safe: the request carries a key, by default a new one for every call, under which
         the server makes one job only. Raises ApiError naming each wrong field.
         """
-        body: dict[str, Any] = {
-            "kind": kind,
-            "spec": spec.model_dump(mode="json") if isinstance(spec, Spec) else spec,
-            "name": name,
-            "project": project,
-            "priority": priority,
-            "max_attempts": max_attempts,
-            "depends_on": [*depends_on],
-            "resources": {"gpus": gpus, "memory_bytes": memory_bytes},
-            "time_limit_s": time_limit_s,
-            "notes": notes,
-            "tags": [*tags],
-        }
-        if backoff_s is not None:
-            body["retry"] = {"backoff_s": backoff_s}
+        body = _body(
+            kind, spec, name=name, project=project, priority=priority, max_attempts=max_attempts,
+            depends_on=depends_on, gpus=gpus, memory_bytes=memory_bytes, time_limit_s=time_limit_s,
+            backoff_s=backoff_s, notes=notes, tags=tags,
+        )  # fmt: skip
         response = self._transport.call("POST", "/v1/jobs", json=body, headers=_key(idempotency_key), once=True)
         return self._transport.read(Job, response)
 
@@ -105,6 +97,22 @@ class Jobs:
             "POST", "/v1/jobs:batch", json=body, headers=_key(idempotency_key), once=True, timeout_s=BATCH_TIMEOUT_S
         )
         return self._transport.read(Batch, response)
+
+    def validate(self, kind: str, spec: Spec | dict[str, Any], **options: Unpack[JobOptions]) -> Preflight:
+        """What would come of a job, without submitting it: what is wrong with it, how many samples, batches and steps
+        it takes, how much memory, time and storage, and what it would wait for. `options` are those of `submit`.
+        """
+        body = _body(kind, spec, **options)
+        response = self._transport.call("POST", "/v1/jobs:validate", json=body, idempotent=True)
+        return self._transport.read(Preflight, response)
+
+    def validate_many(self, jobs: Iterable[dict[str, Any]], *, project: str | None = None) -> BatchPreflight:
+        """What would come of the jobs of a batch, each and together, without submitting them."""
+        body = {"project": project, "jobs": [{name: _plain(value) for name, value in job.items()} for job in jobs]}
+        response = self._transport.call(
+            "POST", "/v1/jobs:validate-batch", json=body, idempotent=True, timeout_s=BATCH_TIMEOUT_S
+        )
+        return self._transport.read(BatchPreflight, response)
 
     def get(self, job_id: str) -> Job:
         """One job."""
@@ -266,6 +274,17 @@ class Jobs:
 def _progress(job: Job) -> JobProgress:
     known = job.progress.model_dump() if job.progress else {}
     return JobProgress.model_validate(known | {"state": job.state, "attempt": job.attempt})
+
+
+def _body(kind: str, spec: Spec | dict[str, Any], **options: Unpack[JobOptions]) -> dict[str, Any]:
+    """A request for a job; what is not given is left to the server."""
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    resources = {name: given.pop(name) for name in ("gpus", "memory_bytes") if name in given}
+    body = given | {"kind": kind, "spec": _plain(spec), "resources": resources}
+    body |= {name: [*given[name]] for name in ("depends_on", "tags") if name in given}
+    if "backoff_s" in body:
+        body["retry"] = {"backoff_s": body.pop("backoff_s")}
+    return body
 
 
 def _key(chosen: str | None) -> dict[str, str]:

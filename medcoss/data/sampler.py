@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from medcoss.specs.plan import whole_batches
+
 POOLED_BATCHES = 32
 
 
@@ -26,19 +28,19 @@ def epoch_batches(
     length come together, so that little of a batch is padding; who meets whom still
     changes from epoch to epoch.
     """
-    size = min(batch_size, n)
+    size, count = min(batch_size, n), whole_batches(n, batch_size)
     order = epoch_order(n, seed, epoch)
-    order = order[: n // size * size]
+    order = order[: count * size]
     if lengths is not None:
         order = _by_length(order, lengths, size, np.random.default_rng([seed, epoch, 2]))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    return [order[i * size : (i + 1) * size] for i in range(count)]
 
 
 def drawn_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """As many batches as an epoch has, each drawn from all of `range(n)` with replacement, as published."""
     size = min(batch_size, n)
     rng = np.random.default_rng([seed, epoch, 6])
-    return [rng.integers(0, n, size) for _ in range(n // size)]
+    return [rng.integers(0, n, size) for _ in range(whole_batches(n, batch_size))]
 
 
 def _by_length(

@@ -98,6 +98,10 @@ class ShardWriter:
         counts = {name: sum(row.split == name for row in self._rows) for name in ("train", "val", "test")}
         return {name: count for name, count in counts.items() if count}
 
+    def labelled_counts(self) -> dict[str, int]:
+        """Number of samples of each split that have a class."""
+        return {name: sum(row.split == name and row.label >= 0 for row in self._rows) for name in self.split_counts()}
+
     def close(self, info: DatasetInfo) -> None:
         """Write the table and, last, the description."""
         columns = {name: [getattr(row, name) for row in self._rows] for name in Sample.__dataclass_fields__}

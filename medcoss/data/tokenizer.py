@@ -10,9 +10,9 @@ from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from medcoss.run import BadInput
+from medcoss.specs.encoder import REPORT_LENGTH
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-REPORT_LENGTH = 112
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from medcoss.evaluation.metrics import classification_scores, confusion, dice, h
 from medcoss.evaluation.pictures import draw_confusion, draw_overlay
 from medcoss.evaluation.predict import Case, class_probabilities, segmented_cases
 from medcoss.modalities import Kind
-from medcoss.models.heads import Classifier, Segmenter
+from medcoss.models.heads import Classifier
 from medcoss.models.registry import load_model
-from medcoss.run import BadInput, RunContext, Stopped
+from medcoss.run import BadInput, RunContext, Stopped, refuse
+from medcoss.specs import fit
 from medcoss.specs.records import EvaluationInfo
 from medcoss.specs.training import EvaluateSpec
 
@@ -26,10 +27,7 @@ def evaluate(
     """
     model, info = load_model(model_dir)
     reader = ShardReader(dataset_dir)
-    if isinstance(model, Classifier | Segmenter):
-        _check_fit(info.kind, info.classes, info.sample_shape, reader)
-    else:
-        raise BadInput("this model is an encoder without a head; fine-tune it first", "model")
+    refuse(fit.evaluation(spec, reader.info, info))
     indices = reader.indices(spec.split)
     if isinstance(model, Classifier):
         indices = indices[[reader.label(int(i)) >= 0 for i in indices]]
@@ -45,18 +43,6 @@ def evaluate(
     context.artifact(path, path.name, "application/json")
     context.metrics(0, result.metrics)
     return result
-
-
-def _check_fit(kind: str, classes: list[str] | None, shape: list[int], reader: ShardReader) -> None:
-    found = reader.info
-    if found.kind != kind or found.sample_shape != shape:
-        raise BadInput(
-            f"its samples are {found.kind} {found.sample_shape}, the model takes {kind} {shape}; preprocess with the "
-            "recipe of the model",
-            "dataset",
-        )
-    if found.classes != classes:
-        raise BadInput(f"its classes are {found.classes}, the model's are {classes}", "dataset")
 
 
 def _classification(spec, model, model_dir, reader, indices, folder,  # type: ignore[no-untyped-def]

@@ -26,7 +26,6 @@ from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.metrics import classification_scores
 from medcoss.modalities import Kind
-from medcoss.models.embeddings import PATCH
 from medcoss.models.encoder import Embedder, Encoder
 from medcoss.models.pretext import (
     ImageKind,
@@ -38,6 +37,7 @@ from medcoss.models.pretext import (
 )
 from medcoss.models.registry import PRETEXT, load_encoder
 from medcoss.run import BadInput
+from medcoss.specs.encoder import PATCH
 from medcoss.training.features import model_inputs
 from medcoss.training.masking import IGNORED, mask_words
 

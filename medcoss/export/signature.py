@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from medcoss.data.tokenizer import REPORT_LENGTH
 from medcoss.modalities import Kind, get_modality
 from medcoss.models.registry import encoder_for
 from medcoss.run import BadInput
-from medcoss.specs import ExportSpec
+from medcoss.specs import ExportSpec, fit
+from medcoss.specs.encoder import REPORT_LENGTH
 from medcoss.specs.records import ModelInfo
 
 Arrays = dict[str, NDArray[Any]]
@@ -57,22 +57,6 @@ class Signature:
         return {"input_ids": ids.astype(np.int64), "attention_mask": real.astype(np.int64)}
 
 
-def _modality(spec: ExportSpec, info: ModelInfo) -> str:
-    """The modality whose input is exported. Raises BadInput naming those that can be."""
-    known = info.modalities if info.task == "encoder" else [info.modality]
-    if not known:
-        raise BadInput("this encoder has learnt no modality yet; pre-train a stage on one first", "/spec/model")
-    if spec.modality is None and len(known) == 1:
-        return known[0]
-    if spec.modality in known:
-        return str(spec.modality)
-    names = ", ".join(known)
-    if spec.modality is None:
-        raise BadInput(f"this encoder has learnt several modalities ({names}); name the one to serve", "/spec/modality")
-    what = "encoder has learnt" if info.task == "encoder" else f"{info.task} model reads"
-    raise BadInput(f"this {what} {names}, not '{spec.modality}'; name one of them", "/spec/modality")
-
-
 def _sample_shape(kind: Kind, recipe: dict[str, Any]) -> tuple[int, ...]:
     """Shape of the samples that a preprocessing recipe makes."""
     if kind is Kind.TEXT:
@@ -85,14 +69,10 @@ def served(spec: ExportSpec, module: nn.Module, info: ModelInfo) -> tuple[nn.Mod
 
     Raises BadInput when the modality is not clear, not learnt, or its preprocessing is not known.
     """
-    modality = _modality(spec, info)
-    kind = get_modality(modality).kind
-    recipe = info.recipes.get(modality) or (info.recipe if modality == info.modality else None)
-    if not recipe:
-        raise BadInput(
-            f"the model does not say how '{modality}' was preprocessed; go on training it on a prepared dataset first",
-            "/spec/model",
-        )
+    for misfit in fit.exporting(spec, info):
+        raise BadInput(misfit.detail, f"/spec/{misfit.field}")
+    modality = fit.served_modality(spec, info)
+    kind, recipe = get_modality(modality).kind, fit.served_recipe(info, modality)
     if info.task == "encoder":
         module = encoder_for(module, info, modality)
     vocabulary = int(info.config.get("vocabulary", 0)) if kind is Kind.TEXT else 0

@@ -4,13 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medcoss.models.config import Positions
+from medcoss.specs.encoder import PATCH, TABLE_ROWS, TEMPORAL_POSITIONS, TEXT_POSITIONS, Positions
 
-PATCH = 16
 NATIVE_GRID = {2: (14, 14), 3: (1, 12, 12)}
-TABLE_ROWS = {2: 1024, 3: 4096}
-TEXT_POSITIONS = 512
-TEMPORAL_POSITIONS = 8
 
 
 class PatchEmbedding(nn.Module):

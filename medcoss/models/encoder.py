@@ -7,8 +7,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from medcoss.modalities import Kind
-from medcoss.models.config import EncoderConfig
 from medcoss.models.embeddings import PatchEmbedding, TextEmbedding
+from medcoss.specs.encoder import EncoderConfig
 
 _BLOCKED = -10000.0
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from medcoss.modalities import Kind
-from medcoss.models.embeddings import PATCH
 from medcoss.models.encoder import Encoder, pooled_text
+from medcoss.specs.encoder import PATCH
 
 HeadShape = Literal["linear", "mlp"]
 

@@ -8,9 +8,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medcoss.models.config import EncoderConfig
-from medcoss.models.embeddings import PATCH, patches_at
+from medcoss.models.embeddings import patches_at
 from medcoss.models.encoder import Encoder
+from medcoss.specs.encoder import PATCH, EncoderConfig
 
 ImageKind = Literal["2d", "3d"]
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import BUILTIN, Kind, get_modality
-from medcoss.models.config import Positions, TextAttention
 from medcoss.models.encoder import Encoder
 from medcoss.models.published_export import export_checkpoint
 from medcoss.models.published_file import read_checkpoint, read_file
@@ -38,6 +37,7 @@ from medcoss.models.published_shapes import (
 )
 from medcoss.models.registry import count_parameters, save_model
 from medcoss.run import BadInput, RunContext, Stopped
+from medcoss.specs.encoder import Positions, TextAttention
 from medcoss.specs.imports import CheckpointFormat, ImportAttention, ImportPositions
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, VolumeFolder
 from medcoss.specs.records import ModelInfo

@@ -8,12 +8,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from medcoss.models.config import EncoderConfig
 from medcoss.models.published_file import SETTINGS
 from medcoss.models.published_names import UNUSED, published_encoder_name, published_name
 from medcoss.models.published_shapes import check, expected_medcoss, shapes_of, sizes_of
 from medcoss.models.registry import PRETEXT, PUBLISHED, read_info
 from medcoss.run import BadInput
+from medcoss.specs.encoder import EncoderConfig
 
 _HEADS = {
     "decoder_pred_2D.weight": "images",

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from medcoss.models.config import SIZES, EncoderConfig
 from medcoss.models.embeddings import NATIVE_GRID
 from medcoss.models.pretext import ImageKind, PretrainingModel
 from medcoss.models.published_names import UNUSED, published_name, uniperceiver_name
 from medcoss.run import BadInput
+from medcoss.specs.encoder import SIZES, EncoderConfig
 
 Shapes = dict[str, tuple[int, ...]]
 VOCABULARY = 49_411

@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medcoss.modalities import get_modality
-from medcoss.models.config import EncoderConfig
 from medcoss.models.encoder import Embedder, Encoder
 from medcoss.models.heads import Classifier, Segmenter
-from medcoss.run import BadInput
+from medcoss.run import BadInput, refuse
+from medcoss.specs import fit
+from medcoss.specs.encoder import EncoderConfig
 from medcoss.specs.records import ModelInfo
 
 PRETEXT = "pretext."
@@ -85,16 +86,14 @@ def load_model(folder: Path) -> tuple[Encoder | Classifier | Segmenter, ModelInf
 def load_encoder(folder: Path, field: str = "init_model") -> tuple[Encoder, ModelInfo]:
     """The encoder of an encoder model. Raises BadInput naming the spec's `field` for a fine-tuned model."""
     module, info = load_model(folder)
-    if not isinstance(module, Encoder):
-        raise BadInput(f"this model is a {info.task} model; expected an encoder from a pretrain job", field)
+    refuse(fit.encoder(info, field))
+    assert isinstance(module, Encoder)
     return module, info
 
 
 def encoder_for(module: Encoder, info: ModelInfo, modality: str) -> Embedder:
     """The function from one modality's input to features (B, d). Raises BadInput when it was not learnt."""
-    if modality not in info.modalities:
-        known = ", ".join(info.modalities) or "none yet"
-        raise BadInput(f"the encoder has not learnt '{modality}'; it knows {known}", "modality")
+    refuse(fit.learnt(info, modality, "modality"))
     return Embedder(module, get_modality(modality).kind).eval()
 
 

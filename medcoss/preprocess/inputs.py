@@ -7,19 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.preprocess import Splits
+from medcoss.specs.raw import SPLIT_NAMES, is_shown
 from medcoss.specs.records import BadFile
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "validate": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass
@@ -38,8 +27,8 @@ class Report:
 
 def raw_files(root: Path) -> list[str]:
     """Paths of all files below `root`, relative, with forward slashes, sorted; hidden ones are left out."""
-    found = (p.relative_to(root) for p in root.rglob("*") if p.is_file())
-    return sorted(p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
+    found = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    return sorted(path for path in found if is_shown(path))
 
 
 def folder_split(path: str) -> str:

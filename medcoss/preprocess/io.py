@@ -27,19 +27,12 @@ from medcoss.run import BadInput
 # its warnings would carry header values of patients into the logs
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
 _IMAGE_FORMATS = ["PNG", "JPEG", "TIFF", "BMP"]
 # headers that name another file for the voxels: whoever sends one could read this machine's files
 _ELSEWHERE = {
     "MetaImageIO": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s*$)", re.I | re.M),
     "NrrdImageIO": re.compile(rb"^\s*data ?file\s*:", re.I | re.M),
 }
-
-
-def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
-    """True when the file name ends in one of `suffixes`, in any case."""
-    return path.lower().endswith(suffixes)
 
 
 def describe(data: bytes) -> str:

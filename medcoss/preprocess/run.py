@@ -8,13 +8,8 @@ from medcoss.preprocess.inputs import Report
 from medcoss.preprocess.recipes import image_folder, openi_reports, volume_folder
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.preprocess import ImageFolder, PreprocessOptions, VolumeFolder
+from medcoss.specs.raw import EXPECTED
 from medcoss.specs.records import BadFile, DatasetInfo
-
-_EXPECTED = {
-    "image_folder": "PNG, JPEG, TIFF or DICOM images",
-    "volume_folder": "NIfTI, MHA or NRRD volumes",
-    "openi_reports": "CSV tables of reports",
-}
 
 
 def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context: RunContext) -> DatasetInfo:
@@ -61,7 +56,7 @@ def _refuse_unusable(spec: PreprocessOptions, report: Report, info: DatasetInfo)
     name = spec.recipe.name
     if report.inputs == 0:
         found = f"only {', '.join(report.ignored[:3])}" if report.ignored else "nothing"
-        raise BadInput(f"the dataset holds no {_EXPECTED[name]} for the recipe {name}; found {found}", "dataset")
+        raise BadInput(f"the dataset holds no {EXPECTED[name]} for the recipe {name}; found {found}", "dataset")
     if len(report.bad) / report.inputs > spec.max_bad_fraction or info.samples == 0:
         first = report.bad[0] if report.bad else (report.left_out or [BadFile(path="dataset", reason="no samples")])[0]
         more = f" (and {len(report.bad) - 1} more, see report.json)" if len(report.bad) > 1 else ""

@@ -42,6 +42,7 @@ class DatasetInfo(Record):
     splits: dict[str, int]
     classes: list[str] | None = None
     has_masks: bool = False
+    labelled: dict[str, int] | None = Field(None, description="samples of each split that have a class; None: unknown")
     sample_shape: list[int]
     recipe: dict[str, Any]
     bad_files: list[BadFile] = []

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcoss.run import BadInput
+from medcoss.run import refuse
+from medcoss.specs import fit
 
 NAMED = 16
 T = TypeVar("T")
@@ -73,15 +74,7 @@ def check_parts(batch_size: int, available: dict[str, int], accumulate: int, wor
 
     `available` names the number of samples of each source: one with fewer than a batch is used whole.
     """
-    parts = accumulate * world
-    how = f"{world} processes x {accumulate} micro-batches" if world > 1 else f"{accumulate} micro-batches"
-    if batch_size % parts:
-        raise BadInput(f"{batch_size} samples cannot be shared equally by {how}; use a multiple of {parts}",
-                       "batch_size")  # fmt: skip
-    for name, count in available.items():
-        if count < parts:
-            raise BadInput(f"{name} holds {count} samples, too few for {how}; lower accumulate, use fewer processes "
-                           f"or add samples", "accumulate" if accumulate > 1 else "batch_size")  # fmt: skip
+    refuse(fit.shares(batch_size, available, accumulate, world))
 
 
 def named(modality: str, indices: NDArray[np.int64]) -> str:

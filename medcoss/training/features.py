@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from medcoss.data.fingerprints import fingerprint
 from medcoss.data.shards import ShardReader
-from medcoss.data.tokenizer import REPORT_LENGTH, Tokenizer
+from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
 from medcoss.models.encoder import Embedder
 from medcoss.run import BadInput, RunContext, Stopped
+from medcoss.specs.encoder import REPORT_LENGTH
+from medcoss.specs.plan import all_batches
 from medcoss.training.batches import moved
 from medcoss.training.precision import pick_device, precision
 
@@ -63,7 +65,7 @@ class _Batches(Dataset[tuple[torch.Tensor, ...]]):
             self.order = np.argsort(-self.lengths, kind="stable")
 
     def __len__(self) -> int:
-        return math.ceil(len(self.order) / self.size)
+        return all_batches(len(self.order), self.size)
 
     def positions(self, number: int) -> NDArray[np.int64]:
         """Which of the samples make up a batch."""

@@ -16,11 +16,13 @@ from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.metrics import classification_scores, dice
 from medcoss.evaluation.predict import class_features, class_probabilities, mask_probabilities
 from medcoss.modalities import Kind
-from medcoss.models.config import SIZES
 from medcoss.models.encoder import Encoder
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_encoder, save_model
-from medcoss.run import BadInput, RunContext
+from medcoss.run import BadInput, RunContext, refuse
+from medcoss.specs import fit
+from medcoss.specs.encoder import SIZES
+from medcoss.specs.plan import training_steps
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneOptions
 from medcoss.training.batches import check_parts, moved, named
@@ -45,7 +47,8 @@ class FinetuneSteps(Dataset[Pair]):
     def __init__(self, reader: ShardReader, indices: NDArray[np.int64], spec: FinetuneOptions,
                  tokenizer: Tokenizer | None) -> None:  # fmt: skip
         self.reader, self.indices, self.spec, self.tokenizer = reader, indices, spec, tokenizer
-        self.per_epoch = len(epoch_batches(len(indices), spec.batch_size, spec.seed, 0))
+        planned = training_steps([len(indices)], spec.batch_size, spec.epochs, spec.max_steps)
+        self.per_epoch, self.total = planned.per_epoch, planned.total
         self._plan: tuple[int, list[NDArray[np.int64]]] | None = None
 
     def plan(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -127,11 +130,8 @@ def _vocabulary(init_model_dir: Path | None) -> Path:
 def _training_indices(spec: FinetuneOptions, reader: ShardReader) -> NDArray[np.int64]:
     indices = reader.indices("train")
     if spec.task == "classification":
-        if not reader.info.classes or reader.info.has_masks:
-            raise BadInput("the dataset has no class labels; preprocess it with labels 'folders'", "dataset")
         indices = indices[[reader.label(int(i)) >= 0 for i in indices]]
-    elif not reader.info.has_masks:
-        raise BadInput("the dataset has no masks; preprocess it with a mask or label suffix", "dataset")
+    # datasets of earlier versions do not tell how many of their samples have a class
     if len(indices) == 0:
         raise BadInput("the dataset has no labelled training samples", "dataset")
     return indices
@@ -145,9 +145,10 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     """
     ranks = Ranks.join()
     reader = ShardReader(dataset_dir)
+    encoder, previous = _encoder(spec, init_model_dir)
+    refuse(fit.finetuning(spec, reader.info, previous))
     indices = _training_indices(spec, reader)
     check_parts(spec.batch_size, {"the training split": len(indices)}, spec.accumulate, ranks.world)
-    encoder, previous = _encoder(spec, init_model_dir)
     if previous and ranks.main:
         log_ignored(spec, previous, context)
     vocabulary = _vocabulary(init_model_dir) if reader.info.kind is Kind.TEXT else None
@@ -159,8 +160,7 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     model = head(encoder, reader.info.kind, len(reader.info.classes or []))
     _start_head(model, reader, indices, spec, min(spec.batch_size, len(indices)) // (spec.accumulate * ranks.world))
     steps = FinetuneSteps(reader, indices, spec, tokenizer)
-    total = min(steps.per_epoch * spec.epochs, spec.max_steps or steps.per_epoch * spec.epochs)
-    _train(spec, model, steps, total, ranks, context)
+    _train(spec, model, steps, ranks, context)
     encoder.set_drop_path(0.0)
     model.requires_grad_(True)
     metrics: dict[str, float] = {}
@@ -170,16 +170,17 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
             model.fold(class_features(model, reader, known, spec.batch_size, tokenizer))
         for split in ("train", "val"):
             metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
-        context.metrics(total, metrics)
+        context.metrics(steps.total, metrics)
     info = _describe(spec, encoder, previous, reader, ranks.from_main(metrics))
     if ranks.main:
         save_model(model, info, output_dir, vocabulary)
     return info
 
 
-def _train(spec: FinetuneOptions, model: Classifier | Segmenter, steps: FinetuneSteps, total: int, ranks: Ranks,
+def _train(spec: FinetuneOptions, model: Classifier | Segmenter, steps: FinetuneSteps, ranks: Ranks,
            context: RunContext) -> None:  # fmt: skip
     model.to(ranks.device)
+    total = steps.total
     loop = Loop(
         FinetuneTask(model), adamw(model, spec.lr, spec.weight_decay, (0.9, 0.999)), steps, total,
         lambda step: polynomial(step, total, spec.lr), context, LoopSettings.of(spec, "lr"), ranks,

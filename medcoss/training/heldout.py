@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from medcoss.modalities import Kind
-from medcoss.models.embeddings import PATCH
 from medcoss.run import RunContext
+from medcoss.specs.encoder import PATCH
 from medcoss.specs.training import PretrainOptions
 from medcoss.training.batches import named
 from medcoss.training.precision import precision

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from medcoss.run import BadInput, RunContext, Stopped
+from medcoss.specs.devices import peak_tflops
 from medcoss.specs.training import LoopOptions
 from medcoss.training.batches import Sharing, as_tensors, cut, samples, signature
 from medcoss.training.checkpointing import Checkpoints, TrainingState
@@ -25,7 +26,7 @@ from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
 from medcoss.training.events import Events
 from medcoss.training.memory import keep_freed_memory
-from medcoss.training.meter import FlopCount, Meter, peak_tflops
+from medcoss.training.meter import FlopCount, Meter
 from medcoss.training.precision import Choice, gradient_scaler, number_type, precision
 from medcoss.training.watch import NAMES, NotFinite, Watch
 

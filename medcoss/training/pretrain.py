@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer, train_vocabulary
 from medcoss.modalities import Kind
-from medcoss.models.config import SIZES
-from medcoss.models.embeddings import PATCH, TABLE_ROWS, TextEmbedding
+from medcoss.models.embeddings import TextEmbedding
 from medcoss.models.encoder import Encoder
 from medcoss.models.pretext import (
     ImageKind,
@@ -29,7 +28,9 @@ from medcoss.models.pretext import (
     reconstruction_loss,
 )
 from medcoss.models.registry import load_encoder, save_model
-from medcoss.run import BadInput, RunContext
+from medcoss.run import BadInput, RunContext, refuse
+from medcoss.specs import fit
+from medcoss.specs.encoder import PATCH, SIZES
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import PretrainOptions
 from medcoss.training.batches import check_parts, moved, named, samples
@@ -162,26 +163,13 @@ def _start(spec: PretrainOptions, reader: ShardReader, init_model_dir: Path | No
     return _Start(encoder, teacher, previous, previous.size if previous else spec.size, vocabulary)
 
 
-def _sources(spec: PretrainOptions, reader: ShardReader, buffer_dirs: list[Path], start: _Start) -> list[Source]:
+def _sources(spec: PretrainOptions, reader: ShardReader, buffers: list[ShardReader], start: _Start) -> list[Source]:
     tokenizer = Tokenizer(start.vocabulary) if start.vocabulary else None
-    indices = reader.indices("train")
-    if len(indices) == 0:
-        raise BadInput("the dataset has no training samples; change the split of its recipe", "dataset")
-    sources = [Source(reader, False, indices, tokenizer)]
-    if len({folder.resolve() for folder in buffer_dirs}) < len(buffer_dirs):
+    if len({buffer.root.resolve() for buffer in buffers}) < len(buffers):
         raise BadInput("the same buffer is given twice, its samples would count twice; give every buffer once",
                        "rehearsal")  # fmt: skip
-    for folder in buffer_dirs:
-        buffer = ShardReader(folder)
-        if start.previous and buffer.info.modality not in start.previous.modalities:
-            raise BadInput(
-                f"the buffer holds '{buffer.info.modality}', which init_model has not learnt "
-                f"(it knows {', '.join(start.previous.modalities)})",
-                "rehearsal",
-            )
-        if buffer.info.kind is Kind.TEXT and tokenizer is None:
-            raise BadInput("init_model has no vocabulary to read reports with; give the one it was trained with",
-                           "vocabulary")  # fmt: skip
+    sources = [Source(reader, False, reader.indices("train"), tokenizer)]
+    for buffer in buffers:
         indices = buffer.indices(None if buffer.info.role == "buffer" else "train")
         sources.append(Source(buffer, True, indices, tokenizer))
     return sources
@@ -191,16 +179,9 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
     if reader.info.kind is Kind.TEXT:
         return LanguageHead(encoder.config)
     sizes = reader.info.sample_shape[1:]
-    if any(n % PATCH for n in sizes):
-        raise BadInput(f"samples are {sizes}; expected multiples of {PATCH} on every axis", "dataset")
-    if all(n == PATCH for n in sizes):
-        raise BadInput(f"samples are {sizes}, one single patch; expected several, some of them to be masked", "dataset")
     tokens, pixels = 1, 3 if reader.info.kind is Kind.IMAGE2D else 1
     for n in sizes:
         tokens, pixels = tokens * (n // PATCH), pixels * PATCH
-    rows = TABLE_ROWS[len(sizes)]
-    if encoder.config.positions == "flat" and tokens > rows:
-        raise BadInput(f"samples are {sizes}, {tokens} patches; flat positions have {rows} rows: use grid", "positions")
     kind: ImageKind = "2d" if reader.info.kind is Kind.IMAGE2D else "3d"
     return MaskedImageDecoder(encoder.config, {kind: (tokens, pixels)})
 
@@ -218,7 +199,10 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
         start = _start(spec, reader, init_model_dir, bool(buffer_dirs), vocabulary, work)
         if start.previous and ranks.main:
             log_ignored(spec, start.previous, context)
-        sources = _sources(spec, reader, buffer_dirs, start)
+        buffers = [ShardReader(folder) for folder in buffer_dirs]
+        known = [buffer.info for buffer in buffers]
+        refuse(fit.pretraining(spec, reader.info, start.previous, known, start.vocabulary is not None))
+        sources = _sources(spec, reader, buffers, start)
         available = {f"the dataset of '{s.modality}'": len(s.indices) for s in sources}
         check_parts(spec.batch_size, available, spec.accumulate, ranks.world)
         head = _head(start.encoder, reader)
@@ -243,8 +227,9 @@ def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path
         task.sources, batch_size=spec.batch_size, epochs=spec.epochs, seed=spec.seed,
         text_mask_ratio=spec.text_mask_ratio, mixup=spec.mixup, augment=spec.augment,
         replacement=spec.sampling == "with_replacement", padding=task.encoder.config.counts_padding,
+        max_steps=spec.max_steps,
     )  # fmt: skip
-    total = min(len(steps), spec.max_steps or len(steps))
+    total = len(steps)
     epochs = total / steps.per_epoch
     warmup = min(spec.warmup_epochs, epochs / 4)
     peak = spec.base_lr * spec.batch_size / 256

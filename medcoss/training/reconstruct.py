@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
-from medcoss.models.embeddings import PATCH
 from medcoss.models.pretext import (
     MaskedImageDecoder,
     image_kind,
@@ -26,6 +25,7 @@ from medcoss.models.pretext import (
     unpatchify,
 )
 from medcoss.run import RunContext
+from medcoss.specs.encoder import PATCH
 from medcoss.specs.training import PretrainOptions
 from medcoss.training.features import model_inputs
 from medcoss.training.masking import IGNORED, mask_words

@@ -12,17 +12,13 @@ from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
 from medcoss.models.encoder import Encoder
 from medcoss.models.registry import encoder_for, load_encoder
-from medcoss.run import BadInput, RunContext
+from medcoss.run import RunContext, refuse
+from medcoss.specs import fit
+from medcoss.specs.plan import cluster_counts
 from medcoss.specs.records import DatasetInfo
 from medcoss.specs.training import BuildBufferOptions
 from medcoss.training.clustering import cluster, own_distances
 from medcoss.training.features import features, identity
-
-
-def cluster_counts(samples: int, centers_fraction: float, buffer_fraction: float) -> tuple[int, int]:
-    """Number of clusters and the quota of each: as published, but never fewer than one."""
-    clusters = max(int(samples * centers_fraction), 1)
-    return clusters, max(int(samples * buffer_fraction // clusters), 1)
 
 
 def select_nearest(
@@ -65,12 +61,8 @@ def build_buffer(
     """
     encoder, model = load_encoder(model_dir, "model")
     reader = ShardReader(dataset_dir)
-    if reader.info.role == "buffer":
-        raise BadInput("this is a rehearsal buffer itself; give the prepared dataset that it was chosen from",
-                       "dataset")  # fmt: skip
+    refuse(fit.buffer_building(reader.info, model))
     indices = reader.indices("train")
-    if len(indices) == 0:
-        raise BadInput("the dataset has no training samples", "dataset")
     vocabulary = model_dir / "vocab.txt"
     tokenizer = Tokenizer(vocabulary) if reader.info.kind is Kind.TEXT and vocabulary.is_file() else None
     embedder = encoder_for(_own_masks(encoder), model, reader.info.modality)
@@ -86,7 +78,13 @@ def build_buffer(
     small, shortfall = _report_small(sizes, quota, context)
     chosen = indices[refilled(found.assignment, found.distance, clusters, quota)]
     info = reader.info.model_copy(
-        update={"role": "buffer", "samples": len(chosen), "splits": {"train": len(chosen)}, "bad_files": []}
+        update={
+            "role": "buffer",
+            "samples": len(chosen),
+            "splits": {"train": len(chosen)},
+            "bad_files": [],
+            "labelled": None,
+        }
     )
     copy_subset(reader, [int(i) for i in chosen], output_dir, info)
     context.metrics(0, {"inertia": found.inertia, "samples": len(chosen), "clusters": clusters, "quota": quota,

@@ -12,7 +12,8 @@ from medcoss.data.sampler import drawn_batches, epoch_batches, sample_rng
 from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
-from medcoss.models.embeddings import PATCH
+from medcoss.specs.encoder import PATCH
+from medcoss.specs.plan import training_steps
 from medcoss.training.batches import cut, mapped
 from medcoss.training.masking import mask_words
 
@@ -79,12 +80,13 @@ class PretrainSteps(Dataset[Batch]):
     share = slice(None)
 
     def __init__(self, sources: list[Source], *, batch_size: int, epochs: int, seed: int, text_mask_ratio: float,
-                 mixup: bool, augment: bool, replacement: bool = False, padding: bool = False) -> None:  # fmt: skip
+                 mixup: bool, augment: bool, replacement: bool = False, padding: bool = False,
+                 max_steps: int | None = None) -> None:  # fmt: skip
         self.sources, self.batch_size, self.seed = sources, batch_size, seed
         self.text_mask_ratio, self.mixup, self.augment = text_mask_ratio, mixup, augment
         self.replacement, self.padding = replacement, padding
-        self.per_epoch = sum(len(epoch_batches(len(s.indices), batch_size, seed, 0)) for s in sources)
-        self.total = self.per_epoch * epochs
+        planned = training_steps([len(s.indices) for s in sources], batch_size, epochs, max_steps)
+        self.per_epoch, self.total = planned.per_epoch, planned.total
         self._plan: tuple[int, list[tuple[int, NDArray[np.int64]]]] | None = None
 
     def __len__(self) -> int:

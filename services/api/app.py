@@ -23,6 +23,7 @@ from services.api.routes import (
     health,
     jobs,
     labels,
+    preflight,
     registry,
     streams,
     webhooks,
@@ -96,7 +97,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     for part in (
-        datasets, jobs, batch, registry, labels, aliases, deletion, gc, access, audit, streams, webhooks, workers,
+        datasets, jobs, batch, preflight, registry, labels, aliases, deletion, gc, access, audit, streams, webhooks,
+        workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES)
     if chosen.cors_origins:

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from medcoss.client import Client
+from medcoss.client.job_records import JobOptions
 from medcoss.specs import JOB_KINDS
 from services.cli.connection import DataDir, Json, Key, Project, Server, connected, connection
 from services.cli.fields import render
+from services.cli.foretelling import DryRun, foretell, foretell_many
 from services.cli.output import CliError, out, say, show
 from services.cli.settings import build_spec, read_json
 from services.cli.watch import watch
@@ -46,6 +48,7 @@ def submit(
     after: Annotated[
         list[str] | None, typer.Option("--after", metavar="JOB", help="Wait until this job has succeeded.")
     ] = None,
+    dry_run: DryRun = False,
     watched: Annotated[bool, typer.Option("--watch", help="Wait for the end; exit code 1 when it fails.")] = False,
     as_json: Json = False,
     help_wanted: Annotated[
@@ -62,21 +65,17 @@ def submit(
     if kind is None:
         raise typer.BadParameter(f"KIND is missing; expected one of {', '.join(JOB_KINDS)}")
     fields = build_spec(spec, settings or [])
+    options: JobOptions = {
+        "name": name, "project": project, "priority": priority, "max_attempts": max_attempts,
+        "depends_on": after or [], "gpus": gpus,
+        "memory_bytes": None if memory_gib is None else int(memory_gib * 2**30), "time_limit_s": time_limit_s,
+        "notes": note, "tags": tag or [],
+    }  # fmt: skip
     with connection(context, server, key, data_dir).client() as client:
-        job = client.jobs.submit(
-            kind,
-            fields,
-            name=name,
-            project=project,
-            priority=priority,
-            max_attempts=max_attempts,
-            depends_on=after or [],
-            gpus=gpus,
-            memory_bytes=None if memory_gib is None else int(memory_gib * 2**30),
-            time_limit_s=time_limit_s,
-            notes=note,
-            tags=tag or [],
-        )
+        if dry_run:
+            foretell(client.jobs.validate(kind, fields, **options), as_json)
+            return
+        job = client.jobs.submit(kind, fields, **options)
         say(f"{job.state}: {job.reason}" if job.reason else job.state)
         if watched:
             say(f"watching {job.id}")
@@ -96,6 +95,7 @@ def submit_many(
     partly: Annotated[
         bool, typer.Option("--partly", help="Make those that are right, even if others are wrong.")
     ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Submit many jobs at once, all or none; prints their ids. Jobs may name each other's `ref` in `depends_on`."""
@@ -103,6 +103,9 @@ def submit_many(
     jobs = document.get("jobs") if isinstance(document, dict) else document
     if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
         raise CliError(f'{file} holds no list of jobs; expected [{{"kind": ..., "spec": ...}}, ...]')
+    if dry_run:
+        foretell_many(client.jobs.validate_many(jobs, project=project), as_json)
+        return
     made = client.jobs.submit_many(jobs, project=project, all_or_nothing=not partly)
     for error in made.errors:
         say(f"{error.pointer}: {error.detail}")

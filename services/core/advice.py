@@ -31,7 +31,7 @@ def _out_of_memory(job: Job, _: dict[str, Any]) -> list[str]:
     spec, found = job.spec, []
     batch = spec.get("batch_size")
     if batch and "accumulate" in spec:
-        parts = _next_cut(batch, spec["accumulate"])
+        parts = next_cut(batch, spec["accumulate"])
         if parts is not None:
             found.append(
                 f"set accumulate to {parts}: the batch of {batch} is computed {batch // parts} samples at a time, "
@@ -51,7 +51,7 @@ def _out_of_memory(job: Job, _: dict[str, Any]) -> list[str]:
     return found
 
 
-def _next_cut(batch: int, accumulate: int) -> int | None:
+def next_cut(batch: int, accumulate: int) -> int | None:
     """The smallest number of micro-batches, at least twice as many, that shares the batch equally."""
     return next((parts for parts in range(2 * accumulate, batch + 1) if batch % parts == 0), None)
 

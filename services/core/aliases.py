@@ -46,16 +46,18 @@ def model_id(session: Session, scope: Scope, given: str) -> str:
     return found[0].model_id
 
 
-def resolved(session: Session, project_id: str, given: Iterable[str]) -> dict[str, str]:
+def resolved(session: Session, project_id: str, given: Iterable[str], *, hold: bool = True) -> dict[str, str]:
     """For each alias among ids of models, the model of the project that it stands for; those that exist.
 
-    They stand for it until the transaction ends.
+    With `hold`, they stand for it until the transaction ends.
     """
     names = {value.removeprefix(MARK) for value in given if value.startswith(MARK)}
     if not names:
         return {}
     named = select(Alias).where(Alias.project_id == project_id, Alias.name.in_(names))
-    found = session.scalars(named.with_for_update(read=True).execution_options(populate_existing=True))
+    if hold:
+        named = named.with_for_update(read=True).execution_options(populate_existing=True)
+    found = session.scalars(named)
     return {f"{MARK}{row.name}": row.model_id for row in found}
 
 

@@ -110,7 +110,8 @@ def needs(session: Session, job_ids: Iterable[str]) -> dict[str, dict[str, str]]
     return found
 
 
-def _check_quota(session: Session, owner: str, quota: int, number: int = 1) -> None:
+def check_quota(session: Session, owner: str, quota: int, number: int = 1) -> None:
+    """TooMany when an owner has, with `number` more, over `quota` jobs that wait to run."""
     unfinished = select(func.count()).where(
         Job.created_by == owner, Job.state.in_([State.WAITING, State.QUEUED, State.PAUSED])
     )
@@ -130,7 +131,7 @@ def check_submission(session: Session, asked: NewJob, owner: str, quota: int | N
     if hopeless:
         raise Conflict(f"{hopeless[0]} has ended without success; a job cannot depend on it")
     if quota is not None:
-        _check_quota(session, owner, quota)
+        check_quota(session, owner, quota)
     return required
 
 
@@ -149,13 +150,13 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
     """
     required = [check_submission(session, one, created_by, None) for one in asked]
     if quota is not None:
-        _check_quota(session, created_by, quota, len(asked))
+        check_quota(session, created_by, quota, len(asked))
     turns = next_turns(session, created_by, [one.priority for one in asked])
     stood_for = [
         aliases.resolved(session, one.project_id, (r.id for r in references(one.kind, one.spec))) for one in asked
     ]
     rows = [
-        _new_row(one, with_ids(one.kind, one.spec, ids), created_by, turn,
+        new_row(one, with_ids(one.kind, one.spec, ids), created_by, turn,
                  ready=not one.after and all(job.state == State.SUCCEEDED for job in needed))
         for one, ids, turn, needed in zip(asked, stood_for, turns, required, strict=True)
     ]  # fmt: skip
@@ -177,7 +178,8 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
     return rows
 
 
-def _new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, *, ready: bool) -> Job:
+def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, *, ready: bool) -> Job:
+    """A job as it is recorded, outside of any session."""
     return Job(
         id=new_id("job"), project_id=asked.project_id,
         kind=asked.kind, name=asked.name, notes=asked.notes, state=State.QUEUED if ready else State.WAITING,

@@ -27,19 +27,24 @@ class Surroundings:
     quota: int | None = None
 
 
+def taking(session: Session, moment: datetime) -> list[Worker]:
+    """The workers that take jobs."""
+    return [w for w in workers.alive(session, moment) if w.state != WorkerState.DRAINING]
+
+
 def surroundings(session: Session, rows: Sequence[Job], moment: datetime, quota: int | None) -> Surroundings:
     """What the queued ones of these jobs wait for: two queries at most, however many jobs there are."""
     owners = {row.created_by for row in rows if row.state == State.QUEUED}
     if not owners:
         return Surroundings(moment)
-    taking = [w for w in workers.alive(session, moment) if w.state != WorkerState.DRAINING]
+    takers = taking(session, moment)
     if quota is None:
-        return Surroundings(moment, taking)
+        return Surroundings(moment, takers)
     counts = (
         select(Job.created_by, func.count()).where(Job.state == State.RUNNING, Job.created_by.in_(sorted(owners)))
         .group_by(Job.created_by)
     )  # fmt: skip
-    return Surroundings(moment, taking, {row[0]: row[1] for row in session.execute(counts)}, quota)
+    return Surroundings(moment, takers, {row[0]: row[1] for row in session.execute(counts)}, quota)
 
 
 def why(row: Job, needed: Mapping[str, str], around: Surroundings) -> str | None:

@@ -58,12 +58,13 @@ def uploaded(client: httpx.Client, files: dict[str, bytes], **fields: Any) -> st
 
 
 def prepared(database: Database, dataset_id: str, job_id: str = "job_x", role: str = "prepared",
-             project_id: str = DEFAULT_PROJECT) -> str:  # fmt: skip
-    """A dataset as a job registers it."""
-    info = DatasetInfo(
-        role=role, modality="xray", kind=Kind.IMAGE2D, samples=4, splits={"train": 4}, sample_shape=[1, 32, 32],
-        recipe={"name": "image_folder"},
-    )  # fmt: skip
+             project_id: str = DEFAULT_PROJECT, **about: Any) -> str:  # fmt: skip
+    """A dataset as a job registers it; `about` are fields of its description."""
+    usual: dict[str, Any] = {
+        "role": role, "modality": "xray", "kind": Kind.IMAGE2D, "samples": 4, "splits": {"train": 4},
+        "sample_shape": [1, 32, 32], "recipe": {"name": "image_folder"},
+    }  # fmt: skip
+    info = DatasetInfo(**usual | about)
     with database.session() as session:
         register_dataset(
             session, dataset_id, name="prepared", info=info, prefix=f"datasets/{dataset_id}/shards", files=[],
@@ -72,17 +73,18 @@ def prepared(database: Database, dataset_id: str, job_id: str = "job_x", role: s
     return dataset_id
 
 
-def model_info() -> ModelInfo:
-    return ModelInfo(
-        task="encoder", size="tiny", config={}, modalities=["xray"], stage=1, modality="xray", kind=Kind.IMAGE2D,
-        sample_shape=[1, 32, 32], recipe={}, metrics={"loss": 0.5},
-    )  # fmt: skip
+def model_info(**about: Any) -> ModelInfo:
+    usual: dict[str, Any] = {
+        "task": "encoder", "size": "tiny", "config": {}, "modalities": ["xray"], "stage": 1, "modality": "xray",
+        "kind": Kind.IMAGE2D, "sample_shape": [1, 32, 32], "recipe": {}, "metrics": {"loss": 0.5},
+    }  # fmt: skip
+    return ModelInfo(**usual | about)
 
 
 def trained(database: Database, store: ObjectStore | None, model_id: str, job_id: str = "job_x",
-            project_id: str = DEFAULT_PROJECT) -> str:  # fmt: skip
+            project_id: str = DEFAULT_PROJECT, **about: Any) -> str:  # fmt: skip
     """A model as a job registers it, with a file in the store if there is one."""
-    info = model_info()
+    info = model_info(**about)
     content = b"weights"
     if store is not None:
         store.put_bytes(f"models/{model_id}/model.safetensors", content)

@@ -110,7 +110,7 @@ def test_what_is_wrong_is_named(served: Served, models: list[str]) -> None:
 def test_a_job_gets_the_model_of_the_moment_of_its_submission(served: Served, models: list[str]) -> None:
     dataset = prepared(served.database, "ds_00000001")
     promoted(served.operator, ONE)
-    body = {"kind": "evaluate", "spec": {"model": "@production", "dataset": dataset}}
+    body = {"kind": "build_buffer", "spec": {"model": "@production", "dataset": dataset}}
     key = {"Idempotency-Key": "once"}
     job = served.operator.post("/v1/jobs", json=body, headers=key).json()
     assert job["spec"]["model"] == ONE

@@ -36,8 +36,8 @@ def swept(served: Served, unloaded: list[str] | None = None) -> None:
     leftovers.clean(served.database, served.store, (unloaded if unloaded is not None else []).append, 30)
 
 
-def evaluate(served: Served, model: str, dataset: str) -> str:
-    body = {"kind": "evaluate", "spec": {"model": model, "dataset": dataset}}
+def choose_buffer(served: Served, model: str, dataset: str) -> str:
+    body = {"kind": "build_buffer", "spec": {"model": model, "dataset": dataset}}
     response = served.operator.post("/v1/jobs", json=body)
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
@@ -75,7 +75,7 @@ def test_a_model_in_use_is_not_deleted(served: Served, model: str) -> None:
     def refused() -> str:
         return str(problem(served.operator.delete(path), 409)["detail"])
 
-    job = evaluate(served, model, dataset)
+    job = choose_buffer(served, model, dataset)
     assert f"job {job} (queued)" in refused()
     served.operator.post(f"/v1/jobs/{job}/pause")
     assert f"job {job} (paused)" in refused()

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from benchmarks import forgetting
-from medcoss.models.config import SIZES
+from medcoss.specs.encoder import SIZES
 from tests.medcoss.export.small_models import CONFIG
 from tests.medcoss.training.small import SENTENCES
 

@@ -85,6 +85,25 @@ def test_wrong_fields_are_named(medcoss: Medcoss, raw: str) -> None:
     assert (unknown.code, "expected one of preprocess" in unknown.err) == (1, True)
 
 
+def test_a_dry_run_submits_nothing(medcoss: Medcoss, raw: str, tmp_path: Path) -> None:
+    before = medcoss("jobs", "list", "--json").json
+    fitting = ("--set", f"dataset={raw}", "--set", "recipe.name=image_folder")
+    done = medcoss("jobs", "submit", "preprocess", *fitting, "--gpus", "2", "--dry-run")
+    assert done.code == 0, done.err
+    assert "no worker is alive" in done.out and "images of the dataset by name" in done.out
+    seen = medcoss("jobs", "submit", "preprocess", *fitting, "--dry-run", "--json").json
+    assert (seen["valid"], seen["spec"]["recipe"]["size"]) == (True, [224, 224])
+    wrong = medcoss("jobs", "submit", "pretrain", "--set", f"dataset={raw}", "--set", "batchsize=4", "--dry-run")
+    assert (wrong.code, "error: /spec/batchsize: there is no such field" in wrong.err) == (1, True)
+    spec = {"dataset": raw, "recipe": {"name": "image_folder"}}
+    batch = [{"ref": "a", "kind": "preprocess", "spec": spec}, {"kind": "pretrain", "spec": {"dataset": raw}}]
+    (tmp_path / "batch.json").write_text(json.dumps(batch))
+    many = medcoss("jobs", "submit-many", tmp_path / "batch.json", "--dry-run")
+    assert many.code == 1
+    assert "error: /jobs/1/spec/dataset: " in many.err and "together" in many.out
+    assert medcoss("jobs", "list", "--json").json == before
+
+
 def test_watching_a_job_that_succeeds(plane: ControlPlane, medcoss: Medcoss, raw: str) -> None:
     job = submit(medcoss, raw)
     claimed = claim(plane, job)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from medcoss.run import LocalRun
+from medcoss.specs.plan import cluster_counts
 from medcoss.training.clustering import cluster, own_distances
-from medcoss.training.rehearsal import cluster_counts, select_nearest
+from medcoss.training.rehearsal import select_nearest
 from tests.parity.models import Models
 from tests.parity.report import EXACT, VALUES, Check, Limit
 

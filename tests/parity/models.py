@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from medcoss.modalities import Kind
-from medcoss.models.config import SIZES, EncoderConfig, TextAttention
 from medcoss.models.encoder import Encoder
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.pretext import ImageKind, PretrainingModel
 from medcoss.models.published import published_encoder_name, published_name
+from medcoss.specs.encoder import SIZES, EncoderConfig, TextAttention
 from tests.parity.goldens import Goldens
 
 DTYPES = (torch.float32, torch.float64)

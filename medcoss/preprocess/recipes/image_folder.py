@@ -13,10 +13,11 @@ from PIL import Image
 
 from medcoss.data.shards import Sample, ShardWriter
 from medcoss.modalities import Kind, get_modality
-from medcoss.preprocess.inputs import SPLIT_NAMES, Report, assign_splits, raw_files, step
-from medcoss.preprocess.io import IMAGE_SUFFIXES, has_suffix, read_image
+from medcoss.preprocess.inputs import Report, assign_splits, raw_files, step
+from medcoss.preprocess.io import read_image
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.preprocess import ImageFolder, PreprocessOptions
+from medcoss.specs.raw import IMAGE_SUFFIXES, SPLIT_NAMES, class_of, has_suffix, images_of, mask_of
 from medcoss.specs.records import DatasetInfo
 
 
@@ -41,25 +42,18 @@ def _fitted_mask(mask: NDArray[np.uint8], shape: tuple[int, ...], recipe: ImageF
     return np.asarray(binary.resize((width, height), Image.Resampling.NEAREST))[None]
 
 
-def _mask_of(path: str, suffix: str, files: set[str]) -> str | None:
-    stem = path[: path.rfind(".")] + suffix
-    return next((stem + ending for ending in IMAGE_SUFFIXES if stem + ending in files), None)
-
-
 def _class_of(path: str) -> str:
-    folders = PurePosixPath(path).parts[:-1]
-    if not folders or folders[-1].lower() in SPLIT_NAMES:
+    found = class_of(path)
+    if found is None:
         raise BadInput("the image lies in no class folder; expected <split>/<class>/image, or labels 'none'", path)
-    return folders[-1]
+    return found
 
 
 def build(spec: PreprocessOptions, recipe: ImageFolder, raw: Path, writer: ShardWriter, report: Report,
           context: RunContext) -> DatasetInfo:  # fmt: skip
     """Write one sample for each image below `raw` and describe the dataset."""
     files = raw_files(raw)
-    images = [path for path in files if has_suffix(path, IMAGE_SUFFIXES)]
-    if recipe.mask_suffix:
-        images = [path for path in images if not path[: path.rfind(".")].endswith(recipe.mask_suffix)]
+    images = images_of(files, recipe)
     report.inputs = len(images)
     report.ignored = [path for path in files if not has_suffix(path, IMAGE_SUFFIXES)]
     known = set(files)
@@ -75,7 +69,7 @@ def build(spec: PreprocessOptions, recipe: ImageFolder, raw: Path, writer: Shard
             image = read_image((raw / path).read_bytes(), path)
             mask = None
             if recipe.mask_suffix:
-                mask_path = _mask_of(path, recipe.mask_suffix, known)
+                mask_path = mask_of(path, recipe.mask_suffix, known)
                 if mask_path is None:
                     raise BadInput(f"there is no mask with the suffix '{recipe.mask_suffix}' beside it", path)
                 mask = _fitted_mask(
@@ -91,6 +85,7 @@ def build(spec: PreprocessOptions, recipe: ImageFolder, raw: Path, writer: Shard
         kind=Kind.IMAGE2D,
         samples=len(writer),
         splits=writer.split_counts(),
+        labelled=writer.labelled_counts(),
         classes=(["foreground"] if recipe.mask_suffix else classes) or None,
         has_masks=bool(recipe.mask_suffix),
         sample_shape=[get_modality(recipe.modality).channels, *recipe.size],

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medcoss.data.shards import Sample, ShardWriter
-from medcoss.data.tokenizer import REPORT_LENGTH
 from medcoss.modalities import Kind
 from medcoss.preprocess.captions import clean_caption
-from medcoss.preprocess.inputs import SPLIT_NAMES, Report, random_splits, raw_files, step
+from medcoss.preprocess.inputs import Report, random_splits, raw_files, step
 from medcoss.run import BadInput, RunContext
+from medcoss.specs.encoder import REPORT_LENGTH
 from medcoss.specs.preprocess import OpeniReports, PreprocessOptions, Splits
+from medcoss.specs.raw import SPLIT_NAMES
 from medcoss.specs.records import BadFile, DatasetInfo
 
 DEFAULT_SPLIT_COLUMN = OpeniReports.model_fields["split_column"].default
@@ -104,6 +105,7 @@ def build(spec: PreprocessOptions, recipe: OpeniReports, raw: Path, writer: Shar
         kind=Kind.TEXT,
         samples=len(writer),
         splits=writer.split_counts(),
+        labelled=writer.labelled_counts(),
         classes=classes or None,
         sample_shape=[REPORT_LENGTH],
         recipe=recipe.model_dump(mode="json"),

@@ -17,17 +17,12 @@ from numpy.typing import NDArray
 from medcoss.data.shards import Sample, ShardWriter
 from medcoss.modalities import Kind
 from medcoss.preprocess.inputs import Report, assign_splits, raw_files, step
-from medcoss.preprocess.io import VOLUME_SUFFIXES, has_suffix, read_volume
+from medcoss.preprocess.io import read_volume
 from medcoss.preprocess.volumes import inner_slices, mask_tiles_of, tiles_of, to_lps
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.preprocess import PreprocessOptions, VolumeFolder
+from medcoss.specs.raw import VOLUME_SUFFIXES, has_suffix, stem_of, volumes_of
 from medcoss.specs.records import DatasetInfo
-
-
-def _stem(path: str) -> str:
-    lowered = path.lower()
-    ending = max((s for s in VOLUME_SUFFIXES if lowered.endswith(s)), key=len)
-    return path[: -len(ending)]
 
 
 def _label_map(raw: Path, path: str, image: sitk.Image, recipe: VolumeFolder) -> NDArray[np.uint8]:
@@ -79,7 +74,7 @@ def _add_volume(raw: Path, path: str, label_path: str | None, split: str, recipe
             id=f"{len(writer):07d}",
             split=split,
             source=path,
-            group=_stem(path),
+            group=stem_of(path),
             offset=used.start + start,
             slices=slices,
             spacing_z=spacing_z,
@@ -93,19 +88,13 @@ def build(spec: PreprocessOptions, recipe: VolumeFolder, raw: Path, writer: Shar
           context: RunContext) -> DatasetInfo:  # fmt: skip
     """Write the tiles of each volume below `raw` and describe the dataset."""
     files = raw_files(raw)
-    found = [path for path in files if has_suffix(path, VOLUME_SUFFIXES)]
-    volumes = {_stem(path): path for path in found}
-    twice = [path for path in found if volumes[_stem(path)] != path]
-    labels: dict[str, str] = {}
-    if recipe.label_suffix:
-        ending = recipe.label_suffix
-        labels = {stem.removesuffix(ending): path for stem, path in volumes.items() if stem.endswith(ending)}
-        volumes = {stem: path for stem, path in volumes.items() if not stem.endswith(ending)}
+    found = volumes_of(files, recipe)
+    volumes, labels, twice = found.volumes, found.labels, found.twice
     report.inputs = len(volumes) + len(twice)
     report.ignored = [path for path in files if not has_suffix(path, VOLUME_SUFFIXES)]
     report.ignored += [path for stem, path in labels.items() if stem not in volumes]
     for path in twice:
-        report.reject(path, BadInput(f"{volumes[_stem(path)]} has the same name; keep one of them", path))
+        report.reject(path, BadInput(f"{volumes[stem_of(path)]} has the same name; keep one of them", path))
     splits = assign_splits({path: stem for stem, path in volumes.items()}, recipe.splits, spec.seed)
     for done, (stem, path) in enumerate(volumes.items()):
         step(context, done, len(volumes), path)
@@ -120,6 +109,7 @@ def build(spec: PreprocessOptions, recipe: VolumeFolder, raw: Path, writer: Shar
         kind=Kind.VOLUME3D,
         samples=len(writer),
         splits=writer.split_counts(),
+        labelled=writer.labelled_counts(),
         classes=list(recipe.label_names) or None,
         has_masks=bool(recipe.label_suffix),
         sample_shape=[1, *recipe.size],

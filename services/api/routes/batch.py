@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from services.api.dependencies import Operator, Parts, PartsOf
 from services.api.once import again, ticket_of
 from services.api.problems import responses
-from services.api.routes.jobs import check_references, new_job
+from services.api.routes.jobs import new_job
 from services.api.schemas import JobOut
 from services.api.schemas_batch import BatchJob, BatchOut, BatchRequest
 from services.api.views import job_views
-from services.core import jobs, once, projects
+from services.core import inputs, jobs, once, projects
 from services.core.bell import ring
 from services.core.errors import Conflict, FieldError, TooLarge, ValidationFailed
 from services.core.jobs import NewJob
@@ -22,12 +22,13 @@ from services.core.lifecycle import State
 from services.core.once import Answer, Ticket
 from services.core.problems import FieldProblem
 from services.core.scheduling import RINGS
+from services.core.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
 @dataclass
-class _Batch:
+class Batch:
     """What is made of a batch: the wanted jobs by their place, and what is wrong with others."""
 
     asked: dict[int, NewJob]
@@ -48,13 +49,10 @@ def submit_batch(
     request: BatchRequest, http: Request, parts: PartsOf, caller: Operator, background: BackgroundTasks
 ) -> BatchOut | Response:
     """Record many jobs in one transaction: all of them, or none. They may depend on each other by `ref`."""
-    most = parts.settings.batch_jobs
-    if len(request.jobs) > most:
-        detail = f"{len(request.jobs)} jobs; a batch may have {most} (MEDCOSS_BATCH_JOBS)"
-        raise TooLarge(detail, [FieldError("/jobs", detail)])
+    check_size(request, parts.settings)
     with parts.database.reading() as session:
         project_id = projects.resolve(session, caller.scope, request.project)
-    batch = _read(request.jobs, project_id, parts)
+    batch = read(request.jobs, project_id, parts)
     ticket = ticket_of(http)
     try:
         made = _record(parts, request, batch, caller.owner, ticket)
@@ -69,9 +67,17 @@ def submit_batch(
     return made
 
 
-def _read(asked: Sequence[BatchJob], project_id: str, parts: Parts) -> _Batch:
+def check_size(request: BatchRequest, settings: Settings) -> None:
+    """TooLarge when a batch has more jobs than it may."""
+    most = settings.batch_jobs
+    if len(request.jobs) > most:
+        detail = f"{len(request.jobs)} jobs; a batch may have {most} (MEDCOSS_BATCH_JOBS)"
+        raise TooLarge(detail, [FieldError("/jobs", detail)])
+
+
+def read(asked: Sequence[BatchJob], project_id: str, parts: Parts) -> Batch:
     """The jobs with their specs resolved, and what is wrong with specs and with who needs whom."""
-    batch = _Batch({})
+    batch = Batch({})
     places = {job.ref: place for place, job in enumerate(asked) if job.ref is not None}
     for place, job in enumerate(asked):
         try:
@@ -101,9 +107,9 @@ def _in_circles(asked: Sequence[BatchJob], places: dict[str, int]) -> Iterator[i
     yield from needs
 
 
-def _record(parts: Parts, request: BatchRequest, batch: _Batch, owner: str,
+def _record(parts: Parts, request: BatchRequest, batch: Batch, owner: str,
             ticket: Ticket | None) -> BatchOut | Answer:  # fmt: skip
-    checked = _Batch(dict(batch.asked), list(batch.errors))
+    checked = Batch(dict(batch.asked), list(batch.errors))
     with parts.database.session() as session:
         known = once.find(session, ticket) if ticket else None
         if known is not None:
@@ -121,40 +127,44 @@ def _record(parts: Parts, request: BatchRequest, batch: _Batch, owner: str,
         return out
 
 
-def _check(session: Session, batch: _Batch, place: int, asked: NewJob, given: BatchJob, owner: str) -> None:
+def _check(session: Session, batch: Batch, place: int, asked: NewJob, given: BatchJob, owner: str) -> None:
     """What the job names must be there and fit."""
-    # pointers count the ids alone, the request has refs between them
-    number = [i for i, other in enumerate(given.depends_on) if other in asked.depends_on]
     try:
-        check_references(session, asked)
+        inputs.check(session, asked)
         jobs.check_submission(session, asked, owner, None)
     except ValidationFailed as error:
-        batch.drop(place, [FieldError(_moved(e.pointer, number), e.detail) for e in error.errors])
+        batch.drop(place, moved(error.errors, asked, given))
     except Conflict as error:
         batch.conflict = True
         batch.drop(place, [FieldError("/depends_on", error.detail)])
 
 
-def _moved(pointer: str, number: Sequence[int]) -> str:
-    start, _, last = pointer.rpartition("/")
-    return f"{start}/{number[int(last)]}" if start == "/depends_on" else pointer
+def moved(errors: Sequence[FieldError], asked: NewJob, given: BatchJob) -> list[FieldError]:
+    """Errors of a job with pointers into its request: they count the ids alone, the request has refs between them."""
+    number = [i for i, other in enumerate(given.depends_on) if other in asked.depends_on]
+
+    def place(pointer: str) -> str:
+        start, _, last = pointer.rpartition("/")
+        return f"{start}/{number[int(last)]}" if start == "/depends_on" else pointer
+
+    return [FieldError(place(e.pointer), e.detail) for e in errors]
 
 
-def _drop_dependants(batch: _Batch) -> None:
+def _drop_dependants(batch: Batch) -> None:
     """Who needs a job that is left out is left out, too."""
     while lost := {place: gone for place, one in batch.asked.items() if (gone := set(one.after) - batch.asked.keys())}:
         for place, others in lost.items():
             batch.drop(place, [FieldError("/depends_on", f"it needs /jobs/{min(others)}, which is wrong")])
 
 
-def _refusal(batch: _Batch) -> ValidationFailed | Conflict:
+def _refusal(batch: Batch) -> ValidationFailed | Conflict:
     errors = sorted(batch.errors, key=lambda e: int(e.pointer.split("/")[2]))
     detail = "; ".join(f"{e.pointer}: {e.detail}" for e in errors)
     only_conflicts = batch.conflict and all(e.pointer.endswith("/depends_on") for e in errors)
     return (Conflict if only_conflicts else ValidationFailed)(detail, errors)
 
 
-def _submitted(session: Session, parts: Parts, request: BatchRequest, batch: _Batch, owner: str) -> BatchOut:
+def _submitted(session: Session, parts: Parts, request: BatchRequest, batch: Batch, owner: str) -> BatchOut:
     order = sorted(batch.asked)
     number = {place: i for i, place in enumerate(order)}
     asked = [replace(batch.asked[p], after=tuple(number[q] for q in batch.asked[p].after)) for p in order]

@@ -18,24 +18,20 @@ from services.api.problems import field_errors, invalid, responses
 from services.api.routes.labels import OF_JOB
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
 from services.api.views import EVERY_JOB_FIELD, job_view, job_views
-from services.core import aliases, jobs, once, projects, served_names
+from services.core import inputs, jobs, once, projects
 from services.core.bell import ring
 from services.core.errors import FieldError, ValidationFailed
 from services.core.jobs import NewJob
 from services.core.lifecycle import State
 from services.core.lists import JOBS
 from services.core.once import Answer, Ticket
-from services.core.scope import Scope
 from services.core.settings import Settings
-from services.core.specs import references
-from services.core.tables import Dataset, Job, JobEvent, JobLog, JobMetric, Model
+from services.core.tables import Job, JobEvent, JobLog, JobMetric
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="`next` of the rows before")]
 RowLimit = Annotated[int, Query(ge=1, le=5000, description="rows in an answer")]
-# kinds whose datasets are files as they were uploaded
-_READ_RAW = frozenset({"preprocess", "import_model"})
 _HEAVY = (
     Heavy(Job.spec, frozenset({"spec"}), {}), Heavy(Job.result, frozenset({"result"})),
     Heavy(Job.error, frozenset({"error"})),
@@ -63,46 +59,6 @@ def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
             yield part
 
 
-def check_references(session: Session, asked: NewJob) -> None:
-    """Everything that the job names must be there, in its project, and stays there until it is recorded."""
-    errors, scope = [], Scope.of(asked.project_id)
-    named = list(references(asked.kind, asked.spec))
-    stood_for = aliases.resolved(session, asked.project_id, (reference.id for reference in named))
-    for reference in named:
-        where = f"/spec/{reference.field}"
-        row: Dataset | Model | None = (
-            scope.find(session, Dataset, reference.id, with_for_update={"read": True})
-            if reference.resource == "dataset"
-            else scope.find(session, Model, stood_for.get(reference.id, reference.id), with_for_update={"read": True})
-        )
-        if row is None:
-            errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist in the job's project"))
-        elif isinstance(row, Dataset):
-            errors += [FieldError(where, detail) for detail in _unfit(row, asked.kind, reference.field)]
-    errors += [
-        FieldError(f"/depends_on/{i}", f"job {job_id} does not exist in the job's project")
-        for i, job_id in enumerate(asked.depends_on)
-        if scope.find(session, Job, job_id) is None
-    ]
-    if asked.kind == "export" and served_names.is_taken(session, asked.spec["name"], asked.project_id):
-        detail = f"the name '{asked.spec['name']}' is taken on this platform; choose another one"
-        errors.append(FieldError("/spec/name", detail))
-    if errors:
-        raise ValidationFailed("; ".join(e.detail for e in errors), errors)
-
-
-def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
-    if row.state != "ready":
-        yield f"dataset {row.id} is still {row.state}; complete its upload first"
-    elif kind in _READ_RAW or field == "vocabulary":
-        if row.role != "raw":
-            yield f"dataset {row.id} is {row.role}; expected a raw dataset"
-    elif row.role == "raw":
-        yield f"dataset {row.id} is raw; expected a prepared dataset: preprocess it first"
-    elif field.startswith("rehearsal") and row.role != "buffer":
-        yield f"dataset {row.id} is {row.role}; expected a rehearsal buffer: make one with build_buffer"
-
-
 def new_job(request: JobRequest, project_id: str, settings: Settings, depends_on: Sequence[str]) -> NewJob:
     """What is asked for, with its defaults; ValidationFailed names every wrong field of the spec."""
     return NewJob(
@@ -122,7 +78,7 @@ def _submit(parts: Parts, asked: NewJob, created_by: str, ticket: Ticket | None)
         known = once.find(session, ticket) if ticket else None
         if known is not None:
             return known
-        check_references(session, asked)
+        inputs.check(session, asked)
         row = jobs.submit(session, asked, created_by=created_by, quota=parts.settings.quota_queued)
         job = _new_view(session, row, asked, parts.settings.quota_running)
         if ticket:

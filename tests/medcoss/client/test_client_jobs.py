@@ -59,6 +59,22 @@ def test_wrong_fields_are_named(client: Client, raw: str) -> None:
     assert "mask_ratio" in str(caught.value)
 
 
+def test_jobs_are_looked_over_without_being_made(client: Client, raw: str) -> None:
+    before = [job.id for job in client.jobs.list()]
+    spec = PreprocessSpec(dataset=raw, recipe=ImageFolder(size=(64, 64)))
+    seen = client.jobs.validate("preprocess", spec, gpus=1, depends_on=before[:1], time_limit_s=60, backoff_s=5)
+    assert seen.valid and seen.samples is not None and seen.storage is not None
+    assert (seen.samples.value, seen.storage.value, seen.storage.unit) == (1, 64 * 64, "byte")
+    assert seen.spec == spec.model_dump(mode="json")
+    assert "resources" in {wait.what for wait in seen.waits_for}
+    wrong = client.jobs.validate("pretrain", {"dataset": raw})
+    assert ([e.pointer for e in wrong.errors], wrong.steps) == (["/spec/dataset"], None)
+    many = client.jobs.validate_many([{"kind": "preprocess", "spec": spec}, {"kind": "pretrain", "spec": {}}])
+    assert [job.valid for job in many.jobs] == [True, False]
+    assert many.storage.value == 64 * 64
+    assert [job.id for job in client.jobs.list()] == before
+
+
 def test_an_answer_that_is_lost_makes_one_job(plane: ControlPlane, raw: str) -> None:
     relay = Relay(plane.url.removeprefix("http://"))
     relay.drops = 2

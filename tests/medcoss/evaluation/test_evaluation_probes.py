@@ -10,10 +10,10 @@ from torch import Tensor
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.probes import fit_head, frozen_features, linear_probe, pretext_head, pretext_loss
-from medcoss.models.config import SIZES
 from medcoss.models.pretext import MaskedImageDecoder
 from medcoss.models.registry import load_encoder
 from medcoss.run import BadInput, LocalRun
+from medcoss.specs.encoder import SIZES
 from medcoss.specs.training import PretrainOptions
 from medcoss.training.pretrain import pretrain
 from tests.medcoss.export.small_models import CONFIG, write_model

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from medcoss.modalities import get_modality
-from medcoss.models.config import EncoderConfig
 from medcoss.models.heads import Segmenter
 from medcoss.models.registry import build, save_model
+from medcoss.specs.encoder import EncoderConfig
 from medcoss.specs.records import ModelInfo
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{i}" for i in range(95))]

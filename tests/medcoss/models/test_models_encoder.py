@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcoss.modalities import Kind
-from medcoss.models.config import SIZES, EncoderConfig
 from medcoss.models.embeddings import PatchEmbedding
 from medcoss.models.encoder import Embedder, Encoder, pooled_text
 from medcoss.models.heads import Classifier, HeadShape, Segmenter
 from medcoss.models.pretext import LanguageHead, MaskedImageDecoder, PretrainingModel, image_kind
 from medcoss.models.registry import count_parameters
+from medcoss.specs.encoder import SIZES, EncoderConfig
 from tests.medcoss.export.small_models import CONFIG
 
 IMAGES = [(3, 224, 224), (3, 64, 96), (3, 16, 32), (3, 256, 256)]

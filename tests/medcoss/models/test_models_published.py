@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from medcoss.models.config import EncoderConfig
 from medcoss.models.encoder import Encoder
 from medcoss.models.published import export_checkpoint, our_name, published_name, read_checkpoint
 from medcoss.models.registry import load_encoder
 from medcoss.run import BadInput
+from medcoss.specs.encoder import EncoderConfig
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.models.checkpoints import (
     Tensors,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from medcoss.models.config import SIZES
+from medcoss.specs.encoder import SIZES
 from tests.medcoss.export.small_models import CONFIG
 
 

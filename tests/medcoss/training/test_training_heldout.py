@@ -8,10 +8,10 @@ import torch
 
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer, train_vocabulary
-from medcoss.models.config import SIZES
 from medcoss.models.encoder import Encoder
 from medcoss.models.pretext import LanguageHead, MaskedImageDecoder
 from medcoss.run import LocalRun, Stopped
+from medcoss.specs.encoder import SIZES
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import PretrainSpec
 from medcoss.training import heldout

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from medcoss.data.shards import ShardReader
 from medcoss.run import BadInput, LocalRun
+from medcoss.specs.plan import cluster_counts
 from medcoss.specs.training import BuildBufferSpec
-from medcoss.training.rehearsal import build_buffer, cluster_counts, refilled, select_nearest
+from medcoss.training.rehearsal import build_buffer, refilled, select_nearest
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, reports, xrays
 

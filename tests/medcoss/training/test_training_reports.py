@@ -12,10 +12,11 @@ from tensorboardX.proto.event_pb2 import Event
 from timm.models.vision_transformer import Block
 
 from medcoss.run import LocalRun, Stopped
+from medcoss.specs.devices import peak_tflops
 from medcoss.specs.training import PretrainSpec
 from medcoss.training import reconstruct
 from medcoss.training.distributed import Ranks
-from medcoss.training.meter import FlopCount, Meter, peak_tflops
+from medcoss.training.meter import FlopCount, Meter
 from medcoss.training.pretrain import pretrain
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, Killed, KilledAt, StopsAfter, volumes, xrays

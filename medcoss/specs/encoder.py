@@ -1,7 +1,15 @@
-"""Sizes of the encoder and of what is built on it."""
+"""Sizes of the encoder and of what is built on it, free of torch: forecasts are made of them, too."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+# edge of a patch in pixels or voxels, and rows of the position tables, by number of axes
+PATCH = 16
+TABLE_ROWS = {2: 1024, 3: 4096}
+TEXT_POSITIONS = 512
+TEMPORAL_POSITIONS = 8
+# tokens of a report
+REPORT_LENGTH = 112
 
 Positions = Literal["grid", "flat"]
 TextAttention = Literal["bidirectional", "published", "published_batched"]

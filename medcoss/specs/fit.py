@@ -1,0 +1,168 @@
+"""What does not fit together, as far as the descriptions of data and models tell.
+
+Trainers refuse it by these functions once they have read the descriptions, and submission before anything runs.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from medcoss.modalities import Kind
+from medcoss.specs.encoder import PATCH, TABLE_ROWS
+from medcoss.specs.export import ExportSpec
+from medcoss.specs.records import DatasetInfo, ModelInfo
+from medcoss.specs.training import EvaluateSpec, FinetuneOptions, PretrainOptions
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """The field of the spec to change, with the place in a list after a slash, and what is wrong."""
+
+    field: str
+    detail: str
+
+
+def encoder(model: ModelInfo, field: str) -> Iterator[Misfit]:
+    """A model that is fine-tuned already is no encoder to go on from."""
+    if model.task != "encoder":
+        yield Misfit(field, f"this model is a {model.task} model; expected an encoder from a pretrain job")
+
+
+def learnt(model: ModelInfo, modality: str, field: str) -> Iterator[Misfit]:
+    """An encoder has nothing to say of a modality that it has not seen."""
+    if modality not in model.modalities:
+        known = ", ".join(model.modalities) or "none yet"
+        yield Misfit(field, f"the encoder has not learnt '{modality}'; it knows {known}")
+
+
+def shares(batch_size: int, available: Mapping[str, int], accumulate: int, world: int = 1) -> Iterator[Misfit]:
+    """A batch has to be shared by all `world` processes and their micro-batches.
+
+    `available` names the number of samples of each source: one with fewer than a batch is used whole.
+    """
+    parts = accumulate * world
+    how = f"{world} processes x {accumulate} micro-batches" if world > 1 else f"{accumulate} micro-batches"
+    if batch_size % parts:
+        yield Misfit("batch_size", f"{batch_size} samples cannot be shared equally by {how}; use a multiple of {parts}")
+    for name, count in available.items():
+        if count < parts:
+            yield Misfit(
+                "accumulate" if accumulate > 1 else "batch_size",
+                f"{name} holds {count} samples, too few for {how}; lower accumulate, use fewer processes or add "
+                "samples",
+            )
+
+
+def pretraining(options: PretrainOptions, dataset: DatasetInfo, model: ModelInfo | None,
+                buffers: Sequence[DatasetInfo], has_vocabulary: bool) -> Iterator[Misfit]:  # fmt: skip
+    """`has_vocabulary`: there are word pieces to read reports with, or some are going to be learnt."""
+    if model is not None:
+        yield from encoder(model, "init_model")
+    if not dataset.splits.get("train"):
+        yield Misfit("dataset", "the dataset has no training samples; change the split of its recipe")
+    for place, buffer in enumerate(buffers):
+        if model is not None and buffer.modality not in model.modalities:
+            known = ", ".join(model.modalities)
+            yield Misfit(
+                f"rehearsal/{place}",
+                f"the buffer holds '{buffer.modality}', which init_model has not learnt (it knows {known})",
+            )
+        if buffer.kind is Kind.TEXT and not has_vocabulary:
+            yield Misfit(
+                "vocabulary", "init_model has no vocabulary to read reports with; give the one it was trained with"
+            )
+    if dataset.kind is not Kind.TEXT:
+        yield from _patches(dataset, str(model.config.get("positions")) if model else options.positions)
+
+
+def _patches(dataset: DatasetInfo, positions: str) -> Iterator[Misfit]:
+    """Samples have to be whole patches, some of which can be masked, each with a position."""
+    sizes = dataset.sample_shape[1:]
+    if any(n % PATCH for n in sizes):
+        yield Misfit("dataset", f"samples are {sizes}; expected multiples of {PATCH} on every axis")
+    elif all(n == PATCH for n in sizes):
+        yield Misfit("dataset", f"samples are {sizes}, one single patch; expected several, some of them to be masked")
+    tokens, rows = math.prod(n // PATCH for n in sizes), TABLE_ROWS[len(sizes)]
+    if positions == "flat" and tokens > rows:
+        yield Misfit("positions", f"samples are {sizes}, {tokens} patches; flat positions have {rows} rows: use grid")
+
+
+def buffer_building(dataset: DatasetInfo, model: ModelInfo) -> Iterator[Misfit]:
+    """What the choice of a rehearsal buffer needs, besides an encoder that has `learnt` the modality."""
+    yield from encoder(model, "model")
+    if dataset.role == "buffer":
+        yield Misfit("dataset", "this is a rehearsal buffer itself; give the prepared dataset that it was chosen from")
+    if not dataset.splits.get("train"):
+        yield Misfit("dataset", "the dataset has no training samples")
+
+
+def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo | None) -> Iterator[Misfit]:
+    """What fine-tuning needs: labels or masks of the training split, and an encoder that can read the samples."""
+    if model is not None:
+        yield from encoder(model, "init_model")
+    if options.task == "segmentation" and dataset.kind is Kind.TEXT:
+        yield Misfit("task", "reports cannot be segmented; expected images or volumes")
+    elif options.task == "segmentation" and not dataset.has_masks:
+        yield Misfit("dataset", "the dataset has no masks; preprocess it with a mask or label suffix")
+    elif options.task == "classification" and (not dataset.classes or dataset.has_masks):
+        yield Misfit("dataset", "the dataset has no class labels; preprocess it with labels 'folders'")
+    elif not with_targets(dataset, "train", options.task):
+        yield Misfit("dataset", "the dataset has no labelled training samples")
+    if dataset.kind is Kind.TEXT and (model is None or model.config.get("vocabulary") == 0):
+        yield Misfit("init_model", "a report classifier needs an encoder that has learnt reports; give init_model")
+
+
+def with_targets(dataset: DatasetInfo, split: str, task: str) -> int:
+    """Samples of a split that have a mask or a class; all of them where nobody has counted the classes."""
+    if task == "classification" and dataset.labelled is not None:
+        return dataset.labelled.get(split, 0)
+    return dataset.splits.get(split, 0)
+
+
+def evaluation(spec: EvaluateSpec, dataset: DatasetInfo, model: ModelInfo) -> Iterator[Misfit]:
+    """What the scores of a model need: a head, samples like those that it was trained on, and targets."""
+    if model.task == "encoder":
+        yield Misfit("model", "this model is an encoder without a head; fine-tune it first")
+        return
+    if dataset.kind != model.kind or dataset.sample_shape != model.sample_shape:
+        yield Misfit(
+            "dataset",
+            f"its samples are {dataset.kind} {dataset.sample_shape}, the model takes {model.kind} "
+            f"{model.sample_shape}; preprocess with the recipe of the model",
+        )
+    elif dataset.classes != model.classes:
+        yield Misfit("dataset", f"its classes are {dataset.classes}, the model's are {model.classes}")
+    elif not with_targets(dataset, spec.split, model.task):
+        yield Misfit("split", f"the dataset has no labelled samples in the split '{spec.split}'")
+
+
+def exporting(spec: ExportSpec, model: ModelInfo) -> Iterator[Misfit]:
+    """What is served has one modality whose preprocessing is known."""
+    known = model.modalities if model.task == "encoder" else [model.modality]
+    names = ", ".join(known)
+    if not known:
+        yield Misfit("model", "this encoder has learnt no modality yet; pre-train a stage on one first")
+        return
+    if spec.modality is None and len(known) > 1:
+        yield Misfit("modality", f"this encoder has learnt several modalities ({names}); name the one to serve")
+        return
+    if spec.modality is not None and spec.modality not in known:
+        what = "encoder has learnt" if model.task == "encoder" else f"{model.task} model reads"
+        yield Misfit("modality", f"this {what} {names}, not '{spec.modality}'; name one of them")
+        return
+    modality = served_modality(spec, model)
+    if not served_recipe(model, modality):
+        yield Misfit(
+            "model",
+            f"the model does not say how '{modality}' was preprocessed; go on training it on a prepared dataset first",
+        )
+
+
+def served_modality(spec: ExportSpec, model: ModelInfo) -> str:
+    """The modality whose input is exported, of a model that fits."""
+    return spec.modality or (model.modalities[0] if model.task == "encoder" else model.modality)
+
+
+def served_recipe(model: ModelInfo, modality: str) -> dict[str, object]:
+    """How a modality was preprocessed; empty when the model does not say."""
+    return model.recipes.get(modality) or (model.recipe if modality == model.modality else {})

@@ -1,0 +1,334 @@
+"""What a job is going to take, from its spec and the descriptions of what it names; every number says how it is known.
+
+The numbers come from the same functions that the trainers count by (medcoss.specs.plan) and from the sizes of the
+models (medcoss.specs.footprint).
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+from math import prod
+
+from medcoss.modalities import Kind, get_modality
+from medcoss.specs import (
+    BuildBufferSpec,
+    EvaluateSpec,
+    ExportSpec,
+    FinetuneSpec,
+    ImageFolder,
+    ImportModelSpec,
+    PreprocessSpec,
+    PretrainSpec,
+    Spec,
+    fit,
+    raw,
+)
+from medcoss.specs.costs import Shape
+from medcoss.specs.encoder import SIZES, EncoderConfig
+from medcoss.specs.footprint import CHECKPOINTS, FLOAT, Source, Training, finetuning, inference, pretraining
+from medcoss.specs.plan import Steps, all_batches, buffer_size, cluster_counts, training_steps
+from medcoss.specs.records import DatasetInfo, ModelInfo
+from services.core.inputs import Inputs
+
+BYTE, SECOND = "byte", "s"
+# word pieces of a BERT vocabulary, where only its file could tell
+WORDS = 30_522
+UNKNOWN_SIZES = "the model's record does not tell its sizes"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, its unit, and in one sentence how it is known; None when nobody can know it, and why. `parts` add up
+    to it.
+    """
+
+    value: float | None
+    unit: str
+    how: str
+    parts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does in all, for its duration: `units` of `unit`, with floating-point `operations` where they count.
+    `number_bytes` of the matrix products, 2 or 4. `size` and `shape` tell which earlier jobs were alike.
+    """
+
+    units: int | None = None
+    unit: str = "sample"
+    operations: float | None = None
+    number_bytes: int = FLOAT
+    modality: str | None = None
+    size: str | None = None
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a job takes, but for its duration; `warnings` are what its owner should know of, as fields and words."""
+
+    samples: Figure
+    batches: Figure
+    steps: Figure
+    parameters: Figure
+    memory: Figure
+    storage: Figure
+    work: Work = Work()
+    warnings: tuple[fit.Misfit, ...] = ()
+
+
+def _none(unit: str, why: str) -> Figure:
+    return Figure(None, unit, why)
+
+
+@singledispatch
+def forecast(spec: Spec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    """What a job takes. `paths` are the files of its raw dataset, `on_gpu` says where it is going to run."""
+    raise TypeError(f"there is no forecast of {type(spec).__name__}")
+
+
+def _config(model: ModelInfo | None, fallback: EncoderConfig) -> EncoderConfig | None:
+    """The sizes of the encoder that a job begins with; None when the model's record does not tell."""
+    if model is None:
+        return fallback
+    try:
+        return EncoderConfig(**model.config)
+    except TypeError:
+        return None
+
+
+def _source(info: DatasetInfo, samples: int, rehearsal: bool = False) -> Source:
+    return Source(Shape.of(info.kind, info.sample_shape), samples, rehearsal)
+
+
+@forecast.register
+def _(spec: PretrainSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    dataset, model = found.dataset(spec.dataset), found.model(spec.init_model)
+    assert dataset is not None
+    buffers = [buffer for name in spec.rehearsal if (buffer := found.dataset(name)) is not None]
+    new = _source(dataset, dataset.splits.get("train", 0))
+    sources = [new, *(_source(buffer, buffer.samples, rehearsal=True) for buffer in buffers)]
+    parts = Counter({dataset.modality: new.samples})
+    for buffer in buffers:
+        parts[f"{buffer.modality} (rehearsal)"] += buffer.samples
+    where = "training samples of the dataset" + (", and all samples of the rehearsal buffers" if buffers else "")
+    steps = training_steps([source.samples for source in sources], spec.batch_size, spec.epochs, spec.max_steps)
+    scratch = replace(SIZES[spec.size], attention=spec.attention, positions=spec.positions)
+    config, words = _config(model, scratch), ""
+    if config is not None and config.vocabulary == 0 and (dataset.kind is Kind.TEXT or spec.vocabulary):
+        count = WORDS if spec.vocabulary else spec.vocabulary_size
+        config = config.with_vocabulary(count)
+        words = f", with {count:,} word pieces, at most as many as there are going to be"
+    training = None if config is None else pretraining(spec, config, sources, on_gpu)
+    text = any(source.shape.kind is Kind.TEXT for source in sources)
+    at_most = "; reports are counted at their full length, so it is an upper bound" if text else ""
+    made = _of_training(spec, training, steps, words, at_most)
+    size = model.size if model else spec.size
+    return replace(
+        made,
+        samples=Figure(parts.total(), "sample", where, dict(parts)),
+        work=_training_work(training, sources, steps, spec.batch_size, dataset, size),
+        warnings=(*_forgetting(spec, dataset, model, buffers), *_without_val(dataset, "val_loss")),
+    )  # fmt: skip
+
+
+def _forgetting(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None,
+                buffers: list[DatasetInfo]) -> Iterator[fit.Misfit]:  # fmt: skip
+    """Modalities that an encoder has learnt and that nothing reminds it of."""
+    earlier = set(model.modalities if model else ()) - {dataset.modality} - {buffer.modality for buffer in buffers}
+    if earlier:
+        names = ", ".join(sorted(earlier))
+        yield fit.Misfit("rehearsal", f"init_model has learnt {names}; without rehearsal buffers of it, it forgets it")
+
+
+def _without_val(dataset: DatasetInfo, what: str) -> Iterator[fit.Misfit]:
+    if not dataset.splits.get("val"):
+        yield fit.Misfit("dataset", f"the dataset has no samples of the split val: there is going to be no {what}")
+
+
+def _training_work(training: Training | None, sources: list[Source], steps: Steps, batch_size: int,
+                   dataset: DatasetInfo, size: str) -> Work:  # fmt: skip
+    epochs = steps.total / steps.per_epoch if steps.per_epoch else 0.0
+    shown = sum(source.shown(batch_size) for source in sources)
+    return Work(
+        units=round(shown * epochs), operations=None if training is None else training.operations * epochs,
+        number_bytes=FLOAT if training is None else training.number_bytes, modality=dataset.modality, size=size,
+        shape=tuple(dataset.sample_shape),
+    )  # fmt: skip
+
+
+def _of_training(spec: PretrainSpec | FinetuneSpec, training: Training | None, steps: Steps, words: str,
+                 at_most: str) -> Forecast:  # fmt: skip
+    """Batches, steps, parameters, memory and storage of a training; its samples and work are the caller's."""
+    ended = f", ended by max_steps {spec.max_steps}" if spec.max_steps and spec.max_steps == steps.total else ""
+    batches = Figure(steps.per_epoch, "batch",
+                     f"whole batches of {spec.batch_size} in an epoch, of each dataset for itself; a dataset with "
+                     "fewer samples is one batch, and the shorter last batch is left out")  # fmt: skip
+    total = Figure(steps.total, "step", f"{steps.per_epoch} batches an epoch, {spec.epochs} epochs, a step each{ended}")
+    nothing = _none("sample", "the caller counts them")
+    if training is None:
+        sizes = (_none("parameter", UNKNOWN_SIZES), _none(BYTE, UNKNOWN_SIZES), _none(BYTE, UNKNOWN_SIZES))
+        return Forecast(nothing, batches, total, *sizes)
+    trained = training.updated.parameters
+    parameters = Figure(
+        training.parameters, "parameter",
+        f"counted from the model's sizes{words}; {trained:,} of them take part and are trained",
+    )  # fmt: skip
+    memory, checkpoint = training.memory(), training.checkpoint()
+    where = "tensors on the GPU" if training.on_gpu else "tensors of the process, with the copy that a checkpoint needs"
+    return Forecast(
+        nothing, batches, total, parameters,
+        Figure(sum(memory.values()), BYTE,
+               f"{where}, counted from the model's sizes and {spec.batch_size // spec.accumulate} samples at once"
+               f"{at_most}; libraries and their workspaces come on top", memory),
+        Figure(CHECKPOINTS * checkpoint + training.model(), BYTE,
+               f"the newest two checkpoints and one being written, {checkpoint:,} bytes each, until it has succeeded; "
+               "then the model stays", {"checkpoints": CHECKPOINTS * checkpoint, "model": training.model()}),
+    )  # fmt: skip
+
+
+@forecast.register
+def _(spec: FinetuneSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    dataset, model = found.dataset(spec.dataset), found.model(spec.init_model)
+    assert dataset is not None
+    in_split, count = dataset.splits.get("train", 0), fit.with_targets(dataset, "train", spec.task)
+    source = _source(dataset, count)
+    steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps)
+    config, classes = _config(model, SIZES[spec.size]), len(dataset.classes or [])
+    training = None if config is None else finetuning(spec, config, source, classes, on_gpu)
+    how = "training samples of the dataset"
+    if spec.task == "classification":
+        uncounted = dataset.labelled is None
+        how += ", all of which are supposed to have a class: nobody has counted" if uncounted else " that have a class"
+    return replace(
+        _of_training(spec, training, steps, "", ""),
+        samples=Figure(count, "sample", how),
+        work=_training_work(training, [source], steps, spec.batch_size, dataset, model.size if model else spec.size),
+        warnings=(*_not_learnt(dataset, model), *_unlabelled(in_split, count), *_without_val(dataset, "val score")),
+    )  # fmt: skip
+
+
+def _not_learnt(dataset: DatasetInfo, model: ModelInfo | None) -> Iterator[fit.Misfit]:
+    if model is not None and dataset.modality not in model.modalities:
+        known = ", ".join(model.modalities) or "none yet"
+        yield fit.Misfit("init_model", f"it has not learnt '{dataset.modality}' (it knows {known}): little is gained")
+
+
+def _unlabelled(in_split: int, count: int) -> Iterator[fit.Misfit]:
+    if count < in_split:
+        yield fit.Misfit("dataset", f"{in_split - count} of {in_split} training samples have no class and are left out")
+
+
+def _reading(model: ModelInfo, dataset: DatasetInfo, count: int, batch_size: int,
+             on_gpu: bool) -> tuple[Figure, Figure, Work]:  # fmt: skip
+    """Parameters, memory and work of a model that only reads samples."""
+    config, work = _config(model, SIZES["tiny"]), Work(count, modality=dataset.modality, size=model.size)
+    if config is None:
+        return _none("parameter", UNKNOWN_SIZES), _none(BYTE, UNKNOWN_SIZES), work
+    shape = Shape.of(dataset.kind, dataset.sample_shape)
+    cost, memory = inference(config, shape, model.task, len(model.classes or []), min(batch_size, count), on_gpu)
+    return (
+        Figure(cost.parameters, "parameter", "counted from the model's sizes; nothing is trained"),
+        Figure(sum(memory.values()), BYTE, f"weights, and what {min(batch_size, count)} samples at once need in one "
+               "pass, counted from the model's sizes; libraries and their workspaces come on top", memory),
+        replace(work, operations=float(count * cost.operations), number_bytes=2 if on_gpu else FLOAT,
+                shape=tuple(dataset.sample_shape)),
+    )  # fmt: skip
+
+
+@forecast.register
+def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    dataset, model = found.dataset(spec.dataset), found.model(spec.model)
+    assert dataset is not None and model is not None
+    count = dataset.splits.get("train", 0)
+    clusters, quota = cluster_counts(count, spec.centers_fraction, spec.buffer_fraction)
+    chosen = buffer_size(count, spec.centers_fraction, spec.buffer_fraction)
+    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, on_gpu)
+    stored = found.datasets[spec.dataset].total_bytes
+    width = int(model.config.get("dim", 0))
+    kept = round(stored * chosen / max(dataset.samples, 1))
+    parts = {"buffer": kept, "features": CHECKPOINTS * FLOAT * count * width}
+    few = int(count * spec.centers_fraction) < 1
+    return Forecast(
+        samples=Figure(count, "sample", f"training samples of the dataset, of which {chosen} are chosen: {clusters} "
+                       f"clusters, {quota} samples each"),
+        batches=Figure(all_batches(count, spec.batch_size), "batch", f"{spec.batch_size} samples at once, each once"),
+        steps=_none("step", "nothing is trained"),
+        parameters=parameters, memory=memory, work=work,
+        storage=Figure(sum(parts.values()), BYTE, f"the dataset's {stored:,} bytes by the share of samples that is "
+                       "chosen, and up to three checkpoints of the features while it runs", parts),
+        warnings=(fit.Misfit("centers_fraction", f"{spec.centers_fraction:g} of {count} samples is not one centre; one "
+                             "is taken, which says little of what the data hold"),) * few,
+    )  # fmt: skip
+
+
+@forecast.register
+def _(spec: EvaluateSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    dataset, model = found.dataset(spec.dataset), found.model(spec.model)
+    assert dataset is not None and model is not None
+    count = fit.with_targets(dataset, spec.split, model.task)
+    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, on_gpu)
+    batches = Figure(all_batches(count, spec.batch_size), "batch", f"{spec.batch_size} samples at once, each once")
+    if model.task == "segmentation":
+        batches = _none("batch", "every image or volume is scored for itself, and how many tiles each has is not known")
+    return Forecast(
+        samples=Figure(count, "sample", f"samples of the split '{spec.split}' with a class or a mask"),
+        batches=batches, steps=_none("step", "nothing is trained"), parameters=parameters, memory=memory, work=work,
+        storage=_none(BYTE, "a table of the cases and a picture, whose sizes depend on what is found; no checkpoints"),
+    )  # fmt: skip
+
+
+@forecast.register
+def _(spec: PreprocessSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    recipe, count, row = spec.recipe, raw.inputs_of(paths, spec), found.datasets[spec.dataset]
+    no_model = "no model takes part"
+    if isinstance(recipe, ImageFolder):
+        samples = Figure(count, "sample", "images of the dataset by name; those that cannot be read are left out")
+        channels = get_modality(recipe.modality).channels + bool(recipe.mask_suffix)
+        size = count * channels * prod(recipe.size)
+        storage = Figure(size, BYTE, f"{count} images of {channels} x {recipe.size[0]} x {recipe.size[1]} bytes, masks "
+                         "included, before they are compressed: an upper bound")  # fmt: skip
+    else:
+        what = "tiles" if recipe.name == "volume_folder" else "rows"
+        why = f"{count} files by their names; how many {what} they hold is known once they are read"
+        samples, storage = _none("sample", why), _none(BYTE, why)
+    told = row.modality is not None and row.modality != recipe.modality
+    return Forecast(
+        samples=samples, batches=_none("batch", "files are read one by one"), steps=_none("step", "nothing is trained"),
+        parameters=_none("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
+        storage=storage, work=Work(count, "file", modality=recipe.modality, size=recipe.name),
+        warnings=(fit.Misfit("recipe/modality", f"the recipe makes {recipe.modality} of a dataset that was uploaded as "
+                             f"{row.modality}"),) * told,
+    )  # fmt: skip
+
+
+@forecast.register
+def _(spec: ExportSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    model = found.model(spec.model)
+    assert model is not None
+    none, sizes = "no dataset is read", _none(BYTE, UNKNOWN_SIZES)
+    parameters = _none("parameter", UNKNOWN_SIZES)
+    config = _config(model, SIZES["tiny"])
+    if config is not None:
+        shape = Shape.of(model.kind, model.sample_shape)
+        cost, _memory = inference(config, shape, model.task, len(model.classes or []), 1, on_gpu=False)
+        parameters = Figure(cost.parameters, "parameter", "counted from the model's sizes; nothing is trained")
+        sizes = Figure(FLOAT * cost.parameters, BYTE, "the weights of the graph; parts that the served modality does "
+                       "not use are left out, so it is an upper bound")  # fmt: skip
+    return Forecast(
+        samples=_none("sample", none), batches=_none("batch", none), steps=_none("step", "nothing is trained"),
+        parameters=parameters,
+        memory=_none(BYTE, "the graph is written and compared on the CPU; Triton holds it afterwards"), storage=sizes,
+    )  # fmt: skip
+
+
+@forecast.register
+def _(spec: ImportModelSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+    none, why = "no dataset is read", "known once the checkpoint is read"
+    size = found.datasets[spec.dataset].total_bytes
+    return Forecast(
+        samples=_none("sample", none), batches=_none("batch", none), steps=_none("step", "nothing is trained"),
+        parameters=_none("parameter", why), memory=Figure(0, BYTE, "no accelerator is used: tensors are only copied"),
+        storage=Figure(size, BYTE, "the size of the dataset: every tensor of the checkpoint is kept, at most"),
+    )  # fmt: skip

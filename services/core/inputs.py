@@ -1,0 +1,146 @@
+"""What a job names: looked up, and compared with each other as far as their descriptions tell."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from medcoss.specs import JOB_KINDS, BuildBufferSpec, EvaluateSpec, ExportSpec, FinetuneSpec, PretrainSpec, Spec, fit
+from medcoss.specs.fit import Misfit
+from medcoss.specs.records import DatasetInfo, ModelInfo
+from services.core import aliases, served_names
+from services.core.errors import FieldError, ValidationFailed
+from services.core.jobs import NewJob
+from services.core.scope import Scope
+from services.core.specs import references
+from services.core.tables import Dataset, Job, Model
+
+# kinds whose datasets are files as they were uploaded
+_READ_RAW = frozenset({"preprocess", "import_model"})
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The datasets and models of a spec by what it names them, ids or aliases; the model of each alias; what is wrong
+    with them, each with its pointer.
+    """
+
+    datasets: Mapping[str, Dataset]
+    models: Mapping[str, Model]
+    aliases: Mapping[str, str]
+    errors: Sequence[FieldError]
+
+    def dataset(self, name: str | None) -> DatasetInfo | None:
+        """What a prepared dataset is; None of a raw one, and when nothing is named. Bad files are left out."""
+        row = self.datasets.get(name or "")
+        return None if row is None or row.info is None else DatasetInfo.model_validate(row.info | {"bad_files": []})
+
+    def model(self, name: str | None) -> ModelInfo | None:
+        """What a model is; None when nothing is named."""
+        row = self.models.get(name or "")
+        return None if row is None else ModelInfo.model_validate(row.info)
+
+
+def find(session: Session, asked: NewJob, *, hold: bool) -> Inputs:
+    """Look up what a job names in its project; `hold` keeps it there until the transaction ends."""
+    scope, named = Scope.of(asked.project_id), list(references(asked.kind, asked.spec))
+    lock: dict[str, Any] = {"with_for_update": {"read": True}} if hold else {}
+    stood_for = aliases.resolved(session, asked.project_id, (reference.id for reference in named), hold=hold)
+    datasets: dict[str, Dataset] = {}
+    models: dict[str, Model] = {}
+    errors: list[FieldError] = []
+    for reference in named:
+        where, known = f"/spec/{reference.field}", stood_for.get(reference.id, reference.id)
+        if reference.resource == "dataset":
+            dataset = scope.find(session, Dataset, reference.id, **lock)
+            if dataset is not None:
+                datasets[reference.id] = dataset
+                errors += [FieldError(where, detail) for detail in _unfit(dataset, asked.kind, reference.field)]
+                continue
+        elif (model := scope.find(session, Model, known, **lock)) is not None:
+            models[reference.id] = model
+            continue
+        errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist in the job's project"))
+    errors += [
+        FieldError(f"/depends_on/{i}", f"job {job_id} does not exist in the job's project")
+        for i, job_id in enumerate(asked.depends_on)
+        if scope.find(session, Job, job_id) is None
+    ]
+    if asked.kind == "export" and served_names.is_taken(session, asked.spec["name"], asked.project_id):
+        detail = f"the name '{asked.spec['name']}' is taken on this platform; choose another one"
+        errors.append(FieldError("/spec/name", detail))
+    found = Inputs(datasets, models, stood_for, errors)
+    if not errors:
+        errors += [FieldError(f"/spec/{m.field}", m.detail) for m in _misfits(asked, found)]
+    return found
+
+
+def check(session: Session, asked: NewJob) -> None:
+    """Everything that the job names must be there, in its project, and stays there until it is recorded; and it must
+    fit together. ValidationFailed names every wrong field.
+    """
+    errors = find(session, asked, hold=True).errors
+    if errors:
+        raise ValidationFailed("; ".join(e.detail for e in errors), [*errors])
+
+
+def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
+    if row.state != "ready":
+        yield f"dataset {row.id} is still {row.state}; complete its upload first"
+    elif kind in _READ_RAW or field == "vocabulary":
+        if row.role != "raw":
+            yield f"dataset {row.id} is {row.role}; expected a raw dataset"
+    elif row.role == "raw":
+        yield f"dataset {row.id} is raw; expected a prepared dataset: preprocess it first"
+    elif field.startswith("rehearsal") and row.role != "buffer":
+        yield f"dataset {row.id} is {row.role}; expected a rehearsal buffer: make one with build_buffer"
+
+
+def typed(asked: NewJob) -> Spec:
+    """The spec as the model of its kind."""
+    return JOB_KINDS[asked.kind].spec.model_validate(asked.spec)
+
+
+def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
+    """What the trainers would refuse when the job has begun."""
+    if asked.kind in _READ_RAW:
+        return
+    spec, dataset = typed(asked), found.dataset(asked.spec.get("dataset"))
+    model = found.model(asked.spec.get("model") or asked.spec.get("init_model"))
+    if isinstance(spec, ExportSpec) and model is not None:
+        yield from fit.exporting(spec, model)
+    if dataset is None:
+        return
+    if isinstance(spec, PretrainSpec):
+        yield from _of_stage(spec, dataset, model, found)
+    elif isinstance(spec, FinetuneSpec):
+        yield from fit.finetuning(spec, dataset, model)
+        yield from _shares(spec, {"the training split": fit.with_targets(dataset, "train", spec.task)})
+    elif isinstance(spec, BuildBufferSpec) and model is not None:
+        yield from fit.buffer_building(dataset, model)
+        yield from fit.learnt(model, dataset.modality, "model")
+    elif isinstance(spec, EvaluateSpec) and model is not None:
+        yield from fit.evaluation(spec, dataset, model)
+
+
+def _of_stage(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None, found: Inputs) -> Iterator[Misfit]:
+    for place, name in enumerate(spec.rehearsal):
+        if name in spec.rehearsal[:place]:
+            yield Misfit(
+                f"rehearsal/{place}",
+                "the same buffer is given twice, its samples would count twice; give every buffer once",
+            )
+    buffers = [info for name in spec.rehearsal if (info := found.dataset(name)) is not None]
+    reads = dataset.kind == "text" or spec.vocabulary is not None
+    # a model whose sizes are not told may have a vocabulary
+    known = reads or (model is not None and model.config.get("vocabulary") != 0)
+    yield from fit.pretraining(spec, dataset, model, buffers, known)
+    available = {f"the dataset of '{dataset.modality}'": dataset.splits.get("train", 0)}
+    available |= {f"the buffer of '{buffer.modality}'": buffer.samples for buffer in buffers}
+    yield from _shares(spec, available)
+
+
+def _shares(spec: PretrainSpec | FinetuneSpec, available: Mapping[str, int]) -> Iterator[Misfit]:
+    """Sources without any sample are told of elsewhere."""
+    yield from fit.shares(spec.batch_size, {name: n for name, n in available.items() if n}, spec.accumulate)

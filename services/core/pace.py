@@ -1,0 +1,171 @@
+"""How long a job is going to take: from what earlier jobs of its project have reached, or else from its operations."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from medcoss.specs.devices import peak_tflops
+from services.core.forecast import SECOND, Figure, Work
+from services.core.lifecycle import State
+from services.core.tables import Dataset, Job, JobInput, JobMetric, Model, Worker
+
+# earlier jobs that are looked at, those that are counted, and rows of each
+LOOKED_AT, COUNTED, ROWS = 30, 5, 20
+TRAININGS = ("pretrain", "finetune")
+# what is assumed where nothing was measured: of a GPU's peak in 16 bits, of that in 32 bits, of a GPU of unknown name,
+# and of each core of a CPU; in floating-point operations a second
+GPU_SHARE, SINGLE_SHARE = 0.3, 0.05
+UNKNOWN_GPU = 100e12
+CORE = 10e9
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job is going to run: on a GPU or not, and the workers that could take it."""
+
+    on_gpu: bool
+    workers: Sequence[Worker] = ()
+
+    @property
+    def words(self) -> str:
+        """The class of workers, in words."""
+        return "GPU workers" if self.on_gpu else "CPU workers"
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What an earlier training has reached: medians of its rows."""
+
+    kind: str
+    size: str
+    modality: str
+    shape: tuple[int, ...]
+    samples_per_s: float
+    operations_per_s: float
+
+
+def duration(session: Session, project_id: str, kind: str, work: Work, place: Place) -> Figure:
+    """Seconds that a job is going to run, and how that is known. A handful of indexed questions."""
+    if kind in TRAININGS:
+        alike = [e for e in _trainings(session, project_id, place, (kind,), work.modality)
+                 if (e.size, e.shape) == (work.size, work.shape)]  # fmt: skip
+        if alike and work.units is not None:
+            rate = median(e.samples_per_s for e in alike)
+            return Figure(
+                work.units / rate, SECOND,
+                f"{work.units:,} samples at {rate:.4g} a second, the median of {_jobs(len(alike), kind)} of this size "
+                f"and shape of samples on {place.words}",
+            )  # fmt: skip
+    else:
+        found = _by_units(session, project_id, kind, work, place)
+        if found is not None:
+            return found
+    if work.operations is None:
+        return Figure(None, SECOND, f"no earlier {kind} job of this project like it has succeeded on {place.words}")
+    return _by_operations(session, project_id, work, place)
+
+
+def _jobs(count: int, kind: str) -> str:
+    return f"{count} earlier {kind} job{'s' if count > 1 else ''}"
+
+
+def _done(project_id: str, kinds: Sequence[str], *columns: Any) -> Select[Any]:
+    """The newest jobs of these kinds that have succeeded, with the worker that ran them."""
+    mine = (Job.project_id == project_id, Job.kind.in_(kinds), Job.state == State.SUCCEEDED)
+    newest = select(*columns, Job.gpus, Worker.gpus).outerjoin(Worker, Worker.name == Job.worker).where(*mine)
+    return newest.order_by(Job.created_at.desc(), Job.id.desc()).limit(LOOKED_AT)
+
+
+def _fits(asked: int | None, offered: int | None, place: Place) -> bool:
+    """True for a job that ran where this one is going to; a worker that is forgotten had what the job asked for."""
+    return bool(asked if offered is None else offered) == place.on_gpu
+
+
+def _trainings(session: Session, project_id: str, place: Place, kinds: Sequence[str],
+               modality: str | None = None) -> list[_Earlier]:  # fmt: skip
+    """The newest trainings whose numbers are there, of one modality or of all."""
+    made = _done(project_id, kinds, Job.id, Job.kind, Model.info).join(Model, Model.job_id == Job.id)
+    if modality is not None:
+        made = made.where(Model.modality == modality)
+    found: list[_Earlier] = []
+    for job_id, kind, info, asked, offered in session.execute(made):
+        if not _fits(asked, offered, place) or len(found) == COUNTED:
+            continue
+        rows = session.scalars(
+            select(JobMetric.values).where(JobMetric.job_id == job_id).order_by(JobMetric.seq.desc()).limit(ROWS)
+        )
+        told = [row for row in rows if row.get("samples_per_s") and row.get("tflops_per_s")]
+        if told:
+            rates = (median(float(row[name]) for row in told) for name in ("samples_per_s", "tflops_per_s"))
+            samples, tflops = rates
+            found.append(
+                _Earlier(kind, info["size"], info["modality"], tuple(info["sample_shape"]), samples, tflops * 1e12)
+            )
+    return found
+
+
+def _by_units(session: Session, project_id: str, kind: str, work: Work, place: Place) -> Figure | None:
+    """From the time that earlier jobs of the kind ran, by the samples or files of their datasets."""
+    with_data = (
+        _done(project_id, (kind,), Job.ran_s, Job.spec, Dataset.file_count, Dataset.info)
+        .outerjoin(JobInput, (JobInput.job_id == Job.id) & (JobInput.resource == "dataset"))
+        .outerjoin(Dataset, Dataset.id == JobInput.input_id)
+    )
+    rows = [row for row in session.execute(with_data) if row.ran_s > 0 and _fits(row[-2], row[-1], place)]
+    if work.units is None:
+        times = [row.ran_s for row in rows][:COUNTED]
+        if not times:
+            return None
+        return Figure(median(times), SECOND, f"the median of {_jobs(len(times), kind)} on {place.words}")
+    rates = [units / row.ran_s for row in rows if (units := _units(work, row.spec, row.file_count, row.info))][:COUNTED]
+    if not rates:
+        return None
+    rate = median(rates)
+    return Figure(
+        work.units / rate, SECOND,
+        f"{work.units:,} {work.unit}s at {rate:.4g} a second, the median of {_jobs(len(rates), kind)} like it on "
+        f"{place.words}",
+    )  # fmt: skip
+
+
+def _units(work: Work, spec: dict[str, Any], files: int | None, info: dict[str, Any] | None) -> int:
+    """Files or samples that an earlier job had to read; 0 for one of another recipe or modality."""
+    if work.unit == "file":
+        recipe = spec["recipe"]
+        return (files or 0) if (recipe["name"], recipe["modality"]) == (work.size, work.modality) else 0
+    if info is None or info["modality"] != work.modality or tuple(info["sample_shape"]) != work.shape:
+        return 0
+    return int(info["splits"].get(spec.get("split", "train"), 0))
+
+
+def _by_operations(session: Session, project_id: str, work: Work, place: Place) -> Figure:
+    """From the operations, at the rate of earlier trainings or at one that is assumed."""
+    assert work.operations is not None
+    counted = f"{work.operations:.3g} floating-point operations, counted from the model's sizes"
+    earlier = _trainings(session, project_id, place, TRAININGS)
+    if earlier:
+        rate = median(e.operations_per_s for e in earlier)
+        which = "earlier training" + ("s" if len(earlier) > 1 else "")
+        how = f"{counted}, at {rate:.3g} a second, the median of {len(earlier)} {which} on {place.words}"
+    else:
+        rate, assumed = _assumed(work, place)
+        how = f"{counted}, at {rate:.3g} a second: an assumption ({assumed}), no earlier job was measured"
+    return Figure(work.operations / rate, SECOND, how)
+
+
+def _assumed(work: Work, place: Place) -> tuple[float, str]:
+    if not place.on_gpu:
+        cores = min(_known(w.cpus for w in place.workers), default=1)
+        return cores * CORE, f"{CORE / 1e9:g} GFLOP/s for each of {cores} CPU core{'s' if cores > 1 else ''}"
+    share = GPU_SHARE if work.number_bytes == 2 else SINGLE_SHARE
+    peaks = [(peak * 1e12, str(w.gpu_model)) for w in place.workers if (peak := peak_tflops(w.gpu_model or ""))]
+    peak, name = min(peaks, default=(UNKNOWN_GPU, "a GPU that is not known"))
+    return share * peak, f"{share:.0%} of the {peak / 1e12:g} TFLOP/s of {name}"
+
+
+def _known(values: Iterable[int | None]) -> list[int]:
+    return [value for value in values if value]
