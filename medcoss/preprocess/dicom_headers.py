@@ -1,14 +1,15 @@
 """Headers of DICOM files, one a slice: what series are grouped, sorted and checked by.
 
-Pixels are not read, and only a few numbers a slice are kept, whatever the size of the files. Identifiers leave this
+Pixels are not read; about half a kilobyte a slice is kept, whatever the size of the files. Identifiers leave this
 module as keyed hashes.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -32,6 +33,7 @@ _TAGS = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID
          "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
          "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *TIME_TAGS]  # fmt: skip
 Vector = tuple[float, float, float]
+T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +127,22 @@ def _header(dataset: Dataset, place: Dataset, plane: Dataset, measures: Dataset,
     row, column = orientation[:3], orientation[3:]
     if abs(math.hypot(*row) - 1) > 1e-2 or abs(math.hypot(*column) - 1) > 1e-2 or abs(_dot(row, column)) > 1e-2:
         raise BadInput("ImageOrientationPatient does not hold two directions at right angles", name)
-    found = tuple(str(dataset.get(tag, "") or "") for tag in TIME_TAGS) if times is None else times
+    found = tuple(_once(str(dataset.get(tag, "") or "")) for tag in TIME_TAGS) if times is None else times
     patient, study, series, instance = (
-        pseudonym(str(dataset.get(tag, "")), key)
+        _once(pseudonym(str(dataset.get(tag, "")), key))
         for tag in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     )
     return SliceHeader(
-        name, frame, patient, study, series, instance, str(dataset.get("Modality", "")),
-        tuple(map(str, dataset.get("ImageType") or ())), (int(dataset.Rows), int(dataset.Columns)),
-        (position[0], position[1], position[2]), orientation, (spacing[0], spacing[1]), found,
+        name, frame, patient, study, series, instance, _once(str(dataset.get("Modality", ""))),
+        _once(tuple(map(str, dataset.get("ImageType") or ()))), _once((int(dataset.Rows), int(dataset.Columns))),
+        (position[0], position[1], position[2]), _once(orientation), _once((spacing[0], spacing[1])), _once(found),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _once(value: T) -> T:
+    """The value that is equal and already there: slices of a series share most of theirs."""
+    return value
 
 
 def _dot(a: tuple[float, ...], b: tuple[float, ...]) -> float:
