@@ -45,11 +45,13 @@ async def _from_form(request: Request) -> Input:
 def _from_json(body: bytes) -> Input:
     try:
         content = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f'the body is not JSON ({error}); expected {{"text": "..."}}') from error
     text = content.get("text") if isinstance(content, dict) else None
     if not isinstance(text, str) or not text.strip():
         raise _invalid("/text", 'expected a JSON object with a text that is not empty: {"text": "..."}')
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise _invalid("/text", "the text holds a half of a surrogate pair; expected Unicode")
     if len(text) > MAX_TEXT:
         raise _invalid("/text", f"the text has {len(text)} characters; expected at most {MAX_TEXT}")
     return Input(text=text)

@@ -175,7 +175,7 @@ def readyz(gateway: GatewayDep) -> Health:
     return Health(status="ok", checks=checks)
 
 
-@status_router.get("/metrics")
+@status_router.get("/metrics", include_in_schema=False)
 def prometheus() -> Response:
     """Numbers for Prometheus."""
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

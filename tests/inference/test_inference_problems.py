@@ -80,7 +80,11 @@ def test_bad_input_is_named(
 
 def test_broken_bodies(gateway: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
-    assert "not JSON" in problem(gateway.post("/v1/models/reports/embed", content=b"{", headers=headers), 400)["detail"]
+    for body in (b"{", b"[" * 100_000):
+        answer = gateway.post("/v1/models/reports/embed", content=body, headers=headers)
+        assert "not JSON" in problem(answer, 400)["detail"]
+    answer = gateway.post("/v1/models/reports/embed", content=b'{"text": "clear \ud800"}', headers=headers)
+    assert "surrogate" in problem(answer, 422)["detail"]
     headers = {"Content-Type": "multipart/form-data"}
     problem(gateway.post("/v1/models/chest/classify", content=b"x", headers=headers), 400)
     problem(gateway.post("/v1/nothing"), 404)
