@@ -18,13 +18,14 @@ from medcoss.preprocess.deidentify import pseudonym
 from medcoss.run import BadInput
 
 _ENHANCED = {
-    "1.2.840.10008.5.1.4.1.1.2.1": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
-    "1.2.840.10008.5.1.4.1.1.4.4": "MR",
-    "1.2.840.10008.5.1.4.1.1.130": "PT",
-    "1.2.840.10008.5.1.4.1.1.128.1": "PT",
+    "1.2.840.10008.5.1.4.1.1.2.1",  # CT
+    "1.2.840.10008.5.1.4.1.1.2.2",
+    "1.2.840.10008.5.1.4.1.1.4.1",  # MR
+    "1.2.840.10008.5.1.4.1.1.4.4",
+    "1.2.840.10008.5.1.4.1.1.130",  # PET
+    "1.2.840.10008.5.1.4.1.1.128.1",
 }
+_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 _PROJECTIONS = ("CR", "DX", "MG", "RG", "IO", "PX")
 # what tells apart several images at one position, in the order in which they are tried
 TIME_TAGS = ("TemporalPositionIdentifier", "AcquisitionNumber", "EchoNumbers", "DiffusionBValue", "TriggerTime",
@@ -34,6 +35,10 @@ _TAGS = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID
          "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *TIME_TAGS]  # fmt: skip
 Vector = tuple[float, float, float]
 T = TypeVar("T", bound=Hashable)
+
+
+class NoSlice(BadInput):
+    """A whole DICOM file that holds something else than slices of a volume, as exports do: to be left out, not bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class SliceHeader:
 def read_headers(file: Path, name: str, key: bytes) -> Iterator[SliceHeader]:
     """The slices of a DICOM file: one, or one for each frame of an enhanced CT, MR or PET file.
 
-    Raises BadInput naming `name` for whatever is no slice of a volume; its text holds no header value of a patient.
+    Raises NoSlice naming `name` for a radiograph, a localizer, a report and the like, else BadInput; their texts hold
+    no header value of a patient.
     """
     try:
         dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
@@ -77,25 +83,15 @@ def read_headers(file: Path, name: str, key: bytes) -> Iterator[SliceHeader]:
 
 
 def _slices(dataset: Dataset, name: str, key: bytes) -> Iterator[SliceHeader]:
+    other = _other_object(dataset)
+    if other:
+        raise NoSlice(f"{other}; it is left out", name)
     if not dataset.get("SeriesInstanceUID"):
         raise BadInput("the header has no SeriesInstanceUID: it belongs to no series", name)
-    if not dataset.get("Rows") or not dataset.get("Columns"):
-        raise BadInput("the file holds no image (a report, a presentation state or a segmentation list)", name)
-    if dataset.get("Modality") in _PROJECTIONS:
-        raise BadInput(f"this is a projection image ({dataset.Modality}), no slice of a volume: image_folder takes it",
-                       name)  # fmt: skip
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if "PerFrameFunctionalGroupsSequence" not in dataset:
-        if frames > 1:
-            raise BadInput(
-                f"the file has {frames} frames without a place for each; expected single slices, or an enhanced CT, MR "
-                "or PET file",
-                name,
-            )
         yield _header(dataset, dataset, dataset, dataset, None, name, key)
         return
-    if str(dataset.get("SOPClassUID", "")) not in _ENHANCED:
-        raise BadInput("the file is a multi-frame object other than an enhanced CT, MR or PET image", name)
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     per_frame = dataset.PerFrameFunctionalGroupsSequence
     if len(per_frame) != frames:
@@ -106,6 +102,27 @@ def _slices(dataset: Dataset, name: str, key: bytes) -> Iterator[SliceHeader]:
             for keyword in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
         )
         yield _header(dataset, place, plane, measures, number, name, key, _frame_times(groups))
+
+
+def _other_object(dataset: Dataset) -> str:
+    """What a whole file is that holds no slice of a volume; "" for one that should hold one."""
+    kind, modality = str(dataset.get("SOPClassUID", "")), str(dataset.get("Modality", ""))
+    if not dataset.get("Rows") or not dataset.get("Columns"):
+        return "the file holds no image (an index, a report, a presentation state, a structure set)"
+    if modality in _PROJECTIONS:
+        return f"this is a projection image ({modality}), no slice of a volume: image_folder takes it"
+    if any("LOCALIZER" in str(part).upper() for part in dataset.get("ImageType") or ()):
+        return "this is a localizer (scout), no slice of a volume"
+    if kind.startswith(_CAPTURES) and not dataset.get("ImagePositionPatient"):
+        return "this is a screen capture, no slice of a volume"
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        enhanced = kind in _ENHANCED
+        return "" if enhanced else "this is a multi-frame object other than an enhanced CT, MR or PET image"
+    if frames > 1:
+        return (f"the file has {frames} frames without a place for each, no slices of a volume: single slices, or an "
+                "enhanced CT, MR or PET file, are")  # fmt: skip
+    return ""
 
 
 def _frame_times(groups: Dataset) -> tuple[str, ...]:

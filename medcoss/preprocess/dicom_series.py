@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcoss.preprocess.dicom_headers import TIME_TAGS, SliceHeader, read_headers
+from medcoss.preprocess.dicom_headers import TIME_TAGS, NoSlice, SliceHeader, read_headers
 from medcoss.run import BadInput
 
 # headers are written with few digits
@@ -47,8 +47,8 @@ def group_series(root: Path, paths: Iterable[str], key: bytes, reject: Callable[
                  ) -> dict[str, list[SliceHeader]]:  # fmt: skip
     """The slices below `root` by series, read one header at a time; `key` is the secret of the hashes.
 
-    Whatever is no slice goes to `reject`. A file that is there twice (same SOPInstanceUID) counts once, the other goes
-    to `reject`, too.
+    Whatever is no slice goes to `reject`: as NoSlice what exports hold beside slices, and copies (same
+    SOPInstanceUID) of a file that counts already, else as BadInput.
     """
     series: dict[str, list[SliceHeader]] = defaultdict(list)
     seen: dict[str, str] = {}
@@ -57,7 +57,7 @@ def group_series(root: Path, paths: Iterable[str], key: bytes, reject: Callable[
             for header in read_headers(root / path, path, key):
                 first = seen.setdefault(header.instance, path)
                 if first != path:
-                    raise BadInput(f"this is a copy of {first} (same SOPInstanceUID); keep one of them", path)
+                    raise NoSlice(f"this is a copy of {first} (same SOPInstanceUID); it is left out", path)
                 series[header.series].append(header)
         except BadInput as error:
             reject(path, error)
@@ -67,12 +67,9 @@ def group_series(root: Path, paths: Iterable[str], key: bytes, reject: Callable[
 def stacks(series: list[SliceHeader]) -> list[Stack]:
     """The volumes of a series: one, or one for each time point, echo or b-value.
 
-    Raises BadInput, naming the first file, for localizers, mixed sizes, spacings or orientations, missing slices,
-    uneven distances, and slices at one place that nothing tells apart.
+    Raises BadInput, naming a file, for mixed sizes, spacings or orientations, missing slices, uneven distances, and
+    slices at one place that nothing tells apart.
     """
-    first = series[0]
-    if any("LOCALIZER" in part.upper() for part in first.image_type):
-        raise BadInput("the series is a localizer (scout); expected a stack of slices", first.path)
     _check_same(series)
     normal = _normal(series)
     places = np.array([np.dot(one.position, normal) for one in series])

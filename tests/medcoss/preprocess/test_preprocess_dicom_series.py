@@ -11,9 +11,9 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
-from medcoss.preprocess.dicom_headers import SliceHeader
+from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_series import Stack, group_series, stacks
 from medcoss.preprocess.dicom_volume import read_stack
 from medcoss.preprocess.volumes import to_lps
@@ -122,11 +122,9 @@ def test_what_is_no_even_stack_is_refused(tmp_path: Path, change: Any, reason: s
     ("tags", "reason"),
     [
         ({"ImagePositionPatient": None}, "no ImagePositionPatient"),
-        ({"Modality": "DX", "ImagePositionPatient": None}, r"projection image \(DX\)"),
         ({"SeriesInstanceUID": None}, "belongs to no series"),
         ({"PixelSpacing": [0, 1]}, "lengths above 0"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "right angles"),
-        ({"NumberOfFrames": 3}, "3 frames without a place for each"),
     ],
 )
 def test_what_is_no_slice_is_rejected(tmp_path: Path, tags: dict[str, Any], reason: str) -> None:
@@ -137,13 +135,31 @@ def test_what_is_no_slice_is_rejected(tmp_path: Path, tags: dict[str, Any], reas
         raise AssertionError(*rejected.values())
 
 
-def test_localizers_and_single_slices_are_refused(tmp_path: Path) -> None:
-    export(tmp_path / "a", voxels()[:3], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    export(tmp_path / "b", voxels()[:1])
-    with pytest.raises(BadInput, match="localizer"):
-        only_stacks(tmp_path / "a")
+def test_a_single_slice_is_refused(tmp_path: Path) -> None:
+    export(tmp_path, voxels()[:1])
     with pytest.raises(BadInput, match="single slice"):
-        only_stacks(tmp_path / "b")
+        only_stacks(tmp_path)
+
+
+def test_what_exports_hold_beside_slices_is_left_out_and_is_not_bad(tmp_path: Path) -> None:
+    export(tmp_path, voxels())
+    beside = {
+        "scout": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
+        "radiograph": {"Modality": "DX", "ImagePositionPatient": None},
+        "capture": {"SOPClassUID": SecondaryCaptureImageStorage, "ImagePositionPatient": None},
+        "loop": {"NumberOfFrames": 3},
+        "copy": {"SOPInstanceUID": "1.2.3.4.0.0"},
+    }
+    for number, (name, tags) in enumerate(beside.items(), 1):
+        export(tmp_path / name, voxels()[:1], **({"SOPInstanceUID": f"1.9.{number}"} | tags))
+    left_out: dict[str, BadInput] = {}
+    # the copy comes last
+    paths = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("IM*"))
+    paths.sort(key=lambda path: "copy" in path)
+    (series,) = group_series(tmp_path, paths, KEY, lambda path, error: left_out.update({path: error})).values()
+    assert sorted(path.split("/")[0] for path in left_out) == sorted(beside)
+    assert all(isinstance(error, NoSlice) and "left out" in error.message for error in left_out.values())
+    assert len(stacks(series)[0].slices) == 6
 
 
 def test_time_points_become_volumes(tmp_path: Path) -> None:
