@@ -1,6 +1,6 @@
 """What would come of a job if it were submitted now: nothing is written, and nothing is held."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from graphlib import TopologicalSorter
@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from medcoss.specs import PreprocessSpec, raw
-from services.core import forecast, inputs, jobs, pace, waiting
+from services.core import forecast, inputs, jobs, pace, registry, waiting
 from services.core.advice import next_cut
 from services.core.errors import Conflict, FieldError, TooMany
 from services.core.forecast import BYTE, SECOND, Figure, Forecast
@@ -67,7 +67,7 @@ def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
     seen = forecast.forecast(inputs.typed(asked), found, paths, place.on_gpu)
     lasts = pace.duration(session, asked.project_id, asked.kind, seen.work, place)
     warnings = [FieldError(f"/spec/{m.field}", m.detail) for m in seen.warnings]
-    warnings += [*_too_large(asked, seen, place), *_too_long(asked, lasts)]
+    warnings += [*_foreign(session, spec), *_too_large(asked, seen, place), *_too_long(asked, lasts)]
     waits = _waits(session, asked, owner, running, [*needed, *after], moment)
     return Preflight(spec, found.aliases, [], warnings, place.on_gpu, seen, lasts, waits)
 
@@ -138,6 +138,18 @@ def _place(session: Session, asked: NewJob, moment: datetime) -> Place:
     able = [w for w in taking if waiting.lacking(asked.gpus, asked.memory_bytes, [w]) is None]
     on_gpu = bool(asked.gpus) or (bool(able) and all(w.gpus for w in able))
     return Place(on_gpu, able)
+
+
+def _foreign(session: Session, spec: dict[str, Any]) -> Iterator[FieldError]:
+    """Rehearsal buffers that were chosen from data which the encoder has not been trained on."""
+    buffers: list[str] = spec.get("rehearsal") or []
+    known = registry.origins(session, spec["init_model"]) if buffers else set()
+    for place, buffer in enumerate(buffers):
+        chosen_from = {one for one in registry.inputs_of(session, buffer) if one.startswith("ds_")}
+        # what was imported, or made before such things were kept, has no origins
+        if known and chosen_from and not chosen_from & known:
+            detail = f"it was chosen from {min(chosen_from)}, which init_model has not been trained on"
+            yield FieldError(f"/spec/rehearsal/{place}", detail)
 
 
 def _too_large(asked: NewJob, seen: Forecast, place: Place) -> list[FieldError]:

@@ -90,6 +90,18 @@ def _remember_origin(session: Session, child_id: str, job_id: str) -> None:
     session.execute(insert(Lineage).from_select(["child_id", "input_id"], inputs))
 
 
+def inputs_of(session: Session, child_id: str) -> set[str]:
+    """Ids of what a dataset or model was made from."""
+    return set(session.scalars(select(Lineage.input_id).where(Lineage.child_id == child_id)))
+
+
+def origins(session: Session, child_id: str) -> set[str]:
+    """Ids of all that a dataset or model was made from, through all generations."""
+    made = select(Lineage.input_id).where(Lineage.child_id == child_id).cte("made", recursive=True)
+    older = select(Lineage.input_id).join(made, Lineage.child_id == made.c.input_id)
+    return set(session.scalars(select(made.union(older).c.input_id)))
+
+
 def entries(files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileEntry]:
     """Rows of files as records."""
     return [FileEntry(path=f.path, size=f.size, sha256=f.sha256) for f in files]

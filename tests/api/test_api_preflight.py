@@ -12,7 +12,7 @@ from medcoss.specs.encoder import SIZES
 from services.core import attempts, jobs
 from services.core.jobs import NewJob
 from services.core.settings import Settings
-from services.core.tables import DEFAULT_PROJECT, Job
+from services.core.tables import DEFAULT_PROJECT, Job, Lineage
 from tests.api.calls import pointers, prepared, preprocess, problem, take, trained, uploaded
 from tests.api.serving import Served
 from tests.api.test_api_jobs import WRONG, known
@@ -242,6 +242,19 @@ def test_durations_are_those_of_earlier_jobs(served: Served, stage: dict[str, st
         "value": None, "unit": "s", "parts": {},
         "how": "no earlier import_model job of this project like it has succeeded on CPU workers",
     }  # fmt: skip
+
+
+@engines
+def test_a_buffer_of_data_that_were_not_learnt_is_told(served: Served, stage: dict[str, str]) -> None:
+    prepared(served.database, "ds_buffer01", role="buffer", sample_shape=[1, 64, 64])
+    made = {"mdl_before00": ["ds_xray0000"], "mdl_xray0000": ["mdl_before00", "ds_ct000000"],
+            "ds_buffer00": ["ds_xray0000"], "ds_buffer01": ["ds_elsewhere", "mdl_before00"]}  # fmt: skip
+    with served.database.session() as session:
+        session.add_all(Lineage(child_id=child, input_id=one) for child, some in made.items() for one in some)
+    seen = look(served.operator, "pretrain", stage | {"rehearsal": ["ds_buffer00", "ds_buffer01"]})
+    told = {w["pointer"]: w["detail"] for w in seen["warnings"]}
+    assert seen["valid"] and set(told) == {"/spec/dataset", "/spec/rehearsal/1"}
+    assert "was chosen from ds_elsewhere, which init_model has not been trained on" in told["/spec/rehearsal/1"]
 
 
 @engines
