@@ -2,17 +2,14 @@
 
 import io
 import struct
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-from pydicom.datadict import DicomDictionary, dictionary_VR
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
@@ -21,32 +18,21 @@ from medcoss.preprocess.dicom_series import group_series, stacks
 from medcoss.preprocess.dicom_volume import read_stack
 from medcoss.run import BadInput
 from medcoss.specs.preprocess import ImageFolder
+from tests.medcoss.preprocess.dicom_files import (
+    AGE,
+    DATE,
+    NEEDED,
+    NUMBER,
+    PIXELS,
+    TEXT,
+    UID,
+    marked,
+    marked_file,
+)
 from tests.medcoss.preprocess.files import Prepare, dicom_bytes, put
 
 KEY = b"secret"
 TABLE = dicom_anonymization_database_selector("dicomfields_2026c")["ALL_TAGS"]
-PIXELS = np.arange(64, dtype=np.uint8).reshape(8, 8)
-# how the pixels are stored and where they lie: without these there is no image
-NEEDED = {0x00080005, 0x00080016, 0x00080018, 0x00080060, 0x00100020, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037,
-          0x7FE00001, 0x7FE00002, 0x7FE00003, 0x7FE00008, 0x7FE00009, 0x7FE00010, 0x00089007}  # fmt: skip
-BINARY = ("OB", "OW", "OF", "OD", "OL", "OV", "UN")
-FORMATS = {"US": "<H", "SS": "<h", "UL": "<L", "SL": "<l", "FL": "<f", "FD": "<d", "UV": "<Q", "SV": "<q"}
-TEXT, UID, DATE, AGE, NUMBER = "MARKED", "1.9.77777.", "19770707", "077Y", 7777
-
-
-def marked(tag: int, vr: str) -> DataElement | None:
-    """An element that holds a marker."""
-    vr = vr.split(" or ")[0]
-    if vr == "SQ":
-        item = Dataset()
-        item.PatientName, item.StudyDescription, item.ReferencedSOPInstanceUID = TEXT, TEXT, f"{UID}5"
-        item.add_new(0x00091001, "LO", TEXT)
-        return DataElement(tag, vr, [item])
-    values: dict[str, Any] = {"UI": f"{UID}{tag}", "DA": DATE, "DT": f"{DATE}070707", "TM": "070707.7777", "AS": AGE,
-                              "DS": str(NUMBER), "IS": str(NUMBER), "AT": 0x00777777}  # fmt: skip
-    if vr in FORMATS:
-        return DataElement(tag, vr, NUMBER)
-    return DataElement(tag, vr, TEXT.encode() * 2 if vr in BINARY else values.get(vr, TEXT))
 
 
 def tags_of_the_table() -> list[int]:
@@ -73,9 +59,7 @@ def test_no_marked_element_of_the_table_survives() -> None:
             vr = dictionary_VR(tag)
         except KeyError:
             vr = "LO"
-        element = marked(tag, vr)
-        if element is not None:
-            dataset.add(element)
+        dataset.add(marked(tag, vr))
     assert len(dataset) > 550 and len(survivors(dataset)) > 550
     nested = Dataset()
     nested.update({e.tag: e for e in dataset if e.VR != "SQ"})
@@ -83,32 +67,6 @@ def test_no_marked_element_of_the_table_survives() -> None:
     deidentify(dataset, KEY)
     assert len(dataset.AnatomicRegionSequence[0]) > 50
     assert survivors(dataset) == []
-
-
-@cache
-def marked_file(**tags: Any) -> bytes:
-    """A CT slice with a marker in every element that the dictionary knows, private ones and some that it does not."""
-    dataset = pydicom.dcmread(io.BytesIO(dicom_bytes(PIXELS, "MONOCHROME2")))
-    for tag, (vr, *_) in DicomDictionary.items():
-        outside = tag >> 16 in (0x0002, 0x0000, 0x0004, 0x0006, 0xFFFA, 0xFFFC, 0xFFFE, 0x0028, 0x5200)
-        if not outside and tag not in NEEDED and vr != "NONE":
-            element = marked(tag, vr)
-            if element is not None:
-                dataset.add(element)
-    dataset.private_block(0x0011, TEXT, create=True).add_new(1, "LO", TEXT)
-    dataset.add_new(0x00080003, "LO", TEXT)
-    dataset.file_meta.SourceApplicationEntityTitle = TEXT
-    dataset.file_meta.PrivateInformationCreatorUID, dataset.file_meta.PrivateInformation = f"{UID}1", TEXT.encode()
-    dataset.preamble = TEXT.encode().ljust(128, b"\0")
-    known = {"SOPClassUID": CTImageStorage, "SOPInstanceUID": f"{UID}1", "SeriesInstanceUID": f"{UID}2",
-             "StudyInstanceUID": f"{UID}3", "PatientID": TEXT, "Modality": "CT", "ImagePositionPatient": [0, 0, 0],
-             "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1], "BurnedInAnnotation": "NO",
-             "ImageType": ["ORIGINAL", "PRIMARY"], "SpecificCharacterSet": "ISO_IR 100"} | tags  # fmt: skip
-    for name, value in known.items():
-        setattr(dataset, name, list(value) if isinstance(value, tuple) else value)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def test_a_file_keeps_its_pixels_and_no_identity() -> None:

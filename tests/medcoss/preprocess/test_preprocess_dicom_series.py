@@ -9,44 +9,18 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
 from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_series import Stack, group_series, stacks
 from medcoss.preprocess.dicom_volume import read_stack
 from medcoss.preprocess.volumes import to_lps
 from medcoss.run import BadInput
+from tests.medcoss.preprocess.dicom_files import AXIAL, OBLIQUE, export, voxels
 from tests.medcoss.preprocess.files import dicom_bytes, put
 
 KEY = b"secret"
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
-
-
-def voxels(seed: int = 0) -> NDArray[np.int16]:
-    return np.random.default_rng(seed).integers(0, 3000, (6, 12, 9)).astype(np.int16)
-
-
-def export(root: Path, volume: NDArray[np.int16], orientation: tuple[float, ...] = AXIAL, step: float = 2.5,
-           series: str = "1.2.3.4", shift: float = 0.0, order: int = 1, **tags: Any) -> None:  # fmt: skip
-    """A slice a file, the numbers of files and instances having nothing to do with the places."""
-    row, column = np.reshape(orientation, (2, 3))
-    normal = np.cross(row, column)
-    for number, pixels in enumerate(volume):
-        position = np.array([-30.0, 20.0, 7.0]) + number * step * normal + number * shift * column
-        name = 7 * number % 11 if order == 1 else number
-        known: dict[str, Any] = {
-            "SOPClassUID": CTImageStorage, "SOPInstanceUID": f"{series}.{number}.{tags.get('AcquisitionNumber', 0)}",
-            "SeriesInstanceUID": series, "StudyInstanceUID": "1.2.3", "PatientID": "P1", "Modality": "CT",
-            "InstanceNumber": name,
-            "ImagePositionPatient": [float(f"{p:.6f}") for p in position], "ImageOrientationPatient": list(orientation),
-            "PixelSpacing": [0.7, 0.8], "RescaleSlope": 2, "RescaleIntercept": -1024, "PixelRepresentation": 1,
-        } | tags  # fmt: skip
-        left_out = [tag for tag, value in known.items() if value is None]
-        data = dicom_bytes(pixels, "MONOCHROME2", **{tag: value for tag, value in known.items() if tag not in left_out})
-        put(root / f"{series}-{tags.get('AcquisitionNumber', 0)}" / f"IM{name:03}", data)
 
 
 def grouped(root: Path) -> tuple[dict[str, list[SliceHeader]], dict[str, str]]:
@@ -75,6 +49,22 @@ def test_voxels_and_geometry_are_those_of_gdcm(tmp_path: Path, orientation: tupl
     for name in ("GetSpacing", "GetOrigin", "GetDirection"):
         assert getattr(to_lps(mine), name)() == pytest.approx(getattr(to_lps(other), name)(), abs=1e-5), name
     assert np.array_equal(sitk.GetArrayFromImage(to_lps(mine)), sitk.GetArrayFromImage(to_lps(other)))
+
+
+@pytest.mark.parametrize(
+    ("folder", "nifti"),
+    [("ct_dicom", "ct/totalseg_upper_abdomen_slab_512.nii.gz"), ("brain_mr_dicom", "brain_mr/brainix_flair.nii.gz")],
+)
+def test_real_series_are_those_of_gdcm_and_of_their_nifti(real_data: Path, folder: str, nifti: str) -> None:
+    (stack,) = only_stacks(real_data / folder)
+    mine = to_lps(read_stack(stack, real_data / folder))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(real_data / folder)))
+    for other in (reader.Execute(), sitk.ReadImage(str(real_data / nifti))):
+        turned = to_lps(other)
+        assert np.array_equal(sitk.GetArrayFromImage(mine), sitk.GetArrayFromImage(turned))
+        for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(mine, name)() == pytest.approx(getattr(turned, name)(), abs=1e-5), name
 
 
 def test_series_are_grouped_over_folders_and_hashed(tmp_path: Path) -> None:

