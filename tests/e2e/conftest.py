@@ -13,20 +13,40 @@ import pytest
 
 from medcoss.client import Client
 from services.embedded.servers import free_port_pair
+from tests.e2e.collector import Collector, collecting
 
 START_TIMEOUT_S = 120
 
 
 @pytest.fixture(scope="session")
-def platform_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def collector() -> Iterator[Collector]:
+    """What takes the traces of the platform."""
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def metrics_port() -> int:
+    """Where the worker tells its numbers; beat does on the next one."""
+    return free_port_pair()
+
+
+@pytest.fixture(scope="session")
+def platform_process(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector, metrics_port: int
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """`medcoss up` and its data folder; afterwards no process may be left."""
     data_dir = tmp_path_factory.mktemp("platform") / "data"
     log = (data_dir.parent / "up.log").open("wb")
+    quick = {
+        "MEDCOSS_HEARTBEAT_S": "1", "MEDCOSS_SWEEP_S": "2", "MEDCOSS_OTEL_ENDPOINT": collector.url,
+        "MEDCOSS_METRICS_PORT": str(metrics_port),
+    }  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "services.cli.main", "up", "--data-dir", str(data_dir), "--port", str(free_port_pair())],
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=os.environ | {"MEDCOSS_HEARTBEAT_S": "1", "MEDCOSS_SWEEP_S": "2"},
+        env=os.environ | quick,
         start_new_session=True,
     )
     deadline = time.monotonic() + START_TIMEOUT_S

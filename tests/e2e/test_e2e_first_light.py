@@ -2,16 +2,20 @@
 
 import csv
 import io
+import json
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import pytest
 import SimpleITK as sitk
 import torch
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from medcoss.client import Client, Job
 from medcoss.modalities import Kind
@@ -28,6 +32,8 @@ from medcoss.specs import (
     Splits,
     VolumeFolder,
 )
+from tests.e2e.collector import Collector, Span
+from tests.worker.work import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -168,6 +174,61 @@ def test_a_killed_trainer_resumes_from_its_checkpoint(client: Client, stage_one:
     second = [row.step for row in client.jobs.metrics(stage_one.id) if row.attempt == 2]
     assert max(first) >= 20
     assert min(second) > 20, "the second attempt started again instead of resuming"
+
+
+def test_one_trace_leads_from_the_request_to_the_trainer(stage_one: Job, collector: Collector) -> None:
+    """Two attempts, of which one was killed: both belong to the request that made the job."""
+
+    def spans_of(name: str) -> list[Span]:
+        return [s for s in list(collector.spans) if s.name == name and s.attributes.get("job_id") == stage_one.id]
+
+    attempts = until(lambda: spans_of("attempt pretrain")[1:] and spans_of("attempt pretrain"), 30, "both attempts")
+    (trainer,) = until(lambda: spans_of("job pretrain"), 30, "the trainer that was not killed")
+    (trace,) = {span.trace for span in [*attempts, trainer]}
+    (request,) = until(lambda: [s for s in collector.of(trace) if s.service == "medcoss-api"], 30, "the request")
+    assert (request.name, request.parent, request.attributes["http.response.status_code"]) == ("POST /v1/jobs", "", 201)
+    assert request.attributes["request_id"].startswith("req_")
+    assert [(s.service, s.parent) for s in attempts] == [("medcoss-worker", request.id)] * 2
+    assert [(s.attributes["attempt"], s.attributes["state"]) for s in sorted(attempts, key=lambda s: s.began)] == [
+        (1, "queued"), (2, "succeeded"),
+    ]  # fmt: skip
+    second = next(span for span in attempts if span.attributes["attempt"] == 2)
+    assert (trainer.service, trainer.parent) == ("medcoss-job", second.id)
+    assert request.began <= second.began <= trainer.began <= trainer.ended <= second.ended
+    below = [span for span in collector.of(trace) if span.service == "medcoss-job" and span.began >= second.began]
+    steps = [span for span in below if span.name == "steps"]
+    assert max(span.attributes["last_step"] for span in steps) == stage_one.progress.total
+    # its data were there from the first attempt
+    assert {"stage training", "checkpoint", "upload", "s3 put"} <= {span.name for span in below}
+    known = {span.id for span in collector.of(trace)}
+    # of the killed trainer some spans may have been on their way
+    assert all(span.parent in known for span in below if span is not request)
+
+
+def test_prometheus_finds_all_processes(
+    client: Client, stage_one: Job, platform_process: tuple[subprocess.Popen[bytes], Path], metrics_port: int
+) -> None:
+    def scraped(address: str) -> dict[str, list[Sample]]:
+        told = httpx.get(f"{address}/metrics", trust_env=False)
+        assert told.status_code == 200
+        return {family.name: family.samples for family in text_string_to_metric_families(told.text)}
+
+    def count(found: dict[str, list[Sample]], name: str, **labels: str) -> float:
+        return sum(s.value for s in found[name] if labels.items() <= s.labels.items())
+
+    running = json.loads((platform_process[1] / "platform.json").read_text())
+    control = scraped(running["url"])
+    worker, beat = (scraped(f"http://127.0.0.1:{metrics_port + n}") for n in (0, 1))
+    assert count(control, "medcoss_jobs", state="succeeded") >= 2
+    assert count(control, "medcoss_attempt_failures", reason="killed") >= 1
+    assert count(control, "medcoss_workers") == 1 and count(control, "medcoss_worker_heartbeat_age_seconds") < 30
+    assert count(worker, "medcoss_attempts", kind="pretrain", state="succeeded") >= 1
+    assert count(worker, "medcoss_s3_seconds", operation="get") > 0, "what its jobs have fetched"
+    assert abs(time.time() - count(beat, "medcoss_sweep_last_timestamp_seconds")) < 30
+    assert count(worker, "medcoss_sweep_last_timestamp_seconds") == 0, "it only mends what it has finished itself"
+    gateway = scraped(client.platform().gateway_url)
+    assert {"medcoss_http_requests", "medcoss_s3_seconds", "medcoss_db_seconds"} <= set(control)
+    assert "medcoss_gateway_requests" in gateway
 
 
 def test_pretraining_learns(client: Client, stage_one: Job, stage_two: Job) -> None:
