@@ -9,7 +9,6 @@ import gzip
 import io
 import math
 import re
-import shutil
 import tempfile
 import zlib
 from pathlib import Path
@@ -28,6 +27,11 @@ from medcoss.run import BadInput
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _IMAGE_FORMATS = ["PNG", "JPEG", "TIFF", "BMP"]
+# what a small file may unpack to: twice the pixels of which Pillow warns, as it refuses itself, and a volume of 16 GiB
+MOST_PIXELS = 2 * 89_478_485
+MOST_VOXELS = 2**32
+# of the largest kind of voxel; and a header
+_VOXEL_BYTES, _HEADER_BYTES = 8, 2**20
 # headers that name another file for the voxels: whoever sends one could read this machine's files
 _ELSEWHERE = {
     "MetaImageIO": re.compile(rb"^\s*ElementDataFile\s*=(?!\s*LOCAL\s*$)", re.I | re.M),
@@ -77,6 +81,8 @@ def _dicom_image(data: bytes, filename: str) -> NDArray[np.uint8]:
         photometric = str(dataset.PhotometricInterpretation)
         if int(dataset.get("NumberOfFrames", 1) or 1) > 1:
             raise BadInput("this DICOM file has several frames; expected one image", filename)
+        if int(dataset.Rows) * int(dataset.Columns) > MOST_PIXELS:
+            raise BadInput(f"the image has over {MOST_PIXELS:,} pixels; expected a smaller one", filename)
         # pydicom has turned YBR into RGB
         pixels = dataset.pixel_array
         if photometric == "PALETTE COLOR":
@@ -121,15 +127,23 @@ def read_image(data: bytes, filename: str) -> NDArray[np.uint8]:
         raise BadInput(f"the image is damaged or too large ({error}); expected a whole image", filename) from error
 
 
-def _unpacked(data: bytes, filename: str, folder: Path) -> tuple[Path, str]:
+def _gunzip(data: bytes, target: Path, filename: str, most_bytes: int) -> None:
+    """Unpack to a file, not more than `most_bytes` of it."""
+    with gzip.open(io.BytesIO(data)) as packed, target.open("wb") as out:
+        while piece := packed.read(1 << 20):
+            if out.tell() + len(piece) > most_bytes:
+                raise BadInput(f"it unpacks to over {most_bytes:,} bytes; expected a smaller volume: crop it", filename)
+            out.write(piece)
+
+
+def _unpacked(data: bytes, filename: str, folder: Path, most_bytes: int) -> tuple[Path, str]:
     """Write volume bytes where ITK can read them, and name the reader; gzip is unpacked here, so that truncation
     is an error.
     """
     if data.startswith(b"\x1f\x8b"):
         target = folder / "volume.nii"
         try:
-            with gzip.open(io.BytesIO(data)) as packed, target.open("wb") as out:
-                shutil.copyfileobj(packed, out, 1 << 20)
+            _gunzip(data, target, filename, most_bytes)
         except (EOFError, OSError, zlib.error) as error:
             raise BadInput(f"the gzip data is damaged or truncated ({error}); copy the file again", filename) from error
         return target, "NiftiImageIO"
@@ -181,16 +195,17 @@ def _opened(data: bytes, path: Path, reader_name: str, filename: str) -> sitk.Im
     return reader
 
 
-def read_volume(data: bytes, filename: str) -> sitk.Image:
+def read_volume(data: bytes, filename: str, most_voxels: int = MOST_VOXELS) -> sitk.Image:
     """Decode one scalar 3-D volume (NIfTI, MHA, NRRD) with its geometry; header scaling is applied.
 
     Raises BadInput naming `filename` when the file is no volume, has not three
-    dimensions, is truncated, or holds values that are not finite.
+    dimensions, has more than `most_voxels`, is truncated, or holds values that are not finite.
     """
     if not data:
         raise BadInput("the file is empty; expected a NIfTI volume", filename)
     with tempfile.TemporaryDirectory() as folder:
-        reader = _opened(data, *_unpacked(data, filename, Path(folder)), filename)
+        most_bytes = most_voxels * _VOXEL_BYTES + _HEADER_BYTES
+        reader = _opened(data, *_unpacked(data, filename, Path(folder), most_bytes), filename)
         size = reader.GetSize()
         while len(size) > 3 and size[-1] == 1:
             size = size[:-1]
@@ -202,6 +217,9 @@ def read_volume(data: bytes, filename: str) -> sitk.Image:
             )
         if reader.GetNumberOfComponents() != 1:
             raise BadInput("the voxels are vectors; expected one number a voxel", filename)
+        if math.prod(size) > most_voxels:
+            found = f"{math.prod(size):,} voxels"
+            raise BadInput(f"its header asks for {found}, at most {most_voxels:,} are taken: crop it", filename)
         reader.SetExtractSize([*size, *[0] * (len(reader.GetSize()) - 3)])
         try:
             image = reader.Execute()

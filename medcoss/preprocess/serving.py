@@ -32,6 +32,8 @@ from medcoss.run import BadInput
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, Recipe, VolumeFolder
 
 Array = NDArray[np.float32]
+# 512 x 512 x 2048; as numbers of 32 bit, with its tiles, that is several GiB
+SERVED_VOXELS = 2**29
 _RECIPE: TypeAdapter[ImageFolder | VolumeFolder | OpeniReports] = TypeAdapter(Recipe)
 
 
@@ -100,7 +102,7 @@ class ServingPipeline:
 
     def volume(self, data: bytes, filename: str) -> VolumeRequest:
         """Tiles of a volume file, of the slices that training uses; a segmenter's cover the whole volume."""
-        return self.voxels(read_volume(data, filename))
+        return self.voxels(read_volume(data, filename, SERVED_VOXELS))
 
     def voxels(self, image: sitk.Image) -> VolumeRequest:
         """The same of a decoded volume."""

@@ -309,6 +309,21 @@ def test_headers_may_not_point_to_other_files(tmp_path: Path) -> None:
         assert "another file" in refused(data, name)
 
 
+def test_small_files_that_would_unpack_to_much_are_refused_before_they_do() -> None:
+    nrrd = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nencoding: gzip\n\n" + gzip.compress(
+        bytes(99)
+    )
+    assert "asks for 27,000,000,000,000 voxels" in refused(nrrd, "bomb.nrrd")
+    mha = (
+        b"ObjectType = Image\nNDims = 3\nDimSize = 30000 30000 30000\nElementType = MET_UCHAR\nCompressedData = True\n"
+    )
+    assert "voxels" in refused(mha + b"ElementDataFile = LOCAL\n" + bytes(99), "bomb.mha")
+    with pytest.raises(BadInput, match="unpacks to over 1,049,376 bytes"):
+        read_volume(gzip.compress(NIFTI + bytes(2**21)), "bomb.nii.gz", most_voxels=100)
+    assert "pixels" in refused(dicom_bytes(GREY, "MONOCHROME2", Rows=60_000, Columns=60_000))
+    assert "too large" in refused(image_bytes(np.zeros((20_000, 20_000), np.uint8)))
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from([".nii", ".nii.gz", ".mha", ".nrrd"]), st.integers(0, 2**32))
 def test_damaged_volumes_are_read_or_refused_but_never_crash(suffix: str, seed: int) -> None:
