@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,7 +66,8 @@ def survey(store: ObjectStore, noted: Path, folder: Path, target: Path, *, copie
     """
     found = Found()
     with writing_lines(target) as writer:
-        for results in _in_portions(read_lines(noted), lambda line: list(_entries(store, line, folder, copied))):
+        work = partial(_entries, store, folder, copied)
+        for results in _in_portions(read_lines(noted), work, lambda line: copied or line[2] is None):
             for entry, what in results:
                 if what is not None:
                     found.complain(entry.key, what)
@@ -76,22 +78,29 @@ def survey(store: ObjectStore, noted: Path, folder: Path, target: Path, *, copie
     return found, writer.lines
 
 
-def _in_portions(items: Iterator[T], work: Callable[[T], R]) -> Iterator[R]:
-    """The results of some items at once, in order, without holding all of them."""
+def _in_portions(items: Iterator[T], work: Callable[[T], R], asks: Callable[[T], bool]) -> Iterator[R]:
+    """The results of some items at once, in order, without holding all of them; `asks` says which ask the store."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while portion := list(islice(items, PORTION)):
-            yield from pool.map(work, portion)
+            # a thread for each of those that ask nobody takes longer than the work
+            yield from (pool.map if any(map(asks, portion)) else map)(work, portion)
 
 
-def _entries(store: ObjectStore, line: list[Any], folder: Path,
-             copied: bool) -> Iterator[tuple[StoredEntry, str | None]]:  # fmt: skip
+def _entries(store: ObjectStore, folder: Path, copied: bool,
+             line: list[Any]) -> list[tuple[StoredEntry, str | None]]:  # fmt: skip
     """The objects of a noted line, each with what is wrong with it."""
     key, size, sha256, owner = line
     if not key.endswith("/"):
         entry = StoredEntry(key=key, size=size, sha256=sha256 or "", owner=owner)
         # where the row tells all, the store need not be asked
-        yield (entry, None) if sha256 and not copied else _read(store, entry, folder, copied)
-    elif owner.startswith("deployment"):
+        return [(entry, None) if sha256 and not copied else _read(store, entry, folder, copied)]
+    return list(_below(store, folder, copied, key, owner))
+
+
+def _below(store: ObjectStore, folder: Path, copied: bool, key: str,
+           owner: str) -> Iterator[tuple[StoredEntry, str | None]]:  # fmt: skip
+    """The objects of a folder that a row owns."""
+    if owner.startswith("deployment"):
         listed = [each for page in store.pages(key) for each in page]
         if not listed:
             yield StoredEntry(key=key, size=0, sha256="", owner=owner), "nothing is stored there"
@@ -185,7 +194,7 @@ def put_back(store: ObjectStore, folder: Path, path: Path, tell: Callable[[Found
         store.put_file(entry.key, copy)
         return entry, _looked_at(store, entry), True
 
-    for entry, what, stored in _in_portions(read_lines(path), settle):
+    for entry, what, stored in _in_portions(read_lines(path), settle, lambda _: True):
         found.objects += 1
         found.bytes += entry.size
         found.stored += stored
