@@ -39,6 +39,11 @@ def pseudonym(value: str, key: bytes) -> str:
     return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32]
 
 
+def patient_key(dataset: Dataset, key: bytes) -> str:
+    """Whose a dataset is, as a keyed hash of the patient's id; without an id, that of the study."""
+    return pseudonym(str(dataset.get("PatientID") or dataset.get("StudyInstanceUID") or ""), key)
+
+
 def replaced_uid(uid: str, key: bytes) -> str:
     """The UID that stands for `uid`, below 2.25; UIDs of the standard itself stay."""
     if not uid or uid.startswith(_KEPT_UIDS):
@@ -110,12 +115,12 @@ def _replace(dataset: Dataset, element: DataElement) -> None:
 def deidentified_file(data: bytes, key: bytes, filename: str) -> bytes:
     """A DICOM file as it may be kept: its header de-identified, its pixels as they were.
 
-    The patient is the keyed hash of the patient's id, so that files of a patient stay together. Raises BadInput
+    PatientID is `patient_key`, so that files of a patient stay together. Raises BadInput
     naming `filename` when the bytes are no DICOM file, or it says that identity is burned into the pixels.
     """
     try:
         dataset = pydicom.dcmread(io.BytesIO(data))
-        patient, instance = str(dataset.get("PatientID", "")), str(dataset.get("SOPInstanceUID", ""))
+        patient, instance = patient_key(dataset, key), str(dataset.get("SOPInstanceUID", ""))
         burned_in = str(dataset.get("BurnedInAnnotation", "NO")).strip().upper() == "YES"
     except Exception as error:  # noqa: BLE001 - of many types, none of whose texts may carry header values
         raise BadInput(f"this is no readable DICOM file ({type(error).__name__})", filename) from None
@@ -123,7 +128,7 @@ def deidentified_file(data: bytes, key: bytes, filename: str) -> bytes:
         raise BadInput("its header says that text is burned into the pixels (BurnedInAnnotation); expected an image "
                        "without patient data: have it masked first", filename)  # fmt: skip
     deidentify(dataset, key)
-    dataset.PatientID = pseudonym(patient, key)
+    dataset.PatientID = patient
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Basic Application Confidentiality Profile, PS3.15 E.1-1 2026c"
     meta = dataset.file_meta

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pydicom
 from pydicom.dataset import Dataset
 
-from medcoss.preprocess.deidentify import pseudonym
+from medcoss.preprocess.deidentify import patient_key, pseudonym
 from medcoss.run import BadInput
 
 _ENHANCED = {
@@ -145,9 +145,10 @@ def _header(dataset: Dataset, place: Dataset, plane: Dataset, measures: Dataset,
     if abs(math.hypot(*row) - 1) > 1e-2 or abs(math.hypot(*column) - 1) > 1e-2 or abs(_dot(row, column)) > 1e-2:
         raise BadInput("ImageOrientationPatient does not hold two directions at right angles", name)
     found = tuple(_once(str(dataset.get(tag, "") or "")) for tag in TIME_TAGS) if times is None else times
-    patient, study, series, instance = (
+    patient = _once(patient_key(dataset, key))
+    study, series, instance = (
         _once(pseudonym(str(dataset.get(tag, "")), key))
-        for tag in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        for tag in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     )
     return SliceHeader(
         name, frame, patient, study, series, instance, _once(str(dataset.get("Modality", ""))),

@@ -13,6 +13,7 @@ from pydicom.pixels import apply_modality_lut
 from scipy import ndimage
 
 from medcoss.preprocess.dicom_headers import SliceHeader
+from medcoss.preprocess.dicom_pixels import stored_pixels
 from medcoss.preprocess.dicom_series import Stack
 from medcoss.run import BadInput
 
@@ -73,7 +74,7 @@ def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader
         dataset = pydicom.dcmread(file)
         if int(dataset.get("SamplesPerPixel", 1)) != 1:
             raise BadInput("the pixels are colours; expected one value a pixel", name)
-        pixels = dataset.pixel_array
+        pixels = stored_pixels(dataset, file)
         for header in wanted:
             if header.frame is None:
                 yield header, np.asarray(apply_modality_lut(pixels, dataset))
@@ -84,7 +85,7 @@ def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader
     except Exception as error:  # noqa: BLE001 - of many types, none of whose texts may carry header values
         raise BadInput(
             f"this DICOM file has no readable pixels ({type(error).__name__}); expected uncompressed, JPEG, "
-            "JPEG 2000 or RLE ones",
+            "JPEG-LS, JPEG 2000 or RLE ones",
             name,
         ) from None
 

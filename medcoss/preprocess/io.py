@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
+from medcoss.preprocess.dicom_pixels import stored_pixels
 from medcoss.run import BadInput
 
 # its warnings would carry header values of patients into the logs
@@ -84,7 +85,7 @@ def _dicom_image(data: bytes, filename: str) -> NDArray[np.uint8]:
         if int(dataset.Rows) * int(dataset.Columns) > MOST_PIXELS:
             raise BadInput(f"the image has over {MOST_PIXELS:,} pixels; expected a smaller one", filename)
         # pydicom has turned YBR into RGB
-        pixels = dataset.pixel_array
+        pixels = stored_pixels(dataset, data)
         if photometric == "PALETTE COLOR":
             pixels = apply_color_lut(pixels, dataset)
         if pixels.ndim == 3:

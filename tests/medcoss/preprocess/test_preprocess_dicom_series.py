@@ -15,6 +15,7 @@ from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage
 from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_series import Stack, group_series, stacks
 from medcoss.preprocess.dicom_volume import read_stack
+from medcoss.preprocess.io import read_image
 from medcoss.preprocess.volumes import to_lps
 from medcoss.run import BadInput
 from tests.medcoss.preprocess.dicom_files import AXIAL, OBLIQUE, export, voxels
@@ -65,6 +66,42 @@ def test_real_series_are_those_of_gdcm_and_of_their_nifti(real_data: Path, folde
         assert np.array_equal(sitk.GetArrayFromImage(mine), sitk.GetArrayFromImage(turned))
         for name in ("GetSpacing", "GetOrigin", "GetDirection"):
             assert getattr(mine, name)() == pytest.approx(getattr(turned, name)(), abs=1e-5), name
+
+
+LOSSLESS = "1.2.840.10008.1.2.4.70"
+
+
+def jpeg_lossless(path: Path) -> None:
+    """Write a file again in the transfer syntax of many archives."""
+    image = sitk.ReadImage(str(path), sitk.sitkInt16, imageIO="GDCMImageIO")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("GDCMImageIO")
+    reader.ReadImageInformation()
+    for tag in reader.GetMetaDataKeys():
+        image.SetMetaData(tag, reader.GetMetaData(tag))
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(f"{path}.dcm")
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.KeepOriginalImageUIDOn()
+    writer.Execute(image)
+    Path(f"{path}.dcm").replace(path)
+
+
+def test_jpeg_lossless_slices_are_the_same(tmp_path: Path) -> None:
+    export(tmp_path, voxels())
+    for path in tmp_path.rglob("IM*"):
+        jpeg_lossless(path)
+        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == LOSSLESS
+    (stack,) = only_stacks(tmp_path)
+    assert np.array_equal(sitk.GetArrayFromImage(read_stack(stack, tmp_path)), 2.0 * voxels() - 1024)
+    image = read_image(path.read_bytes(), "a.dcm")
+    assert image.shape == (12, 9) and (image.min(), image.max()) == (0, 255)
+    path.write_bytes(path.read_bytes()[:-150])
+    with pytest.raises(BadInput, match="no readable pixels"):
+        read_stack(stack, tmp_path)
 
 
 def test_series_are_grouped_over_folders_and_hashed(tmp_path: Path) -> None:
