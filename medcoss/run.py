@@ -48,12 +48,29 @@ class CheckpointStore(Protocol):
         """Fetch the newest whole checkpoint into `directory` and return its step, or None."""
 
 
+class PartStore(Protocol):
+    """Where a run keeps finished parts of its work, each a file whose name says all about it."""
+
+    def names(self) -> list[str]:
+        """Names of the parts of this run, of all its attempts."""
+
+    def put(self, path: Path, done: int) -> None:
+        """Keep a file under its own name, when whole; `done` units of work are finished with it."""
+
+    def get(self, name: str, folder: Path) -> Path | None:
+        """Fetch a part into `folder`; None when it is gone or damaged."""
+
+
 class RunContext(Protocol):
     """The link between long work and its supervisor."""
 
     @property
     def checkpoints(self) -> CheckpointStore:
         """Where this run keeps its checkpoints."""
+
+    @property
+    def parts(self) -> PartStore:
+        """Where this run keeps finished parts of its work."""
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Report that `done` of `total` units of work are finished."""
@@ -117,6 +134,36 @@ class LocalCheckpoints:
 
 
 @dataclass
+class LocalParts:
+    """Parts in a local folder, as links where the disk allows it."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """The files that are there."""
+        return sorted(p.name for p in self.root.iterdir()) if self.root.is_dir() else []
+
+    def put(self, path: Path, done: int) -> None:
+        """Keep a file."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        _linked(path, self.root / path.name)
+
+    def get(self, name: str, folder: Path) -> Path:
+        """Bring a file to `folder`."""
+        _linked(self.root / name, folder / name)
+        return folder / name
+
+
+def _linked(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+@dataclass
 class LocalRun:
     """A run without a platform: reports are kept in memory, artifacts and checkpoints under `root`."""
 
@@ -132,6 +179,11 @@ class LocalRun:
         folder = self.root / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         return LocalCheckpoints(folder)
+
+    @property
+    def parts(self) -> LocalParts:
+        """The run's parts, in `root/parts`."""
+        return LocalParts(self.root / "parts")
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Remember the progress."""

@@ -5,8 +5,9 @@ A dataset folder holds `meta.json` (DatasetInfo), `samples.parquet` (one row a s
 (N, K, H, W) or (N, K, D, H, W) uint8 where there are masks. Text has only the table.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from medcoss.data.frames import FrameWriter, compressed
 from medcoss.modalities import Kind
 from medcoss.run import BadInput
 from medcoss.specs.records import DatasetInfo
+
+# rows that are written to the table at once
+ROW_GROUP = 8192
 
 
 @dataclass(frozen=True)
 class Sample:
     """The table row of one sample.
 
+    Samples of one `group` belong to one case, e.g. a volume; `patient` is a keyed hash that stands for the patient.
     `label` is the class index, -1 without one. Tiles of volumes carry their first slice
     `offset`, the number of `slices` of their volume, and the voxel `spacing` in mm
     `(z, y, x)` of the stored grid.
@@ -34,6 +40,7 @@ class Sample:
     split: str
     source: str
     group: str
+    patient: str = ""
     label: int = -1
     text: str = ""
     offset: int = 0
@@ -48,65 +55,74 @@ class Sample:
         return (self.spacing_z, self.spacing_y, self.spacing_x)
 
 
-class _Growing:
-    """A blosc2 array on disk that grows by one sample, one chunk, at a time."""
+@dataclass(frozen=True)
+class Chunk:
+    """An image or a mask of this shape and type as `medcoss.data.frames.compressed` has made it."""
 
-    def __init__(self, path: Path, sample_shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._array = blosc2.empty(
-            shape=(0, *sample_shape),
-            dtype=dtype,
-            chunks=(1, *sample_shape),
-            blocks=(1, *sample_shape),
-            urlpath=str(path),
-            mode="w",
-            cparams=blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5, nthreads=1),
-        )
+    data: bytes
+    shape: Sequence[int]
+    dtype: str
 
-    def append(self, sample: NDArray[Any]) -> None:
-        n = self._array.shape[0]
-        self._array.resize((n + 1, *self._array.shape[1:]))
-        self._array[n] = sample
+
+_TYPES: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+_SCHEMA = pa.schema([(field.name, _TYPES[field.type]) for field in fields(Sample)])
 
 
 class ShardWriter:
-    """Writes a dataset folder sample by sample; it is complete after `close`."""
+    """Writes a dataset folder sample by sample; it is complete after `close`. Holds a group of rows at a time."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self._rows: list[Sample] = []
-        self._images: _Growing | None = None
-        self._masks: _Growing | None = None
+        self._counts: Counter[str] = Counter()
+        self._labelled: Counter[str] = Counter()
+        self._table = pq.ParquetWriter(root / "samples.parquet", _SCHEMA)
+        self._arrays: dict[str, FrameWriter] = {}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._counts.total()
 
     def add(self, sample: Sample, image: NDArray[Any] | None = None, mask: NDArray[np.uint8] | None = None) -> None:
         """Append one sample: its row, its image as stored, its mask (K, ...) if it has one."""
-        if image is not None:
-            if self._images is None:
-                self._images = _Growing(self.root / "images.b2nd", image.shape, image.dtype)
-            self._images.append(image)
-        if mask is not None:
-            if self._masks is None:
-                self._masks = _Growing(self.root / "masks.b2nd", mask.shape, mask.dtype)
-            self._masks.append(mask)
+        arrays = ((name, array) for name, array in (("images", image), ("masks", mask)) if array is not None)
+        self.add_compressed(sample, {n: Chunk(compressed(a), a.shape, a.dtype.name) for n, a in arrays})
+
+    def add_compressed(self, sample: Sample, chunks: dict[str, "Chunk"]) -> None:
+        """Append one sample whose `images` and `masks` are compressed already."""
+        for name, chunk in chunks.items():
+            if name not in self._arrays:
+                path = self.root / f"{name}.b2nd"
+                self._arrays[name] = FrameWriter(path, tuple(chunk.shape), np.dtype(chunk.dtype))
+            self._arrays[name].append(chunk.data)
+        self._counts[sample.split] += 1
+        self._labelled[sample.split] += sample.label >= 0
         self._rows.append(sample)
+        if len(self._rows) == ROW_GROUP:
+            self._flush()
 
     def split_counts(self) -> dict[str, int]:
         """Number of samples of each split that has any."""
-        counts = {name: sum(row.split == name for row in self._rows) for name in ("train", "val", "test")}
-        return {name: count for name, count in counts.items() if count}
+        return {name: self._counts[name] for name in ("train", "val", "test") if self._counts[name]}
 
     def labelled_counts(self) -> dict[str, int]:
         """Number of samples of each split that have a class."""
-        return {name: sum(row.split == name and row.label >= 0 for row in self._rows) for name in self.split_counts()}
+        return {name: self._labelled[name] for name in self.split_counts()}
 
     def close(self, info: DatasetInfo) -> None:
-        """Write the table and, last, the description."""
-        columns = {name: [getattr(row, name) for row in self._rows] for name in Sample.__dataclass_fields__}
-        pq.write_table(pa.table(columns), self.root / "samples.parquet")
+        """Write what is left of the table, the arrays' indices and, last, the description."""
+        self._flush()
+        self._table.close()
+        for array in self._arrays.values():
+            array.close()
         (self.root / "meta.json").write_text(info.model_dump_json(indent=1))
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        columns = {name: [getattr(row, name) for row in self._rows] for name in _SCHEMA.names}
+        self._table.write_table(pa.table(columns, _SCHEMA))
+        self._rows.clear()
 
 
 class ShardReader:

@@ -4,6 +4,7 @@ out/
   options.json     function, inputs (paths and hashes) and every option, defaults filled in
   model/           of pretrain and finetune; or dataset/, of prepare and build_buffer
   checkpoints/     the last two; no longer needed once model/ is there
+  parts/           what prepare has finished, until dataset/ is there
   artifacts/       pictures, TensorBoard files, the report of prepare
   metrics.jsonl    one line of numbers at a time
   log.txt          what was reported
@@ -25,7 +26,7 @@ MAKERS = {"model": "pretrain or finetune", "dataset": "prepare or build_buffer"}
 # options that change neither the result nor what a checkpoint holds
 FREE = frozenset({"log_every", "checkpoint_every", "checkpoint_minutes"})
 OPTIONS, LOCK, WORK = "options.json", ".lock", ".work"
-OURS = (*MARKERS, "checkpoints", "artifacts", "metrics.jsonl", "log.txt", OPTIONS, WORK)
+OURS = (*MARKERS, "checkpoints", "parts", "artifacts", "metrics.jsonl", "log.txt", OPTIONS, WORK)
 
 
 def found(path: str | Path, what: str, field: str) -> Path:
@@ -75,8 +76,8 @@ class Output:
 
     @property
     def resumable(self) -> bool:
-        """True when there is a checkpoint."""
-        return any(self.root.glob("checkpoints/*/manifest.json"))
+        """True when there is a checkpoint, or a finished part."""
+        return any(self.root.glob("checkpoints/*/manifest.json")) or any(self.root.glob("parts/*"))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

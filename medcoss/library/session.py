@@ -11,7 +11,9 @@ from pathlib import Path
 from types import FrameType
 
 from medcoss.library.display import Display
-from medcoss.run import LocalCheckpoints
+from medcoss.run import LocalCheckpoints, LocalParts
+
+PARTS = "parts"  # folder of what prepare has finished
 
 
 def world() -> int:
@@ -37,6 +39,11 @@ class Session:
     def checkpoints(self) -> "SessionCheckpoints":
         """The run's checkpoints, in `root/checkpoints`."""
         return SessionCheckpoints(self.root / "checkpoints", session=self)
+
+    @property
+    def parts(self) -> LocalParts:
+        """The run's finished parts, in `root/parts`."""
+        return LocalParts(self.root / PARTS)
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Show the progress."""

@@ -1,26 +1,26 @@
 """Prepare, pre-train, build a buffer, fine-tune: folders in, one folder out."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from medcoss import __version__
 from medcoss.data.fingerprints import fingerprint
 from medcoss.library.display import Display
 from medcoss.library.folders import MARKERS, Output, existing, found
 from medcoss.library.options import checked, refuse_unknown, shows_options
-from medcoss.library.session import Session, is_main, world
+from medcoss.library.session import PARTS, Session, is_main, world
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.base import Spec
-from medcoss.specs.preprocess import PreprocessOptions, Recipe
+from medcoss.specs.preprocess import PreprocessOptions
+from medcoss.specs.recipes import RECIPES
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from medcoss.specs.training import BuildBufferOptions, FinetuneOptions, PretrainOptions
 
-RECIPES: dict[str, type[Spec]] = {r.model_fields["name"].default: r for r in get_args(get_args(Recipe)[0])}
-RecipeName = Literal["image_folder", "volume_folder", "openi_reports"]
 Folder = str | Path
 Info = TypeVar("Info", ModelInfo, DatasetInfo)
 
@@ -80,6 +80,7 @@ def _carry_out(call: _Call, result: str, info: type[Info], work: Callable[[Path,
             ) from None
         if is_main():
             output.keep()
+            rmtree(output.root / PARTS, ignore_errors=True)
             display.line(f"{call.function}: {output.root / result}")
         _wait_for_others()
     return made
@@ -116,12 +117,13 @@ def _alone(function: str) -> None:
 
 
 @shows_options(PreprocessOptions, *RECIPES.values(), without=("recipe", "name"))
-def prepare(raw: Folder, out: Folder, recipe: RecipeName = "image_folder", *, resume: bool = False,
+def prepare(raw: Folder, out: Folder, recipe: str = "image_folder", *, resume: bool = False,
             overwrite: bool = False, quiet: bool = False, **options: Any) -> DatasetInfo:  # fmt: skip
     """Turn a folder of images, volumes or report tables into a prepared dataset, in `out`/dataset.
 
     `recipe` says what the files are; its fields are options. Files that cannot be used are listed in
-    `out`/artifacts/report.json. Raises BadInput.
+    `out`/artifacts/report.json. An interrupted run goes on with the same call and `resume=True`. Patients are stored
+    as hashes keyed by the environment variable MEDCOSS_PATIENT_SALT. Raises BadInput, and Stopped on Ctrl-C.
     """
     _alone("prepare")
     if recipe not in RECIPES:
@@ -137,9 +139,9 @@ def prepare(raw: Folder, out: Folder, recipe: RecipeName = "image_folder", *, re
     def work(folder: Path, context: RunContext) -> DatasetInfo:
         from medcoss.preprocess.run import preprocess
 
-        return preprocess(spec, source, folder, context)
+        return preprocess(spec, source, folder, context, salt=os.environ.get("MEDCOSS_PATIENT_SALT", "").encode())
 
-    return _carry_out(call, "dataset", DatasetInfo, work)
+    return _carry_out(call, "dataset", DatasetInfo, work, resumable=True)
 
 
 @shows_options(PretrainOptions)

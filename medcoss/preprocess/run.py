@@ -1,67 +1,106 @@
-"""A `preprocess` job: one recipe over one raw dataset."""
+"""A `preprocess` job: one recipe over one raw dataset, whole or in chunks that are merged afterwards."""
 
-import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 from medcoss.data.shards import ShardWriter
-from medcoss.preprocess.inputs import Report
-from medcoss.preprocess.recipes import image_folder, openi_reports, volume_folder
+from medcoss.preprocess.engine import assemble
+from medcoss.preprocess.engine.plan import Plan
+from medcoss.preprocess.engine.produce import produce
+from medcoss.preprocess.raw import Raw
 from medcoss.run import BadInput, RunContext
-from medcoss.specs.preprocess import ImageFolder, PreprocessOptions, VolumeFolder
-from medcoss.specs.raw import EXPECTED
-from medcoss.specs.records import BadFile, DatasetInfo
+from medcoss.specs.preprocess import PreprocessOptions
+from medcoss.specs.records import DatasetInfo
+
+# of warnings in the log; the report has all
+LOGGED_BAD = 100
+WORK = "preprocess.work"
 
 
-def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context: RunContext) -> DatasetInfo:
+def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context: RunContext, *, salt: bytes = b"",
+               processes: int | None = None) -> DatasetInfo:  # fmt: skip
     """Turn the files below `raw_dir` into a dataset folder (see medcoss.data.shards) in `output_dir`.
 
-    Bad inputs are listed in the description and in the artifact `report.json`. Raises
-    BadInput when there is nothing to read or when more than `max_bad_fraction` is bad.
+    `salt` keys the hashes that stand for patients: datasets that are to be compared need the same. `processes`
+    None uses every core. Inputs that cannot be used are listed in the description and in the artifact `report.json`.
+    A run that was killed goes on with the parts that `context` has kept. Raises BadInput when there is nothing to
+    read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
     """
-    recipe = spec.recipe
-    writer, report = ShardWriter(output_dir), Report()
-    if isinstance(recipe, ImageFolder):
-        info = image_folder.build(spec, recipe, raw_dir, writer, report, context)
-    elif isinstance(recipe, VolumeFolder):
-        info = volume_folder.build(spec, recipe, raw_dir, writer, report, context)
-    else:
-        info = openi_reports.build(spec, recipe, raw_dir, writer, report, context)
-    info = info.model_copy(update={"bad_files": report.bad})
-    _write_report(report, info, output_dir.parent / "report.json", context)
-    _refuse_unusable(spec, report, info)
+    with _planned(spec, raw_dir, output_dir.parent, salt) as (plan, folder):
+        parts = produce(plan, 0, plan.count, folder, context, processes)
+        return _finish(spec, plan, parts, output_dir, context)
+
+
+def preprocess_chunk(spec: PreprocessOptions, raw_dir: Path, chunk: int, chunks: int, folder: Path, context: RunContext,
+                     *, processes: int | None = None) -> list[Path]:  # fmt: skip
+    """Make chunk number `chunk` of `chunks` of what `preprocess` makes; the parts of it, moved to `folder`.
+
+    Raises BadInput when the recipe cannot read the raw dataset at all, Stopped when asked to stop.
+    """
+    if not 0 <= chunk < chunks:
+        raise ValueError(f"chunk {chunk} of {chunks}")
+    with _planned(spec, raw_dir, folder, b"") as (plan, work):
+        first, end = (plan.count * number // chunks for number in (chunk, chunk + 1))
+        parts = produce(plan, first, end, work, context, processes)
+        return [part.rename(folder / part.name) for part in parts]
+
+
+def merge_chunks(spec: PreprocessOptions, raw_dir: Path, parts: list[Path], output_dir: Path, context: RunContext, *,
+                 salt: bytes = b"") -> DatasetInfo:  # fmt: skip
+    """Put the parts of all chunks together: the very dataset that `preprocess` makes."""
+    with _planned(spec, raw_dir, output_dir.parent, salt) as (plan, _):
+        return _finish(spec, plan, parts, output_dir, context)
+
+
+@contextmanager
+def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes) -> Iterator[tuple[Plan, Path]]:
+    """The plan, and a folder for parts, which are gone afterwards."""
+    folder = near / WORK
+    # of a run that was killed
+    rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        with closing(Plan(folder / "plan.sqlite", spec.recipe, Raw(raw_dir), spec.seed, salt)) as plan:
+            yield plan, folder / "parts"
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+def _finish(spec: PreprocessOptions, plan: Plan, parts: list[Path], output_dir: Path,
+            context: RunContext) -> DatasetInfo:  # fmt: skip
+    writer = ShardWriter(output_dir)
+    info = assemble.assemble(plan, parts, writer)
+    report = output_dir.parent / "report.json"
+    assemble.write_report(plan, info, report)
+    context.artifact(report, report.name, "application/json")
+    _refuse_unusable(spec, plan, info)
     writer.close(info)
-    for entry in report.bad:
-        context.log(f"left out {entry.path}: {entry.reason}", "warning")
-    context.progress(report.inputs, report.inputs, f"{info.samples} samples from {report.inputs} inputs")
+    for path, reason in plan.notes("bad", LOGGED_BAD):
+        context.log(f"left out {path}: {reason}", "warning")
+    if (more := plan.noted("bad") - LOGGED_BAD) > 0:
+        context.log(f"left out {more} more, see report.json", "warning")
+    for warning in assemble.warnings(plan):
+        context.log(warning, "warning")
+    context.progress(plan.count, plan.count, f"{info.samples} samples from {assemble.inputs(plan)} inputs")
     return info
 
 
-def _write_report(report: Report, info: DatasetInfo, path: Path, context: RunContext) -> None:
-    def entries(files: list[BadFile]) -> list[dict[str, str]]:
-        return [{"path": f.path, "reason": f.reason} for f in files]
-
-    content = {
-        "inputs": report.inputs,
-        "samples": info.samples,
-        "splits": info.splits,
-        "bad_files": entries(report.bad),
-        "left_out": entries(report.left_out),
-        "ignored": report.ignored,
-    }
-    path.write_text(json.dumps(content, indent=1))
-    context.artifact(path, "report.json", "application/json")
-
-
-def _refuse_unusable(spec: PreprocessOptions, report: Report, info: DatasetInfo) -> None:
-    name = spec.recipe.name
-    if report.inputs == 0:
-        found = f"only {', '.join(report.ignored[:3])}" if report.ignored else "nothing"
-        raise BadInput(f"the dataset holds no {EXPECTED[name]} for the recipe {name}; found {found}", "dataset")
-    if len(report.bad) / report.inputs > spec.max_bad_fraction or info.samples == 0:
-        first = report.bad[0] if report.bad else (report.left_out or [BadFile(path="dataset", reason="no samples")])[0]
-        more = f" (and {len(report.bad) - 1} more, see report.json)" if len(report.bad) > 1 else ""
+def _refuse_unusable(spec: PreprocessOptions, plan: Plan, info: DatasetInfo) -> None:
+    inputs, bad = assemble.inputs(plan), plan.noted("bad")
+    if inputs == 0:
+        ignored = [path for path, _ in plan.notes("ignored", 3)]
+        found = f"only {', '.join(ignored)}" if ignored else "nothing"
         raise BadInput(
-            f"{first.reason}{more}. {len(report.bad)} of {report.inputs} inputs cannot be used, "
+            f"the dataset holds no {spec.recipe.expected} for the recipe {spec.recipe.name}; found {found}",
+            "dataset",
+        )
+    if bad / inputs > spec.max_bad_fraction or info.samples == 0:
+        first = next(plan.notes("bad", 1), None) or next(plan.notes("left_out", 1), ("dataset", "no samples"))
+        more = f" (and {bad - 1} more, see report.json)" if bad > 1 else ""
+        raise BadInput(
+            f"{first[1]}{more}. {bad} of {inputs} inputs cannot be used, "
             f"max_bad_fraction allows {spec.max_bad_fraction:.0%}: mend or remove them, or raise the limit",
-            first.path,
+            first[0],
         )

@@ -1,6 +1,7 @@
 """The preprocessing that is recorded with a model, for single inputs: training and serving cannot differ."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,27 +15,25 @@ from pydantic import TypeAdapter
 from medcoss.data.shards import to_model_input
 from medcoss.data.tokenizer import Encoded, Tokenizer
 from medcoss.modalities import Kind
-from medcoss.preprocess.captions import clean_caption
 from medcoss.preprocess.io import read_image, read_volume
-from medcoss.preprocess.recipes.image_folder import fitted
+from medcoss.preprocess.recipe import recipe_of
 from medcoss.preprocess.volumes import (
     Geometry,
     blend,
     from_lps,
     geometry,
-    inner_slices,
     resize_in_plane,
-    tiles_of,
     to_label_map,
     to_lps,
 )
 from medcoss.run import BadInput
-from medcoss.specs.preprocess import ImageFolder, OpeniReports, Recipe, VolumeFolder
+from medcoss.specs.recipes import Recipe
+from medcoss.specs.recipes.base import RecipeSpec
 
 Array = NDArray[np.float32]
 # 512 x 512 x 2048; as numbers of 32 bit, with its tiles, that is several GiB
 SERVED_VOXELS = 2**29
-_RECIPE: TypeAdapter[ImageFolder | VolumeFolder | OpeniReports] = TypeAdapter(Recipe)
+_RECIPE: TypeAdapter[RecipeSpec] = TypeAdapter(Recipe)
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,7 @@ class ServingPipeline:
 
     def pixels(self, decoded: NDArray[np.uint8]) -> Array:
         """Model input (1, 3, H, W) of a decoded image, (H, W) grey or (H, W, 3) RGB."""
-        assert isinstance(self.recipe, ImageFolder)
-        return to_model_input(fitted(decoded, self.recipe), Kind.IMAGE2D)[None]
+        return to_model_input(self._step("fitted")(decoded, self.recipe), Kind.IMAGE2D)[None]
 
     @staticmethod
     def image_mask(probabilities: Array, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -106,16 +104,17 @@ class ServingPipeline:
 
     def voxels(self, image: sitk.Image) -> VolumeRequest:
         """The same of a decoded volume."""
-        assert isinstance(self.recipe, VolumeFolder)
         array = sitk.GetArrayFromImage(to_lps(image)).astype(np.float32)
-        used = inner_slices(len(array), self.recipe)
-        starts, tiles = tiles_of(array[used], self.recipe)
-        return VolumeRequest(np.stack(tiles), [used.start + s for s in starts], array.shape, geometry(image))
+        starts, tiles = self._step("tiled")(array, self.recipe)
+        return VolumeRequest(np.stack(tiles), starts, array.shape, geometry(image))
 
     def text(self, text: str, tokenizer: Tokenizer) -> Encoded:
         """Token ids of a report, cleaned as in training."""
-        assert isinstance(self.recipe, OpeniReports)
-        caption = clean_caption(text, "", self.recipe.min_tokens)
-        if caption is None:
-            raise BadInput(f"the report has fewer than {self.recipe.min_tokens} words; expected a report", "text")
-        return tokenizer.encode(caption)
+        return tokenizer.encode(self._step("captioned")(text, self.recipe))
+
+    def _step(self, name: str) -> Callable[..., Any]:
+        """The step of training that the recipe offers for single inputs."""
+        step: Callable[..., Any] | None = getattr(recipe_of(self.recipe), name, None)
+        if step is None:
+            raise BadInput(f"models of the recipe {self.recipe.name} take prepared datasets only", "model")
+        return step

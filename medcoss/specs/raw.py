@@ -2,39 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from medcoss.specs.fit import Misfit
-from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessOptions, VolumeFolder
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "validate": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-EXPECTED = {
-    "image_folder": "PNG, JPEG, TIFF or DICOM images",
-    "volume_folder": "NIfTI, MHA or NRRD volumes",
-    "openi_reports": "CSV tables of reports",
-}
-
-
-def has_suffix(path: str, suffixes: Sequence[str]) -> bool:
-    """True when the path ends so, in upper or lower case."""
-    return path.lower().endswith(tuple(suffixes))
-
-
-def is_shown(path: str) -> bool:
-    """False for hidden files and what lies in hidden folders: these are left out."""
-    return not any(part.startswith(".") for part in PurePosixPath(path).parts)
+from medcoss.specs.names import IMAGE_SUFFIXES, VOLUME_SUFFIXES, class_of, has_suffix, stem_of
+from medcoss.specs.preprocess import ImageFolder, PreprocessOptions, VolumeFolder
 
 
 def images_of(paths: Iterable[str], recipe: ImageFolder) -> list[str]:
@@ -48,19 +19,6 @@ def mask_of(path: str, suffix: str, files: set[str]) -> str | None:
     """The mask beside an image, None when there is none."""
     stem = path[: path.rfind(".")] + suffix
     return next((stem + ending for ending in IMAGE_SUFFIXES if stem + ending in files), None)
-
-
-def class_of(path: str) -> str | None:
-    """The folder that directly holds an image is its class, None when that is no folder of a class."""
-    folders = PurePosixPath(path).parts[:-1]
-    return None if not folders or folders[-1].lower() in SPLIT_NAMES else folders[-1]
-
-
-def stem_of(path: str) -> str:
-    """A volume's path without its ending."""
-    lowered = path.lower()
-    ending = max((s for s in VOLUME_SUFFIXES if lowered.endswith(s)), key=len)
-    return path[: -len(ending)]
 
 
 @dataclass(frozen=True)
@@ -85,14 +43,14 @@ def volumes_of(paths: Iterable[str], recipe: VolumeFolder) -> Volumes:
 
 
 def inputs_of(paths: Sequence[str], options: PreprocessOptions) -> int:
-    """Number of images, volumes or tables that a recipe reads."""
+    """Number of images, volumes, tables or other files that a recipe reads, by their names."""
     recipe = options.recipe
     if isinstance(recipe, ImageFolder):
         return len(images_of(paths, recipe))
     if isinstance(recipe, VolumeFolder):
         found = volumes_of(paths, recipe)
         return len(found.volumes) + len(found.twice)
-    return sum(path.lower().endswith(".csv") for path in paths)
+    return sum(has_suffix(path, recipe.suffixes) for path in paths)
 
 
 def unusable(paths: Sequence[str], options: PreprocessOptions) -> Iterator[Misfit]:
@@ -100,11 +58,9 @@ def unusable(paths: Sequence[str], options: PreprocessOptions) -> Iterator[Misfi
     recipe, count = options.recipe, inputs_of(paths, options)
     if count == 0:
         found = f"only {', '.join(paths[:3])}" if paths else "nothing"
-        yield Misfit(
-            "dataset", f"the dataset holds no {EXPECTED[recipe.name]} for the recipe {recipe.name}; found {found}"
-        )
+        yield Misfit("dataset", f"the dataset holds no {recipe.expected} for the recipe {recipe.name}; found {found}")
         return
-    if isinstance(recipe, OpeniReports):
+    if not isinstance(recipe, ImageFolder | VolumeFolder):
         return
     without, what = _without(paths, recipe)
     if len(without) / count > options.max_bad_fraction:

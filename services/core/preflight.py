@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from medcoss.specs import PreprocessSpec, raw
+from medcoss.specs.names import is_shown
 from services.core import forecast, inputs, jobs, pace, registry, waiting
 from services.core.advice import next_cut
 from services.core.errors import Conflict, FieldError, TooMany
@@ -113,7 +114,7 @@ def _paths(session: Session, asked: NewJob) -> list[str]:
     if asked.kind != "preprocess":
         return []
     named = select(DatasetFile.path).where(DatasetFile.dataset_id == asked.spec["dataset"])
-    return sorted(path for path in session.scalars(named) if raw.is_shown(path))
+    return sorted(path for path in session.scalars(named) if is_shown(path))
 
 
 def _unusable(asked: NewJob, paths: list[str]) -> list[FieldError]:

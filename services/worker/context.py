@@ -9,6 +9,7 @@ from services.core.cache import LocalCache
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.worker.checkpoints import S3Checkpoints
+from services.worker.parts import S3Parts
 from services.worker.phases import Phases
 from services.worker.protocol import (
     ArtifactReport,
@@ -32,6 +33,7 @@ class WorkerRun:
         self.checkpoints = S3Checkpoints(
             self.store, job.job_id, job.fence, lambda step: writer.send(CheckpointReport(step=step))
         )
+        self.parts = S3Parts(self.store, job.job_id, lambda step: writer.send(CheckpointReport(step=step)))
         self.phases = Phases()
 
     def input(self, record_id: str) -> AbstractContextManager[Path]:

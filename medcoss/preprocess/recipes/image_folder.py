@@ -5,20 +5,50 @@ level optional. Samples are uint8 (1, H, W) for X-ray and (3, H, W) for patholog
 uint8 (1, H, W) with 1 where the mask image is not black.
 """
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medcoss.data.shards import Sample, ShardWriter
 from medcoss.modalities import Kind, get_modality
-from medcoss.preprocess.inputs import Report, assign_splits, raw_files, step
 from medcoss.preprocess.io import read_image
-from medcoss.run import BadInput, RunContext
-from medcoss.specs.preprocess import ImageFolder, PreprocessOptions
-from medcoss.specs.raw import IMAGE_SUFFIXES, SPLIT_NAMES, class_of, has_suffix, images_of, mask_of
-from medcoss.specs.records import DatasetInfo
+from medcoss.preprocess.raw import Raw, folder_split
+from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
+from medcoss.run import BadInput
+from medcoss.specs.names import IMAGE_SUFFIXES, class_of
+from medcoss.specs.recipes.image_folder import ImageFolder
+
+
+def describe(spec: ImageFolder) -> Described:
+    """Images, with classes from folders or one mask channel."""
+    return Described(
+        Kind.IMAGE2D, (get_modality(spec.modality).channels, *spec.size),
+        classes=("foreground",) if spec.mask_suffix else None, has_masks=bool(spec.mask_suffix),
+    )  # fmt: skip
+
+
+def plan(spec: ImageFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
+    """An item for every image that is not a mask."""
+    for path in raw.files(spec.suffixes):
+        if spec.mask_suffix and _stem(path).endswith(spec.mask_suffix):
+            continue
+        label = class_of(path) if spec.labels == "folders" else None
+        if spec.labels == "folders" and label is None:
+            yield Rejected(path, "the image lies in no class folder; expected <split>/<class>/image, or labels 'none'")
+            continue
+        split = folder_split(path) if spec.splits.method == "folders" else None
+        yield Item(path, files=(path, *_mask_of(path, spec, raw)), split=split, label=label)
+
+
+def make(spec: ImageFolder, item: Item, raw: Raw) -> Iterator[Made]:
+    """One sample, with its mask where masks are asked for."""
+    path, *masks = item.files
+    if spec.mask_suffix and not masks:
+        raise BadInput(f"there is no mask with the suffix '{spec.mask_suffix}' beside it", path)
+    image = read_image(raw.read(path), path)
+    found = [_fitted_mask(read_image(raw.read(mask), mask), image.shape, spec, mask) for mask in masks]
+    yield Made(fitted(image, spec), found[0] if found else None)
 
 
 def fitted(image: NDArray[np.uint8], recipe: ImageFolder) -> NDArray[np.uint8]:
@@ -42,52 +72,13 @@ def _fitted_mask(mask: NDArray[np.uint8], shape: tuple[int, ...], recipe: ImageF
     return np.asarray(binary.resize((width, height), Image.Resampling.NEAREST))[None]
 
 
-def _class_of(path: str) -> str:
-    found = class_of(path)
-    if found is None:
-        raise BadInput("the image lies in no class folder; expected <split>/<class>/image, or labels 'none'", path)
-    return found
+def _stem(path: str) -> str:
+    return path[: path.rfind(".")]
 
 
-def build(spec: PreprocessOptions, recipe: ImageFolder, raw: Path, writer: ShardWriter, report: Report,
-          context: RunContext) -> DatasetInfo:  # fmt: skip
-    """Write one sample for each image below `raw` and describe the dataset."""
-    files = raw_files(raw)
-    images = images_of(files, recipe)
-    report.inputs = len(images)
-    report.ignored = [path for path in files if not has_suffix(path, IMAGE_SUFFIXES)]
-    known = set(files)
-    splits = assign_splits({path: path for path in images}, recipe.splits, spec.seed)
-    classes: list[str] = []
-    if recipe.labels == "folders":
-        folders = (PurePosixPath(path).parent.name for path in images)
-        classes = sorted({name for name in folders if name and name.lower() not in SPLIT_NAMES})
-    for done, path in enumerate(images):
-        step(context, done, len(images), path)
-        try:
-            label = classes.index(_class_of(path)) if recipe.labels == "folders" else -1
-            image = read_image((raw / path).read_bytes(), path)
-            mask = None
-            if recipe.mask_suffix:
-                mask_path = mask_of(path, recipe.mask_suffix, known)
-                if mask_path is None:
-                    raise BadInput(f"there is no mask with the suffix '{recipe.mask_suffix}' beside it", path)
-                mask = _fitted_mask(
-                    read_image((raw / mask_path).read_bytes(), mask_path), image.shape, recipe, mask_path
-                )
-        except BadInput as error:
-            report.reject(error.where or path, error)
-            continue
-        sample = Sample(id=f"{len(writer):07d}", split=splits[path], source=path, group=path, label=label)
-        writer.add(sample, fitted(image, recipe), mask)
-    return DatasetInfo(
-        modality=recipe.modality,
-        kind=Kind.IMAGE2D,
-        samples=len(writer),
-        splits=writer.split_counts(),
-        labelled=writer.labelled_counts(),
-        classes=(["foreground"] if recipe.mask_suffix else classes) or None,
-        has_masks=bool(recipe.mask_suffix),
-        sample_shape=[get_modality(recipe.modality).channels, *recipe.size],
-        recipe=recipe.model_dump(mode="json"),
-    )
+def _mask_of(path: str, spec: ImageFolder, raw: Raw) -> tuple[str, ...]:
+    """The mask beside an image, if masks are asked for and there is one."""
+    if not spec.mask_suffix:
+        return ()
+    names = (_stem(path) + spec.mask_suffix + ending for ending in IMAGE_SUFFIXES)
+    return next(((name,) for name in names if raw.has(name)), ())

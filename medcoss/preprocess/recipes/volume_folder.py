@@ -8,25 +8,78 @@ and cut into tiles (1, D, H, W), float32 after the intensity rule; masks are uin
 
 import itertools
 import math
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from medcoss.data.shards import Sample, ShardWriter
 from medcoss.modalities import Kind
-from medcoss.preprocess.inputs import Report, assign_splits, raw_files, step
 from medcoss.preprocess.io import read_volume
-from medcoss.preprocess.volumes import inner_slices, mask_tiles_of, tiles_of, to_lps
-from medcoss.run import BadInput, RunContext
-from medcoss.specs.preprocess import PreprocessOptions, VolumeFolder
-from medcoss.specs.raw import VOLUME_SUFFIXES, has_suffix, stem_of, volumes_of
-from medcoss.specs.records import DatasetInfo
+from medcoss.preprocess.raw import Raw, folder_split
+from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
+from medcoss.preprocess.volumes import Array, inner_slices, mask_tiles_of, tiles_of, to_lps
+from medcoss.run import BadInput
+from medcoss.specs.names import VOLUME_SUFFIXES, stem_of
+from medcoss.specs.recipes.volume_folder import VolumeFolder
 
 
-def _label_map(raw: Path, path: str, image: sitk.Image, recipe: VolumeFolder) -> NDArray[np.uint8]:
-    label = read_volume((raw / path).read_bytes(), path)
+def describe(spec: VolumeFolder) -> Described:
+    """Tiles of volumes, with a mask channel for each label."""
+    return Described(
+        Kind.VOLUME3D, (1, *spec.size),
+        classes=spec.label_names or None, has_masks=bool(spec.label_suffix),
+    )  # fmt: skip
+
+
+def plan(spec: VolumeFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
+    """An item for every volume that is not a label map."""
+    for path in raw.files(spec.suffixes):
+        stem = stem_of(path)
+        if spec.label_suffix and stem.endswith(spec.label_suffix):
+            continue
+        last = max([path, *_named(stem, raw)])
+        if path != last:
+            yield Rejected(path, f"{last} has the same name; keep one of them")
+            continue
+        labels = _named(stem + spec.label_suffix, raw)[-1:] if spec.label_suffix else []
+        split = folder_split(path) if spec.splits.method == "folders" else None
+        yield Item(path, files=(path, *labels), group=stem, split=split)
+
+
+def make(spec: VolumeFolder, item: Item, raw: Raw) -> Iterator[Made]:
+    """The tiles of one volume."""
+    path, *labels = item.files
+    if spec.label_suffix and not labels:
+        raise BadInput(f"there is no label map with the suffix '{spec.label_suffix}' beside it", path)
+    image = read_volume(raw.read(path), path)
+    oriented = to_lps(image)
+    volume = sitk.GetArrayFromImage(oriented).astype(np.float32)
+    spacing_x, spacing_y, spacing_z = oriented.GetSpacing()
+    masks: list[NDArray[np.uint8]] | None = None
+    if labels:
+        masks = mask_tiles_of(_label_map(raw, labels[0], image, spec), len(spec.label_names), spec)
+    starts, tiles = tiled(volume, spec)
+    spacing = (spacing_z, spacing_y * volume.shape[1] / spec.size[1], spacing_x * volume.shape[2] / spec.size[2])
+    for number, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
+        yield Made(tile, None if masks is None else masks[number], offset=start, slices=len(volume), spacing=spacing)
+
+
+def tiled(volume: Array, spec: VolumeFolder) -> tuple[list[int], list[Array]]:
+    """The first slices and the tiles (1, D, H, W) of a volume (z, y, x) in LPS order; serving does the same."""
+    used = inner_slices(len(volume), spec)
+    starts, tiles = tiles_of(volume[used], spec)
+    return [used.start + start for start in starts], tiles
+
+
+def _named(stem: str, raw: Raw) -> list[str]:
+    """The volumes of this name, in the order of their paths."""
+    endings = (*VOLUME_SUFFIXES, *(suffix.upper() for suffix in VOLUME_SUFFIXES))
+    return sorted(stem + ending for ending in endings if raw.has(stem + ending))
+
+
+def _label_map(raw: Raw, path: str, image: sitk.Image, recipe: VolumeFolder) -> NDArray[np.uint8]:
+    label = read_volume(raw.read(path), path)
     if label.GetSize() != image.GetSize():
         raise BadInput(
             f"the label map has {label.GetSize()} voxels, its volume {image.GetSize()}; expected the same grid", path
@@ -55,63 +108,3 @@ def _offset_mm(label: sitk.Image, image: sitk.Image) -> float:
     corners = itertools.product(*((0, n - 1) for n in image.GetSize()))
     pairs = [[i.TransformIndexToPhysicalPoint(corner) for i in (label, image)] for corner in corners]
     return max(math.dist(*pair) for pair in pairs)
-
-
-def _add_volume(raw: Path, path: str, label_path: str | None, split: str, recipe: VolumeFolder,
-                writer: ShardWriter) -> None:  # fmt: skip
-    image = read_volume((raw / path).read_bytes(), path)
-    oriented = to_lps(image)
-    volume = sitk.GetArrayFromImage(oriented).astype(np.float32)
-    spacing_x, spacing_y, spacing_z = oriented.GetSpacing()
-    masks: list[NDArray[np.uint8]] | None = None
-    if label_path:
-        masks = mask_tiles_of(_label_map(raw, label_path, image, recipe), len(recipe.label_names), recipe)
-    slices, used = len(volume), inner_slices(len(volume), recipe)
-    volume = volume[used]
-    starts, tiles = tiles_of(volume, recipe)
-    for number, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
-        sample = Sample(
-            id=f"{len(writer):07d}",
-            split=split,
-            source=path,
-            group=stem_of(path),
-            offset=used.start + start,
-            slices=slices,
-            spacing_z=spacing_z,
-            spacing_y=spacing_y * volume.shape[1] / recipe.size[1],
-            spacing_x=spacing_x * volume.shape[2] / recipe.size[2],
-        )
-        writer.add(sample, tile, None if masks is None else masks[number])
-
-
-def build(spec: PreprocessOptions, recipe: VolumeFolder, raw: Path, writer: ShardWriter, report: Report,
-          context: RunContext) -> DatasetInfo:  # fmt: skip
-    """Write the tiles of each volume below `raw` and describe the dataset."""
-    files = raw_files(raw)
-    found = volumes_of(files, recipe)
-    volumes, labels, twice = found.volumes, found.labels, found.twice
-    report.inputs = len(volumes) + len(twice)
-    report.ignored = [path for path in files if not has_suffix(path, VOLUME_SUFFIXES)]
-    report.ignored += [path for stem, path in labels.items() if stem not in volumes]
-    for path in twice:
-        report.reject(path, BadInput(f"{volumes[stem_of(path)]} has the same name; keep one of them", path))
-    splits = assign_splits({path: stem for stem, path in volumes.items()}, recipe.splits, spec.seed)
-    for done, (stem, path) in enumerate(volumes.items()):
-        step(context, done, len(volumes), path)
-        try:
-            if recipe.label_suffix and stem not in labels:
-                raise BadInput(f"there is no label map with the suffix '{recipe.label_suffix}' beside it", path)
-            _add_volume(raw, path, labels.get(stem), splits[path], recipe, writer)
-        except BadInput as error:
-            report.reject(error.where or path, error)
-    return DatasetInfo(
-        modality=recipe.modality,
-        kind=Kind.VOLUME3D,
-        samples=len(writer),
-        splits=writer.split_counts(),
-        labelled=writer.labelled_counts(),
-        classes=list(recipe.label_names) or None,
-        has_masks=bool(recipe.label_suffix),
-        sample_shape=[1, *recipe.size],
-        recipe=recipe.model_dump(mode="json"),
-    )

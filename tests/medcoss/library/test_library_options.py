@@ -9,6 +9,7 @@ import pytest
 
 from medcoss import build_buffer, finetune, prepare, pretrain
 from medcoss.run import BadInput
+from medcoss.specs.recipes import RECIPES
 from medcoss.specs.training import PretrainOptions
 from tests.medcoss.export.small_models import write_model
 
@@ -55,7 +56,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
 def test_recipes_and_their_fields(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert said(prepare, images, out, recipe="images") == (
-        "recipe: unknown recipe 'images'; expected image_folder, volume_folder, openi_reports"
+        f"recipe: unknown recipe 'images'; expected {', '.join(RECIPES)}"
     )
     answer = said(prepare, images, out, stride=4)
     assert answer.startswith("prepare with recipe image_folder has no option 'stride'; ")

@@ -11,7 +11,9 @@ import pytest
 import SimpleITK as sitk
 
 from medcoss.phantoms import ct, mr, pathology, reports, sample_data, write_sample_data, xray
+from medcoss.preprocess.engine.plan import Plan
 from medcoss.preprocess.io import read_image
+from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.run import preprocess
 from medcoss.run import LocalRun, sha256_file
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessSpec, Recipe, Splits, VolumeFolder
@@ -69,12 +71,16 @@ def test_recipes_accept_every_file(few: Path, tmp_path: Path, modality: str) -> 
         assert all(info.splits[split] > 0 for split in ("train", "val", "test"))
 
 
-def test_random_splits_of_the_full_set_leave_volumes_for_every_split() -> None:
-    from medcoss.preprocess.inputs import random_splits
-
+def test_random_splits_of_the_full_set_leave_volumes_for_every_split(tmp_path: Path) -> None:
     for module in (mr, ct):
-        stems = [item.path for item in module.items(0)]
-        assert set(random_splits(stems, Splits(method="random"), seed=0).values()) == {"train", "val", "test"}
+        folder = tmp_path / module.__name__
+        for item in module.items(0):
+            path = folder / item.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        plan = Plan(tmp_path / "plan", VolumeFolder(splits=Splits(method="random")), Raw(folder), 0, b"")
+        assert {planned.split for planned in plan.items()} == {"train", "val", "test"}
+        plan.close()
 
 
 def test_the_full_set_has_the_documented_layout_and_balanced_classes() -> None:

@@ -1,0 +1,69 @@
+"""What became of items, in a file that is written and read front to back.
+
+An item is its samples and, after them, its end: a line of JSON each, a sample's compressed image and mask behind
+its line.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+from medcoss.data.frames import compressed
+from medcoss.data.shards import Chunk
+from medcoss.preprocess.recipe import Made
+
+
+@dataclass(frozen=True)
+class End:
+    """How item number `item` of the plan ended: `made` its samples, or for which `reason` it did not.
+
+    `path` is the file that is to blame; `digest` the SHA-256 of its first file, or of its data.
+    """
+
+    item: int
+    state: Literal["made", "bad", "left_out"]
+    digest: str = ""
+    path: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    """A sample as it is stored: what its row needs besides the item, `images` and `masks`."""
+
+    row: dict[str, Any]
+    chunks: dict[str, Chunk]
+
+
+def write_sample(file: IO[bytes], made: Made) -> None:
+    """Append a sample."""
+    z, y, x = made.spacing
+    row = {"text": made.text, "offset": made.offset, "slices": made.slices,
+           "spacing_z": z, "spacing_y": y, "spacing_x": x}  # fmt: skip
+    arrays = {name: array for name, array in (("images", made.image), ("masks", made.mask)) if array is not None}
+    chunks = {name: compressed(array) for name, array in arrays.items()}
+    layout = {name: [len(chunks[name]), array.shape, array.dtype.name] for name, array in arrays.items()}
+    _write_line(file, {"row": row, "chunks": layout})
+    for chunk in chunks.values():
+        file.write(chunk)
+
+
+def write_end(file: IO[bytes], end: End) -> None:
+    """Append the end of an item."""
+    _write_line(file, vars(end))
+
+
+def _write_line(file: IO[bytes], content: dict[str, Any]) -> None:
+    file.write(json.dumps(content).encode() + b"\n")
+
+
+def read_records(file: IO[bytes]) -> Iterator[StoredSample | End]:
+    """All records of a whole file."""
+    for line in iter(file.readline, b""):
+        content = json.loads(line)
+        if "chunks" in content:
+            layout = content["chunks"].items()
+            yield StoredSample(content["row"], {n: Chunk(file.read(size), s, t) for n, (size, s, t) in layout})
+        else:
+            yield End(**content)

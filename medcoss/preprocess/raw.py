@@ -1,0 +1,83 @@
+"""The files of a raw dataset, as recipes see them."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from medcoss.run import BadInput, sha256_file
+from medcoss.specs.names import SPLIT_NAMES
+
+
+class Raw:
+    """The files below `root`. Paths are relative, with forward slashes.
+
+    `touched` are the files that were opened, with the SHA-256 of those that were read whole.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.touched: dict[str, str | None] = {}
+
+    def files(self, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
+        """All files, sorted, or those whose names end in one of `suffixes` in any case; hidden ones are left out."""
+        return (path for path in _walk(self.root, "") if not suffixes or path.lower().endswith(suffixes))
+
+    def has(self, path: str) -> bool:
+        """True when there is such a file."""
+        return _inside(path) and (self.root / path).is_file()
+
+    def path(self, path: str) -> Path:
+        """Where a file lies, for libraries that open files themselves. Raises BadInput when there is none."""
+        if not _inside(path):
+            raise BadInput("this names a file outside the dataset; expected a path inside it", path)
+        found = self.root / path
+        if not found.is_file():
+            raise BadInput("there is no such file in the dataset", path)
+        self.touched.setdefault(path, None)
+        return found
+
+    def read(self, path: str) -> bytes:
+        """The content of a file. Raises BadInput when there is none or the disk cannot read it."""
+        try:
+            data = self.path(path).read_bytes()
+        except OSError as error:
+            raise BadInput(f"the file cannot be read ({error.strerror}); copy it again", path) from error
+        self.touched[path] = hashlib.sha256(data).hexdigest()
+        return data
+
+    def digest(self, path: str) -> str:
+        """SHA-256 of a file in hexadecimal, without reading again what was read."""
+        return self.touched.get(path) or sha256_file(self.path(path))
+
+
+def _inside(path: str) -> bool:
+    parts = PurePosixPath(path)
+    return not parts.is_absolute() and ".." not in parts.parts and "\0" not in path
+
+
+def _walk(root: Path, folder: str) -> Iterator[str]:
+    """Paths below `folder` in the order of the sorted list of all, without holding more than one folder of each level.
+
+    Links to folders are not followed: they may lead round in circles.
+    """
+    with os.scandir(root / folder) as entries:
+        # a folder's slash takes part in the order
+        found = sorted(
+            f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and (entry.is_dir(follow_symlinks=False) or entry.is_file())
+        )
+    for name in found:
+        if name.endswith("/"):
+            yield from _walk(root, folder + name)
+        else:
+            yield folder + name
+
+
+def folder_split(path: str) -> str:
+    """The split that a folder of `path` names; train when none does."""
+    for part in PurePosixPath(path).parts[:-1]:
+        if part.lower() in SPLIT_NAMES:
+            return SPLIT_NAMES[part.lower()]
+    return "train"

@@ -1,0 +1,61 @@
+"""What the parameters of all recipes share."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from medcoss.modalities import BUILTIN, Kind, get_modality
+from medcoss.specs.base import Spec, documented
+
+Pixels = Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
+
+
+def _needs_name(schema: dict[str, Any]) -> None:
+    schema["required"] = ["name", *schema.get("required", [])]
+
+
+class RecipeSpec(Spec):
+    """Base of a recipe's parameters.
+
+    A recipe overrides `name` by a `Literal` of its own with a default, which tells it from the others in JSON;
+    `modality` is what its samples are.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_needs_name)
+
+    # endings of the names of the files that are read, and what they are in words, for messages
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    expected: ClassVar[str] = "files"
+
+    name: str
+    modality: str
+
+    @property
+    def implementation(self) -> str:
+        """The module that plans and makes the samples, see `medcoss.preprocess.recipe`."""
+        return f"medcoss.preprocess.recipes.{self.name}"
+
+
+class Splits(Spec):
+    """How samples are divided into train, val and test."""
+
+    method: Literal["folders", "random"] = documented(
+        "folders: a path part named train, val (valid, validation, dev) or test decides, everything else is train; "
+        "random: groups (patients, volumes, studies), in the order of a seeded hash, are divided",
+        default="folders",
+    )
+    val_fraction: float = documented("share of groups in val (method random)", "fraction", default=0.1, ge=0, le=0.5)
+    test_fraction: float = documented("share of groups in test (method random)", "fraction", default=0.1, ge=0, le=0.5)
+
+
+def one_of(kind: Kind) -> dict[str, Any]:
+    """What the schema says of a field that names a modality of this kind."""
+    return {"enum": [name for name, modality in BUILTIN.items() if modality.kind is kind]}
+
+
+def of_kind(name: str, kind: Kind) -> str:
+    """`name`, if it is a modality of this kind; raises ValueError otherwise."""
+    modality = get_modality(name)
+    if modality.kind is not kind:
+        raise ValueError(f"modality '{name}' is {modality.kind}, this recipe makes {kind} samples")
+    return name
