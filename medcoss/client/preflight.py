@@ -13,7 +13,7 @@ class Figure(Record):
     up to it.
     """
 
-    value: float | None = None
+    value: int | float | None = None
     unit: str = ""
     how: str = ""
     parts: dict[str, int] = Field(default={})

@@ -35,7 +35,7 @@ class FigureOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    value: float | None = Field(description="the number; null when it cannot be known beforehand")
+    value: int | float | None = Field(description="the number; null when it cannot be known beforehand")
     unit: str = Field(description="what is counted: sample, batch, step, parameter, byte or s")
     how: str = Field(description="how it was counted, measured or estimated; for null, why it cannot be known")
     parts: dict[str, int] = Field(description="what it adds up from, by name")

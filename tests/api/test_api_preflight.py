@@ -65,6 +65,7 @@ def test_a_stage_is_foretold_and_nothing_is_recorded(served: Served, stage: dict
     assert seen["samples"]["parts"] == {"ct": 50, "xray (rehearsal)": 9}
     found = values(seen)
     assert (found["samples"], found["batches"], found["steps"]) == (59, 6 + 1, 70)
+    assert isinstance(found["steps"], int), "what is counted is whole"
     assert seen["memory"]["parts"]["teacher"] < seen["memory"]["parts"]["weights"]
     assert found["duration"] > 0 and "assumption" in seen["duration"]["how"]
     assert [w["pointer"] for w in seen["warnings"]] == ["/spec/dataset"], "there is no val split"
