@@ -35,7 +35,9 @@ def respaced_ct(image: sitk.Image, published: bool = False) -> sitk.Image:
     # rounding needs more digits to give the published whole numbers
     found = resize_cubic(volume, (size[0], size[1], size[2]), np.float64 if published else np.float32)
     if published:
-        found = (np.round(found) if np.issubdtype(volume.dtype, np.integer) else found).astype(volume.dtype)
+        if np.issubdtype(volume.dtype, np.integer):
+            np.rint(found, out=found)
+        found = found.astype(volume.dtype)
     result = sitk.GetImageFromArray(found)
     result.SetDirection(image.GetDirection())
     result.SetOrigin(image.GetOrigin())

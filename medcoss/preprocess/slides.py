@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from medcoss.run import BadInput
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi")
 # tissue is looked for at about 1.25x
 OVERVIEW_MPP = 8.0
+# pixels that are read at once, 4 bytes each
+STRIP = 1 << 26
 
 
 class Slide:
@@ -30,7 +33,15 @@ class Slide:
     def overview(self, mpp: float = OVERVIEW_MPP) -> NDArray[np.uint8]:
         """The whole slide (H, W, 3), RGB, at about `mpp` micrometres a pixel, no larger than its finest level."""
         width, height = (max(round(n * self.mpp / max(mpp, self.mpp)), 1) for n in self.size)
-        return np.asarray(self._region((0, 0), self.size, (width, height)))
+        across, down = self.size
+        # in strips: a slide without coarse levels is read from its finest one
+        pixels = math.prod(self._handle.level_dimensions[self._level(self.size, (width, height))])
+        edges = np.linspace(0, height, min(math.ceil(pixels / STRIP), height) + 1).astype(int)
+        strips = (
+            self._region((0, round(a * down / height)), (across, round((b - a) * down / height)), (width, b - a))
+            for a, b in pairwise(edges.tolist())
+        )
+        return np.concatenate([np.asarray(strip) for strip in strips])
 
     def places(self, rule: TileRule) -> list[tuple[int, int]]:
         """Upper left corners (x, y) of the tiles with tissue. Raises BadInput when the slide is too coarse for them."""
@@ -50,8 +61,7 @@ class Slide:
 
     def _region(self, place: tuple[int, int], size: tuple[int, int], wanted: tuple[int, int]) -> Image.Image:
         """A region of the finest level at another size, read from the coarsest level that is fine enough."""
-        # half a pixel of slack: sizes of levels are rounded
-        level = self._handle.get_best_level_for_downsample(min(a / b for a, b in zip(size, wanted, strict=True)) + 1e-3)
+        level = self._level(size, wanted)
         down = self._handle.level_downsamples[level]
         limits = self._handle.level_dimensions[level]
         read = [max(min(round(n / down), limit), 1) for n, limit in zip(size, limits, strict=True)]
@@ -63,7 +73,13 @@ class Slide:
         # what was not scanned is transparent
         white = Image.new("RGB", region.size, (255, 255, 255))
         white.paste(region, mask=region.getchannel("A"))
-        return white if white.size == wanted else white.resize(wanted, Image.Resampling.BOX if down else None)
+        return white if white.size == wanted else white.resize(wanted, Image.Resampling.BICUBIC)
+
+    def _level(self, size: tuple[int, int], wanted: tuple[int, int]) -> int:
+        """The coarsest level with at least the wanted pixels."""
+        # sizes of levels are rounded
+        ratio = min(a / b for a, b in zip(size, wanted, strict=True))
+        return int(self._handle.get_best_level_for_downsample(ratio * 1.01))
 
 
 @contextmanager
