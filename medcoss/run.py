@@ -38,6 +38,10 @@ class Stopped(Exception):
     """Raised by long work that was asked to stop, after its checkpoint was written."""
 
 
+class RanksLost(Exception):
+    """Raised when the other processes that train together with this one are gone or do not answer."""
+
+
 class CheckpointStore(Protocol):
     """Where the checkpoints of one run live."""
 

@@ -11,11 +11,12 @@ from medcoss.specs.training import BuildBufferSpec, EvaluateSpec, FinetuneSpec, 
 
 @dataclass(frozen=True)
 class JobKind:
-    """One kind of job: its name, what it does, its spec, and what it produces."""
+    """One kind of job: its name, what it does, its spec, what it produces, and whether it runs one process a GPU."""
 
     name: str
     spec: type[Spec]
     produces: str
+    ranks: bool = False
 
     @property
     def description(self) -> str:
@@ -27,9 +28,9 @@ JOB_KINDS: dict[str, JobKind] = {
     kind.name: kind
     for kind in (
         JobKind("preprocess", PreprocessSpec, "dataset"),
-        JobKind("pretrain", PretrainSpec, "model"),
+        JobKind("pretrain", PretrainSpec, "model", ranks=True),
         JobKind("build_buffer", BuildBufferSpec, "dataset"),
-        JobKind("finetune", FinetuneSpec, "model"),
+        JobKind("finetune", FinetuneSpec, "model", ranks=True),
         JobKind("evaluate", EvaluateSpec, "evaluation"),
         JobKind("export", ExportSpec, "deployment"),
         JobKind("import_model", ImportModelSpec, "model"),

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as torchrun starts them.
+"""Several processes that train one model together, as torchrun or a worker of the platform starts them.
 
 Every rank holds the whole model and takes its share of each batch; gradients are summed. What is
 agreed from step to step (stop, checkpoint, failure) goes over gloo and never waits for a GPU.
@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +17,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from medcoss.run import CheckpointStore, RunContext
+from medcoss.run import CheckpointStore, RanksLost, RunContext
 from medcoss.training.precision import pick_device
 
 BUCKET_BYTES = 32 * 2**20
+# names the file at which ranks of one machine meet; without it they meet at torchrun's MASTER_ADDR and MASTER_PORT
+MEETING_FILE = "MEDCOSS_MEETING_FILE"
+# the others wait while the main rank scores held-out data or stores a checkpoint; who has started them sees a dead one
+PATIENCE = timedelta(hours=2)
 T = TypeVar("T")
 
 
@@ -34,7 +39,10 @@ class Ranks:
 
     @classmethod
     def join(cls) -> "Ranks":
-        """Take the place that RANK, WORLD_SIZE and LOCAL_RANK (torchrun) name: nccl on GPUs, gloo on CPUs."""
+        """Take the place that RANK, WORLD_SIZE and LOCAL_RANK (torchrun) name: nccl on GPUs, gloo on CPUs.
+
+        This method and all others that need the other ranks raise RanksLost when those are gone.
+        """
         world = int(os.environ.get("WORLD_SIZE", "1"))
         device = pick_device()
         if world == 1:
@@ -42,10 +50,12 @@ class Ranks:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)
-        if not dist.is_initialized():
-            on_gpu = {"backend": "nccl", "device_id": device}
-            dist.init_process_group(**on_gpu if device.type == "cuda" else {"backend": "gloo"})
-        control = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        with _reached():
+            if not dist.is_initialized():
+                how = {"backend": "nccl", "device_id": device} if device.type == "cuda" else {"backend": "gloo"}
+                dist.init_process_group(timeout=PATIENCE, **how | _meeting(world))
+            on_cpu = dist.get_backend() == "gloo"
+            control = dist.group.WORLD if on_cpu else dist.new_group(backend="gloo", timeout=PATIENCE)
         return cls(device, dist.get_rank(), world, control)
 
     @property
@@ -79,14 +89,16 @@ class Ranks:
         if self.world == 1 or not numbers:
             return numbers
         values = torch.tensor(numbers, dtype=dtype)
-        dist.all_reduce(values, how, group=self.control)
+        with _reached():
+            dist.all_reduce(values, how, group=self.control)
         return values.tolist()
 
     def from_main(self, value: T | None) -> T:
         """What the main rank has, on every rank."""
         if self.world > 1:
             holder = [value]
-            dist.broadcast_object_list(holder, src=0, group=self.control)
+            with _reached():
+                dist.broadcast_object_list(holder, src=0, group=self.control)
             value = holder[0]
         return value  # type: ignore[return-value]
 
@@ -94,7 +106,8 @@ class Ranks:
         """Give every rank the main rank's weights."""
         if self.world > 1:
             for tensor in modules.state_dict().values():
-                dist.broadcast(tensor, src=0)
+                with _reached():
+                    dist.broadcast(tensor, src=0)
 
     def sum_in_place(self, tensors: Iterable[Tensor]) -> None:
         """Sum tensors of one type over all ranks; they have to be the same ones, in the same order, on each."""
@@ -103,11 +116,33 @@ class Ranks:
         pending = []
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            pending.append((dist.all_reduce(flat, async_op=True), flat, bucket))
+            with _reached():
+                pending.append((dist.all_reduce(flat, async_op=True), flat, bucket))
         for work, flat, bucket in pending:
-            work.wait()
+            with _reached():
+                work.wait()
             for tensor, piece in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
                 tensor.copy_(piece.view_as(tensor))
+
+
+def _meeting(world: int) -> dict[str, Any]:
+    """Where the ranks meet. A file, unlike torchrun's store, opens no port to the network, and none can be taken."""
+    if MEETING_FILE not in os.environ:
+        return {}
+    return {"store": dist.FileStore(os.environ[MEETING_FILE], world), "rank": int(os.environ["RANK"]),
+            "world_size": world}  # fmt: skip
+
+
+@contextlib.contextmanager
+def _reached() -> Iterator[None]:
+    """What torch raises when another rank does not answer, told from this rank's own errors."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        # of gloo's errors there is no class
+        raise RanksLost(f"the other processes are gone or do not answer: {error}") from error
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:

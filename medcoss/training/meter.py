@@ -94,20 +94,24 @@ class Meter:
         self._steps, self._samples, self._flops = self._steps + 1, self._samples + samples, self._flops + flops
 
     def row(self) -> dict[str, float]:
-        """Means and rates since the last row, `peak_memory_gib` since the start. Waits for the device."""
+        """Means and rates since the last row, `peak_memory_gib` since the start. Waits for the device.
+
+        Memory is that of the fullest GPU; processes on CPUs share one, theirs is added up.
+        """
         found = dict(zip(self._sums, torch.stack([total for total, _ in self._sums.values()]).tolist(), strict=True))
         norm = found.pop(_NORM) / max(found.pop(_FINITE), 1.0)
         names = sorted(found)
         means = self.ranks.totals([found[name] / self._sums[name][1] for name in names])
         seconds = max(time.monotonic() - self._began, 1e-9)
         (flops,) = self.ranks.totals([float(self._flops)])
+        over_ranks = self.ranks.highest if self.ranks.device.type == "cuda" else self.ranks.totals
         row = dict(zip(names, means, strict=True)) | {
             "grad_norm": norm,
             "steps_per_s": self._steps / seconds,
             "samples_per_s": self._samples / seconds,
             "tflops_per_s": flops / seconds / 1e12,
             "data_wait": self._waited / seconds,
-            "peak_memory_gib": self.ranks.highest([_peak_memory(self.ranks.device)])[0] / 2**30,
+            "peak_memory_gib": over_ranks([_peak_memory(self.ranks.device)])[0] / 2**30,
         }
         if self.peak is not None:
             row["mfu"] = row["tflops_per_s"] / (self.peak * self.ranks.world)

@@ -172,7 +172,11 @@ class Resources(Body):
     """What a worker must have to run the job; what is left out does not matter."""
 
     gpus: int | None = Field(
-        None, ge=0, le=64, description="0: a worker without GPUs will do; None: takes what is there"
+        None,
+        ge=0,
+        le=64,
+        description="a training runs one process on each, other jobs one process on all; 0: none is needed nor given; "
+        "None: one where the worker has any",
     )
     memory_bytes: int | None = Field(
         None, ge=1, le=2**50, description="main memory of the worker", json_schema_extra=BYTES

@@ -38,7 +38,9 @@ def submit(
     project: Project = None,
     priority: Annotated[int, typer.Option("--priority", help="-100 to 100; higher runs first.")] = 0,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", help="Tries after a crash.")] = None,
-    gpus: Annotated[int | None, typer.Option("--gpus", help="GPUs that the worker must have.")] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", help="GPUs for the job; a training runs one process on each.")
+    ] = None,
     memory_gib: Annotated[float | None, typer.Option("--memory", metavar="GIB", help="Memory of the worker.")] = None,
     time_limit_s: Annotated[
         float | None, typer.Option("--time-limit", metavar="SECONDS", help="Set it aside after so long.")

@@ -31,11 +31,13 @@ def _out_of_memory(job: Job, _: dict[str, Any]) -> list[str]:
     spec, found = job.spec, []
     batch = spec.get("batch_size")
     if batch and "accumulate" in spec:
-        parts = next_cut(batch, spec["accumulate"])
+        processes = max(job.gpus or 1, 1)
+        share, parts = batch // processes, next_cut(batch, spec["accumulate"], processes)
         if parts is not None:
+            whose = f"each process's {share} samples of the batch are" if processes > 1 else f"the batch of {batch} is"
             found.append(
-                f"set accumulate to {parts}: the batch of {batch} is computed {batch // parts} samples at a time, "
-                f"instead of {batch // spec['accumulate']}, with the same result"
+                f"set accumulate to {parts}: {whose} computed {share // parts} samples at a time, "
+                f"instead of {share // spec['accumulate']}, with the same result"
             )
     if batch and batch > 1 and "accumulate" not in spec:
         found.append(f"set batch_size to {batch // 2}, half of what it is; the result does not depend on it")
@@ -51,9 +53,10 @@ def _out_of_memory(job: Job, _: dict[str, Any]) -> list[str]:
     return found
 
 
-def next_cut(batch: int, accumulate: int) -> int | None:
+def next_cut(batch: int, accumulate: int, processes: int) -> int | None:
     """The smallest number of micro-batches, at least twice as many, that shares the batch equally."""
-    return next((parts for parts in range(2 * accumulate, batch + 1) if batch % parts == 0), None)
+    cuts = range(2 * accumulate, batch // processes + 1)
+    return next((parts for parts in cuts if batch % (parts * processes) == 0), None)
 
 
 def _data(job: Job, why: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ claimed the job, or the sweeper has taken it back, they change nothing and say s
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +26,10 @@ _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
 
 @dataclass(frozen=True)
 class Claim:
-    """What a worker needs to run an attempt; `trace` is the traceparent of the request that made the job."""
+    """What a worker needs to run an attempt; `trace` is the traceparent of the request that made the job.
+
+    `gpus` are the worker's GPUs that it gets, as CUDA_VISIBLE_DEVICES names them, `memory_bytes` what it asked for.
+    """
 
     job_id: str
     project_id: str
@@ -37,6 +40,8 @@ class Claim:
     max_attempts: int
     fence: int
     trace: str | None = None
+    memory_bytes: int | None = None
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,11 @@ def claim_next(session: Session, worker: str, lease_s: float, offer: Offer = ANY
                per_owner: int | None = None) -> Claim | None:  # fmt: skip
     """Take the queued job that a worker with this offer runs next; None when there is none.
 
-    Of two workers at once, each gets another one.
+    Of two workers at once, each gets another one. It gets as many of the GPUs as it asks for, or one where it takes
+    what is there; the event `running` names them.
     """
     following = runnable(offer, now(), per_owner).limit(1).with_for_update(skip_locked=True)
-    return _take(session, following.scalar_subquery(), worker, lease_s)
+    return _take(session, following.scalar_subquery(), worker, lease_s, offer.names)
 
 
 def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim | None:
@@ -71,7 +77,8 @@ def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim |
     return _take(session, job_id, worker, lease_s)
 
 
-def _take(session: Session, which: str | ScalarSelect[Any], worker: str, lease_s: float) -> Claim | None:
+def _take(session: Session, which: str | ScalarSelect[Any], worker: str, lease_s: float,
+          names: tuple[str, ...] = ()) -> Claim | None:  # fmt: skip
     moment = now()
     statement = (
         update(Job)
@@ -81,15 +88,17 @@ def _take(session: Session, which: str | ScalarSelect[Any], worker: str, lease_s
             lease_until=moment + timedelta(seconds=lease_s), started_at=func.coalesce(Job.started_at, moment),
             attempt_started_at=moment, not_before=None, message=None, eta_s=None, error=None,
         )
-        .returning(Job.id, Job.project_id, Job.kind, Job.name, Job.spec, Job.attempt, Job.max_attempts, Job.fence,
-                   Job.trace)
+        .returning(Job.gpus, Job.id, Job.project_id, Job.kind, Job.name, Job.spec, Job.attempt, Job.max_attempts,
+                   Job.fence, Job.trace, Job.memory_bytes)
         .execution_options(synchronize_session=False)
     )  # fmt: skip
     row = session.execute(statement).one_or_none()
     if row is None:
         return None
-    add_event(session, row.id, row.attempt, "running", worker=worker)
-    return Claim(*row)
+    wanted, *known = row
+    gpus = names[: 1 if wanted is None else wanted]
+    add_event(session, row.id, row.attempt, "running", worker=worker, **({"gpus": list(gpus)} if gpus else {}))
+    return replace(Claim(*known), gpus=gpus)
 
 
 def _held(job_id: str, fence: int) -> Update:

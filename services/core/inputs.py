@@ -102,6 +102,11 @@ def typed(asked: NewJob) -> Spec:
     return JOB_KINDS[asked.kind].spec.model_validate(asked.spec)
 
 
+def processes(asked: NewJob) -> int:
+    """How many processes share each batch of the job: one a GPU, if it trains."""
+    return max(asked.gpus or 1, 1) if JOB_KINDS[asked.kind].ranks else 1
+
+
 def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
     """What the trainers would refuse when the job has begun."""
     if asked.kind in _READ_RAW:
@@ -113,10 +118,11 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
     if dataset is None:
         return
     if isinstance(spec, PretrainSpec):
-        yield from _of_stage(spec, dataset, model, found)
+        yield from _of_stage(spec, dataset, model, found, processes(asked))
     elif isinstance(spec, FinetuneSpec):
         yield from fit.finetuning(spec, dataset, model)
-        yield from _shares(spec, {"the training split": fit.with_targets(dataset, "train", spec.task)})
+        targets = {"the training split": fit.with_targets(dataset, "train", spec.task)}
+        yield from _shares(spec, targets, processes(asked))
     elif isinstance(spec, BuildBufferSpec) and model is not None:
         yield from fit.buffer_building(dataset, model)
         yield from fit.learnt(model, dataset.modality, "model")
@@ -124,7 +130,8 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
         yield from fit.evaluation(spec, dataset, model)
 
 
-def _of_stage(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None, found: Inputs) -> Iterator[Misfit]:
+def _of_stage(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None, found: Inputs,
+              world: int) -> Iterator[Misfit]:  # fmt: skip
     for place, name in enumerate(spec.rehearsal):
         if name in spec.rehearsal[:place]:
             yield Misfit(
@@ -138,9 +145,9 @@ def _of_stage(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None,
     yield from fit.pretraining(spec, dataset, model, buffers, known)
     available = {f"the dataset of '{dataset.modality}'": dataset.splits.get("train", 0)}
     available |= {f"the buffer of '{buffer.modality}'": buffer.samples for buffer in buffers}
-    yield from _shares(spec, available)
+    yield from _shares(spec, available, world)
 
 
-def _shares(spec: PretrainSpec | FinetuneSpec, available: Mapping[str, int]) -> Iterator[Misfit]:
+def _shares(spec: PretrainSpec | FinetuneSpec, available: Mapping[str, int], world: int) -> Iterator[Misfit]:
     """Sources without any sample are told of elsewhere."""
-    yield from fit.shares(spec.batch_size, {name: n for name, n in available.items() if n}, spec.accumulate)
+    yield from fit.shares(spec.batch_size, {name: n for name, n in available.items() if n}, spec.accumulate, world)

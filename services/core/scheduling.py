@@ -26,10 +26,15 @@ RINGS = 200
 
 @dataclass(frozen=True)
 class Offer:
-    """What a worker has: number of GPUs, and memory in bytes."""
+    """What a worker has free: number of GPUs, their names as in CUDA_VISIBLE_DEVICES, and memory in bytes.
+
+    `all_taken`: it has GPUs, all of them in use, so that jobs which take what is there wait rather than go without.
+    """
 
     gpus: int = 0
     memory_bytes: int | None = None
+    names: tuple[str, ...] = ()
+    all_taken: bool = False
 
 
 # a worker without limits: whatever is queued fits
@@ -58,10 +63,11 @@ def next_turns(session: Session, owner: str, priorities: Sequence[int]) -> list[
 
 def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> Select[Any]:
     """Ids of the queued jobs that this worker may take now, the next one first."""
+    fits = Job.gpus <= offer.gpus
     statement = select(Job.id).where(
         Job.state == State.QUEUED,
         or_(Job.not_before.is_(None), Job.not_before <= moment),
-        or_(Job.gpus.is_(None), Job.gpus <= offer.gpus),
+        fits if offer.all_taken else or_(Job.gpus.is_(None), fits),
     )
     if offer.memory_bytes is not None:
         statement = statement.where(or_(Job.memory_bytes.is_(None), Job.memory_bytes <= offer.memory_bytes))

@@ -20,7 +20,7 @@ from services.core.lifecycle import State
 from services.core.metrics import s3_called
 from services.core.settings import Settings
 from services.worker.outcome import Outcome, settle
-from services.worker.process import LINE_LIMIT, Child
+from services.worker.process import LINE_LIMIT, Said
 from services.worker.protocol import (
     REPORTS,
     ArtifactReport,
@@ -33,6 +33,7 @@ from services.worker.protocol import (
     ResultReport,
     StoreReport,
 )
+from services.worker.team import Team
 from services.worker.workdir import WorkFolder, work_folder
 
 T = TypeVar("T")
@@ -77,13 +78,14 @@ class Pace:
 
 
 class Attempt:
-    """The life of one child process."""
+    """The life of one child process, or of those that train together."""
 
     def __init__(self, settings: Settings, database: Database, claim: Claim, shutting_down: threading.Event,
                  prepare: Callable[[Session, Claim, WorkFolder], ChildJob]) -> None:  # fmt: skip
         self.settings, self.database, self.claim = settings, database, claim
         self.shutting_down, self.prepare = shutting_down, prepare
         self.pending, self.outcome, self.pace = Pending(), Outcome(), Pace()
+        self.errors: dict[int, ErrorReport] = {}
         self.renewed = time.monotonic()
         self.kill_at: float | None = None
 
@@ -109,33 +111,34 @@ class Attempt:
             return None
 
     def _supervise(self, job: ChildJob, folder: WorkFolder) -> None:
-        child = Child(job, self.settings, folder)
+        team = Team(job, self.settings, folder, self.claim.gpus)
         try:
-            while not child.ended():
-                self._collect(child, self.settings.heartbeat_s / 2)
-                self._watch(child)
-            self._collect(child, 0)
+            while not team.ended():
+                self._collect(team, self.settings.heartbeat_s / 2)
+                self._watch(team)
+            self._collect(team, 0)
         finally:
-            child.finish()
-        self.outcome.exit_code, self.outcome.memory_ran_out = child.exit_code, child.memory_ran_out
+            team.finish()
+        self.outcome.exit_code, self.outcome.memory_ran_out = team.exit_code, team.memory_ran_out
+        if team.failed is not None:
+            self.outcome.error, self.outcome.who = self.errors.get(team.failed.rank), team.name_of(team.failed)
         if self.outcome.stop is None and self.shutting_down.is_set():
             # the system has told worker and child at the same time
             self.outcome.stop = "shutdown"
 
-    def _collect(self, child: Child, wait_s: float) -> None:
+    def _collect(self, team: Team, wait_s: float) -> None:
         """Take all reports that are there, waiting for the first one at most `wait_s`."""
         try:
-            entry = child.reports.get(timeout=wait_s) if wait_s else child.reports.get_nowait()
+            said = team.reports.get(timeout=wait_s) if wait_s else team.reports.get_nowait()
             while True:
-                if entry is None:
-                    child.wait(wait_s)
-                else:
-                    self._take(entry)
-                entry = child.reports.get_nowait()
+                if said is not None:
+                    self._take(team, said)
+                said = team.reports.get_nowait()
         except queue.Empty:
             return
 
-    def _take(self, entry: bytes | LogReport) -> None:
+    def _take(self, team: Team, said: Said) -> None:
+        entry = said.entry
         try:
             report = entry if isinstance(entry, LogReport) else REPORTS.validate_json(entry)
         except ValidationError:
@@ -147,7 +150,7 @@ class Attempt:
         elif isinstance(report, MetricsReport):
             self.pending.metrics.append((report.step, report.values))
         elif isinstance(report, LogReport):
-            self.pending.add_log(report.level, report.message)
+            self.pending.add_log(report.level, team.marked(said.rank, report.message))
         elif isinstance(report, ArtifactReport):
             self.pending.artifacts.append(Artifact(report.name, report.key, report.content_type, report.size))
         elif isinstance(report, CheckpointReport):
@@ -157,15 +160,16 @@ class Attempt:
         elif isinstance(report, ResultReport):
             self.outcome.result = report
         elif isinstance(report, ErrorReport):
-            self.outcome.error = report
+            self.errors[said.rank] = report
+            team.failing(said.rank, said.at)
 
-    def _watch(self, child: Child) -> None:
+    def _watch(self, team: Team) -> None:
         """Renew the lease, store what has come, pass orders on. Raises LeaseLost."""
         if self.kill_at is not None and time.monotonic() > self.kill_at:
             _log.warning("grace_over")
-            child.kill()
+            team.kill()
         if self.shutting_down.is_set():
-            self._stop(child, "shutdown")
+            self._stop(team, "shutdown")
         if time.monotonic() - self.renewed < self.settings.heartbeat_s:
             return
         began = time.monotonic()
@@ -182,7 +186,7 @@ class Attempt:
             return
         self.pending, self.renewed = Pending(), began
         if orders.stop:
-            self._stop(child, orders.stop)
+            self._stop(team, orders.stop)
 
     def _heartbeat(self, session: Session) -> attempts.Orders:
         orders = attempts.renew(session, self.claim.job_id, self.claim.fence, self.settings.lease_s)
@@ -249,8 +253,8 @@ class Attempt:
         if silent > self.settings.lease_s:
             raise LeaseLost from error
 
-    def _stop(self, child: Child, why: str) -> None:
+    def _stop(self, team: Team, why: str) -> None:
         if self.outcome.stop is None:
             self.outcome.stop = why
             self.kill_at = time.monotonic() + self.settings.stop_grace_s
-            child.stop()
+            team.stop()

@@ -1,7 +1,9 @@
 """Runs one attempt of one job in a process of its own: `python -m services.worker.child`.
 
 The job comes as JSON on standard input, reports go to the pipe that MEDCOSS_REPORT_FD names.
-Exits with 0 after a result, 75 when it was stopped, 1 after an error.
+Exits with 0 after a result, 75 when it was stopped, 1 after an error. Of processes that train together (RANK), the
+first one reports; the others tell of their errors and of the object store alone. One that has lost the others exits
+with 76.
 """
 
 import errno
@@ -17,7 +19,7 @@ from typing import Any
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
-from medcoss.run import BadInput, Stopped
+from medcoss.run import BadInput, RanksLost, Stopped
 from services.core import tracing
 from services.core.cache import NoRoom
 from services.core.metrics import tell_s3_to
@@ -27,7 +29,16 @@ from services.core.storage import DamagedFile
 from services.worker.context import WorkerRun
 from services.worker.errors import TritonRefused
 from services.worker.process import without_folders
-from services.worker.protocol import REPORT_FD, STOPPED, ChildJob, ErrorReport, LogReport, ReportWriter, StoreReport
+from services.worker.protocol import (
+    PARTED,
+    REPORT_FD,
+    STOPPED,
+    ChildJob,
+    ErrorReport,
+    LogReport,
+    ReportWriter,
+    StoreReport,
+)
 from services.worker.runners import run
 
 
@@ -73,7 +84,7 @@ def main() -> int:
     tell_s3_to(lambda *call: writer.send(StoreReport(operation=call[0], seconds=call[1], failed=call[2])))
     job = ChildJob.model_validate_json(sys.stdin.buffer.read())
     tracing.configure(get_settings(), "medcoss-job")
-    names: dict[str, Any] = {"job_id": job.job_id, "attempt": job.attempt}
+    names: dict[str, Any] = {"job_id": job.job_id, "attempt": job.attempt, "rank": os.environ.get("RANK", "0")}
     with tracing.trace(f"job {job.kind}", os.environ.get(tracing.VARIABLE), **names) as span:
         # checkpoints are stored by threads of the library
         tracing.adopt()
@@ -90,9 +101,14 @@ def _attempt(job: ChildJob, writer: ReportWriter, stop: threading.Event) -> int:
             result = run(job, Path(job.work), context)
         finally:
             context.phases.end()
-        writer.send(result)
+        if result is not None:
+            writer.send(result)
     except Stopped:
         return STOPPED
+    except RanksLost as error:
+        # the one that failed first says what has happened
+        writer.send(LogReport(level="warning", message=place_of(error)))
+        return PARTED
     except Exception as error:  # noqa: BLE001 - whatever a job raises is reported, never lost
         report = error_report(error)
         if report.reason == "code":

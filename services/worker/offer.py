@@ -8,24 +8,35 @@ import psutil
 from services.core.scheduling import Offer
 from services.core.settings import Settings
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def offer(settings: Settings) -> Offer:
     """GPUs and memory by the settings, or what the machine or the container lets this process have."""
-    gpus = len(_seen()) if settings.worker_gpus is None else settings.worker_gpus
-    return Offer(gpus, settings.worker_memory_bytes or _memory())
+    names = tuple(devices(settings))
+    return Offer(len(names), settings.worker_memory_bytes or _memory(), names)
 
 
 def devices(settings: Settings) -> list[str]:
-    """The GPUs that this worker offers, as CUDA_VISIBLE_DEVICES names them."""
-    seen = _seen()
-    return seen if settings.worker_gpus is None else seen[: settings.worker_gpus]
+    """The GPUs that this worker offers, as CUDA_VISIBLE_DEVICES names them: of the visible ones the first, by number
+    where that variable is not set, as not every driver lists its GPUs.
+    """
+    if settings.worker_gpus is None:
+        return _seen()
+    if _VISIBLE in os.environ:
+        return _seen()[: settings.worker_gpus]
+    return [str(number) for number in range(settings.worker_gpus)]
+
+
+def hides_gpus(settings: Settings) -> bool:
+    """True when jobs may see no other GPUs than those that they are given."""
+    return settings.worker_gpus is not None or bool(_seen())
 
 
 def _seen() -> list[str]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get(_VISIBLE)
     if visible is not None:
         return [device.strip() for device in visible.split(",") if device.strip() not in {"", "-1"}]
     return [str(number) for number in range(len(list(_GPUS.iterdir())))] if _GPUS.is_dir() else []

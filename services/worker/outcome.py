@@ -11,7 +11,7 @@ from services.core import attempts, registry
 from services.core.attempts import Claim
 from services.core.jobs import problem
 from services.core.lifecycle import State
-from services.worker.protocol import STOPPED, DatasetOutput, ErrorReport, ModelOutput, Output, ResultReport
+from services.worker.protocol import PARTED, STOPPED, DatasetOutput, ErrorReport, ModelOutput, Output, ResultReport
 
 _STOPPED_STATES = {"cancel": State.CANCELLED, "pause": State.PAUSED, "shutdown": State.QUEUED}
 _REASONS = {
@@ -31,7 +31,7 @@ _TITLES = {
 @dataclass
 class Outcome:
     """What is known of an attempt: the child's last reports, its exit code, who stopped it, and whether the system
-    ended a process of it because memory had run out.
+    ended a process of it because memory had run out. Of several processes, `who` is the one that failed first.
     """
 
     result: ResultReport | None = None
@@ -39,6 +39,7 @@ class Outcome:
     stop: str | None = None
     exit_code: int | None = None
     memory_ran_out: bool = False
+    who: str = ""
 
 
 def settle(session: Session, claim: Claim, outcome: Outcome) -> State | None:
@@ -69,24 +70,28 @@ def _stored(result: ResultReport) -> dict[str, Any]:
 
 def problem_of(outcome: Outcome) -> dict[str, Any]:
     """Why an attempt failed, as a problem document with a typed `reason`."""
-    error = outcome.error
+    error, who = outcome.error, outcome.who or "the job's process"
     if outcome.memory_ran_out and (error is None or error.reason == "code"):
         return problem(
             _TITLES["out_of_memory"],
-            "the system ended the job's process because main memory had run out", "out_of_memory",
+            f"the system ended {who} because main memory had run out", "out_of_memory",
         )  # fmt: skip
     if error is not None:
         detail = f"{error.where}: {error.detail}" if error.where else error.detail
+        # wrong input is the same to all of them
+        detail += f" ({outcome.who})" if outcome.who and error.reason != "data" else ""
         found = problem(_TITLES[error.reason], detail, error.reason)
         return found | ({"where": error.where} if error.where else {})
-    code = outcome.exit_code or 0
+    code, who = outcome.exit_code or 0, outcome.who or "the process"
+    if code == PARTED:
+        return problem("The job broke", "its processes have lost each other, and none says why; see its log", "code")
     if code < 0:
         return problem(
             "The job's process was killed",
-            f"the process was ended by {_signal_name(-code)}",
+            f"{who} was ended by {_signal_name(-code)}",
             "killed",
         )  # fmt: skip
-    return problem("The job broke", f"the process ended with exit code {code} and no result; see its log", "code")
+    return problem("The job broke", f"{who} ended with exit code {code} and no result; see its log", "code")
 
 
 def _signal_name(number: int) -> str:

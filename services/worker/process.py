@@ -1,6 +1,5 @@
-"""The child process of one attempt: started, listened to, stopped, ended without leftovers."""
+"""A child process of an attempt: started, listened to, stopped, ended without leftovers."""
 
-import contextlib
 import json
 import os
 import queue
@@ -10,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import IO, Any
 
 import structlog
@@ -58,15 +58,34 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
+@dataclass(frozen=True)
+class Said:
+    """A report line of a process, or a line that it has printed, and when it came, in seconds of the monotonic clock;
+    `rank` is the place of the process among those of its attempt.
+    """
+
+    rank: int
+    entry: bytes | LogReport
+    at: float
+
+
+Reports = queue.Queue[Said | None]
+
+
 class Child:
     """A running `services.worker.child`.
 
-    `reports` gets its report lines, what it prints, and None when one of the two pipes is closed.
+    `reports` gets what it says, and None when it has ended. `ended_at` is when that was, `failed_at` when it has told
+    of an error, for those who compare; in seconds of the monotonic clock.
     """
 
-    def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder) -> None:
-        self.reports: queue.Queue[bytes | LogReport | None] = queue.Queue()
-        self._log = structlog.get_logger().bind(job_id=job.job_id, attempt=job.attempt, **tracing.ids())
+    def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder, reports: Reports, rank: int = 0,
+                 place: Mapping[str, str] | None = None) -> None:  # fmt: skip
+        self.rank = rank
+        self.ended_at: float | None = None
+        self.failed_at: float | None = None
+        self._reports = reports
+        self._log = structlog.get_logger().bind(job_id=job.job_id, attempt=job.attempt, rank=rank, **tracing.ids())
         self._oom_kills = oom_kills()
         read_end, write_end = os.pipe()
         variables = environment(settings) | {
@@ -77,6 +96,7 @@ class Child:
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             # checkpoints are written here first; a killed process leaves nothing in the system's folder
             "TMPDIR": str(folder.path),
+            **(place or {}),
         }
         try:
             self._process = subprocess.Popen(
@@ -102,6 +122,7 @@ class Child:
         ]
         # a child that never reads must not stop its supervisor
         self._thread(lambda: _write(into, document))
+        self._thread(self._note_end)
 
     @staticmethod
     def _thread(work: Callable[[], None]) -> threading.Thread:
@@ -112,26 +133,18 @@ class Child:
     def _read(self, pipe: IO[bytes], entry: Callable[[bytes], bytes | LogReport]) -> None:
         with pipe:
             for line in pipe:
-                self.reports.put(entry(line))
-        self.reports.put(None)
+                self._reports.put(Said(self.rank, entry(line), time.monotonic()))
+
+    def _note_end(self) -> None:
+        self._process.wait()
+        self.ended_at = time.monotonic()
+        self._reports.put(None)
 
     def _printed(self, line: bytes) -> LogReport:
         """Whole for the worker's log, without the folders of this machine for the job's."""
         text = line.decode(errors="replace").rstrip()[:LINE_LIMIT]
         self._log.info("job_printed", line=text)
         return LogReport(level="debug", message=without_folders(text))
-
-    def ended(self) -> bool:
-        """True once the process is over and all it has said is in `reports`."""
-        if self._process.poll() is None:
-            return False
-        self.finish()
-        return True
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait for its end at most so long."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout_s)
 
     @property
     def exit_code(self) -> int | None:

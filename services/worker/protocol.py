@@ -11,6 +11,7 @@ from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelI
 
 REPORT_FD = "MEDCOSS_REPORT_FD"
 STOPPED = 75
+PARTED = 76
 # what the database can store
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 

@@ -1,4 +1,4 @@
-"""Takes queued jobs and runs one attempt after another."""
+"""Takes queued jobs and runs their attempts, one after another in each thread that asks for it."""
 
 import os
 import socket
@@ -21,6 +21,7 @@ from services.worker import metrics
 from services.worker.attempt import Attempt
 from services.worker.offer import offer
 from services.worker.protocol import ChildJob, InputRecord
+from services.worker.room import Room
 from services.worker.workdir import WorkFolder
 
 _log = structlog.get_logger()
@@ -34,6 +35,7 @@ class Supervisor:
         self.settings, self.shutting_down = settings, shutting_down
         self.database = Database(settings.database_url)
         self.offer = offer(settings)
+        self.room = Room(self.offer)
         self.running: set[str] = set()
         # what runs has changed since somebody cleared it
         self.news = threading.Event()
@@ -42,10 +44,13 @@ class Supervisor:
     def run_next(self) -> str | None:
         """Claim the job that is to run next and run one attempt; its id, or None when nothing is queued."""
         began = time.monotonic()
-        with self.database.session() as session:
-            claim = attempts.claim_next(
-                session, self.worker, self.settings.lease_s, self.offer, self.settings.quota_running
-            )
+        with self.room.lock:
+            with self.database.session() as session:
+                claim = attempts.claim_next(
+                    session, self.worker, self.settings.lease_s, self.room.free(), self.settings.quota_running
+                )
+            if claim is not None:
+                self.room.take(claim)
         if claim is None:
             return None
         names: dict[str, Any] = {"job_id": claim.job_id, "attempt": claim.attempt}
@@ -55,12 +60,13 @@ class Supervisor:
             metrics.attempt(claim.kind) as states,
         ):
             tracing.past("claim", time.monotonic() - began, worker=self.worker)
-            _log.info("attempt_started", kind=claim.kind)
+            _log.info("attempt_started", kind=claim.kind, gpus=claim.gpus)
             self.running.add(claim.job_id)
             self.news.set()
             try:
                 state = Attempt(self.settings, self.database, claim, self.shutting_down, child_job).run()
             finally:
+                self.room.give_back(claim)
                 self.running.discard(claim.job_id)
                 self.news.set()
             _log.info("attempt_ended", state=state)

@@ -98,6 +98,10 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "rehearsal without a teacher": (
         ask("pretrain", {"dataset": PREPARED, "rehearsal": [BUFFER]}), {"/spec": "rehearsal needs init_model"}
     ),
+    "shares": (
+        ask("pretrain", {"dataset": PREPARED, "batch_size": 6}, resources={"gpus": 4}),
+        {"/spec/batch_size": "6 samples cannot be shared equally by 4 processes x 1 micro-batches; use a multiple"},
+    ),
     "recipe": (
         ask("preprocess", {"dataset": PREPARED, "recipe": FOLDER | {"size": [20, 224], "modality": "mr"}}),
         {"/spec/recipe/size/0": "multiple of 16", "/spec/recipe/modality": "is volume3d"},

@@ -75,6 +75,13 @@ def test_what_to_try_when_memory_ran_out(database: Database, kind: str, fields: 
     assert found[-1] == "attempt 2 of 3 starts by itself, from the beginning"
 
 
+def test_what_to_try_counts_the_gpus_that_share_a_batch(database: Database) -> None:
+    why = problem("Out of memory", "memory ran out", "out_of_memory")
+    asked = spec("pretrain", dataset=DATASET, batch_size=24)
+    found = failed(database, why, "pretrain", spec=asked, gpus=4)["advice"]
+    assert found[0].startswith("set accumulate to 2: each process's 6 samples of the batch are computed 3 samples at")
+
+
 def test_what_to_try_depends_on_the_reason(database: Database) -> None:
     def first(reason: str, **more: Any) -> str:
         why = problem("t", "d", reason) | more.pop("why", {})

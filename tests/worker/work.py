@@ -63,11 +63,12 @@ def raw_dataset(settings: Settings, database: Database, files: dict[str, bytes],
 
 
 def submitted(database: Database, kind: str = "preprocess", spec: dict[str, Any] | None = None, *,
-              max_attempts: int = 3, priority: int = 0) -> str:  # fmt: skip
+              max_attempts: int = 3, priority: int = 0, gpus: int | None = None) -> str:  # fmt: skip
     """A queued job."""
     given = spec or {"dataset": "ds_raw0000000", "recipe": FOLDER}
     resolved = JOB_KINDS[kind].spec.model_validate(given).model_dump(mode="json")
-    asked = NewJob(kind=kind, spec=resolved, name=kind, max_attempts=max_attempts, priority=priority)
+    asked = NewJob(kind=kind, spec=resolved, name=kind, max_attempts=max_attempts, priority=priority,
+                   gpus=gpus)  # fmt: skip
     with database.session() as session:
         return jobs.submit(session, asked, created_by="test").id
 
@@ -145,10 +146,17 @@ def working(supervisor: Supervisor) -> Iterator[threading.Thread]:
 
 def child_of(job_id: str) -> psutil.Process | None:
     """The process that runs an attempt of the job, among the children of this one."""
+    return next(iter(children_of(job_id).values()), None)
+
+
+def children_of(job_id: str) -> dict[int, psutil.Process]:
+    """The processes that run an attempt of the job together, by rank."""
+    found = {}
     for process in psutil.Process().children():
         try:
-            if job_id in Path(process.environ().get("TMPDIR", "")).name:
-                return process
+            variables = process.environ()
         except psutil.Error:
             continue
-    return None
+        if job_id in Path(variables.get("TMPDIR", "")).name:
+            found[int(variables.get("RANK", "0"))] = process
+    return found
