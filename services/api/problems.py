@@ -26,6 +26,8 @@ from services.core.errors import (
 )
 from services.core.problems import MEDIA_TYPE, RETRY_AFTER_S, allowed, response
 
+# an answer names no more: it must not be many times the request
+MOST_ERRORS = 100
 _log = structlog.get_logger()
 
 
@@ -77,14 +79,21 @@ def _words(entry: dict[str, Any]) -> str:
     return str(entry["msg"]).removeprefix("Value error, ")
 
 
-def invalid(errors: list[FieldError]) -> ValidationFailed:
-    """One error that names every wrong field."""
-    return ValidationFailed("; ".join(f"{e.pointer or 'body'}: {e.detail}" for e in errors), errors)
+def in_words(errors: Sequence[FieldError], number: int) -> str:
+    """The first of `number` errors in words."""
+    left = number - len(errors)
+    said = [f"{e.pointer or 'body'}: {e.detail}" for e in errors] + ([f"and {left} more"] if left > 0 else [])
+    return "; ".join(said)
+
+
+def invalid(errors: list[FieldError], number: int) -> ValidationFailed:
+    """One error that names the wrong fields, the first of `number`."""
+    return ValidationFailed(in_words(errors, number), errors)
 
 
 def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    fields = []
-    for entry in error.errors():
+    fields, found = [], error.errors()
+    for entry in found[:MOST_ERRORS]:
         if entry["type"] == "json_invalid":
             # bodies are read before keys
             admit(request, request.app.state.parts.access)
@@ -93,7 +102,7 @@ def _invalid_request(request: Request, error: RequestValidationError) -> JSONRes
         # what is not in the body has no JSON pointer; the parameter's name says where it is
         where = pointer(inner) if place == "body" else f"{place}:{inner[0] if inner else ''}"
         fields.append(FieldError(where, _words(entry)))
-    return answer(request, invalid(fields))
+    return answer(request, invalid(fields, len(found)))
 
 
 def _routing(request: Request, error: HTTPException) -> JSONResponse:

@@ -39,6 +39,10 @@ async def _from_form(request: Request) -> Input:
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             raise _invalid("/file", "the form has no file in the field 'file'")
+        if unknown := [name for name in form if name != "file"]:
+            raise _invalid(
+                "", f"the form has a field '{unknown[0][:100]}'; expected the file alone, in the field 'file'"
+            )
         return _whole(await upload.read(), _plain_name(upload.filename or "the uploaded file"))
 
 

@@ -56,15 +56,15 @@ InputDep = Annotated[Input, Depends(read_input)]
 _RAW = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _object(field: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"schema": {"type": "object", "required": [field], "properties": {field: schema}}}
+def _object(field: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"schema": {"type": "object", "required": [field], "properties": {field: schema}} | more}
 
 
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": _object("file", {"type": "string", "format": "binary"}),
+            "multipart/form-data": _object("file", {"type": "string", "format": "binary"}, additionalProperties=False),
             "application/octet-stream": _RAW,
             "application/json": _object("text", {"type": "string", "maxLength": MAX_TEXT, "pattern": "\\S"}),
         },

@@ -83,6 +83,21 @@ def test_bodies_that_cannot_be_read(refusing: Served, body: bytes, status: int, 
     assert words in problem(refusing.operator.post("/v1/jobs", content=body, headers=headers), status)["detail"]
 
 
+def test_an_answer_to_much_that_is_wrong_is_short(refusing: Served) -> None:
+    unknown = {f"k{number}": 1 for number in range(20_000)}
+    bodies: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("/v1/jobs", {"kind": "pretrain", "spec": unknown}),
+        ("/v1/jobs", {"kind": "pretrain", "spec": {}} | unknown),
+        ("/v1/jobs:batch", {"jobs": [{"kind": "pretrain", "spec": dict.fromkeys(list(unknown)[:300], 1)}] * 50}),
+        ("/v1/datasets", {"name": "a", "files": [{"path": "../a", "size": -1, "sha256": "x"}] * 5_000}),
+    )
+    for path, body in bodies:
+        response = refusing.operator.post(path, json=body)
+        document = problem(response, 422)
+        assert len(document["errors"]) == 100
+        assert document["detail"].endswith(" more") and len(response.content) < 50_000
+
+
 def test_every_answer_carries_its_own_request_id(served: Served) -> None:
     found = [served.stranger.get(path).headers["x-request-id"] for path in ("/healthz", "/v1/jobs", "/x", "/readyz")]
     assert len(set(found)) == 4

@@ -62,6 +62,7 @@ def test_image_for_a_volume_model(gateway: httpx.Client) -> None:
         ("chest/classify", {"content": b""}, 422, "/file", "empty"),
         ("chest/classify", {"files": {"image": ("a.png", b"x")}}, 422, "/file", "in the field 'file'"),
         ("chest/classify", {"data": {"file": "a.png"}, "files": {"x": b"y"}}, 422, "/file", "in the field 'file'"),
+        ("chest/classify", {"data": {"patient": "x"}, "files": {"file": b"y"}}, 422, "", "a field 'patient'"),
         ("chest/classify", {"json": {"text": "no acute disease"}}, 422, "/file", "an image in the form field 'file'"),
         ("reports/embed", {"content": b"some report"}, 422, "/text", "send JSON"),
         ("reports/embed", {"json": {"text": " "}}, 422, "/text", "not empty"),

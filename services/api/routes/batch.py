@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, Parts, PartsOf
 from services.api.once import again, ticket_of
-from services.api.problems import responses
+from services.api.problems import MOST_ERRORS, in_words, responses
 from services.api.routes.jobs import new_job
 from services.api.schemas import JobOut
 from services.api.schemas_batch import BatchJob, BatchOut, BatchRequest
@@ -159,9 +159,9 @@ def _drop_dependants(batch: Batch) -> None:
 
 def _refusal(batch: Batch) -> ValidationFailed | Conflict:
     errors = sorted(batch.errors, key=lambda e: int(e.pointer.split("/")[2]))
-    detail = "; ".join(f"{e.pointer}: {e.detail}" for e in errors)
+    detail = in_words(errors[:MOST_ERRORS], len(errors))
     only_conflicts = batch.conflict and all(e.pointer.endswith("/depends_on") for e in errors)
-    return (Conflict if only_conflicts else ValidationFailed)(detail, errors)
+    return (Conflict if only_conflicts else ValidationFailed)(detail, errors[:MOST_ERRORS])
 
 
 def _submitted(session: Session, parts: Parts, request: BatchRequest, batch: Batch, owner: str) -> BatchOut:

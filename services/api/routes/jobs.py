@@ -14,7 +14,7 @@ from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, answer, question, response_model
 from services.api.once import again, ticket_of
-from services.api.problems import field_errors, invalid, responses
+from services.api.problems import MOST_ERRORS, field_errors, invalid, responses
 from services.api.routes.labels import OF_JOB
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
 from services.api.views import EVERY_JOB_FIELD, job_view, job_views
@@ -47,8 +47,9 @@ def resolved_spec(request: JobRequest) -> dict[str, Any]:
     try:
         spec = kind.spec.model_validate(request.spec)
     except ValidationError as error:
-        entries = [dict(entry) | {"loc": list(_place(entry["loc"]))} for entry in error.errors()]
-        raise invalid(field_errors(entries, "spec")) from None
+        shown = error.errors(include_url=False)[:MOST_ERRORS]
+        entries = [dict(entry) | {"loc": list(_place(entry["loc"]))} for entry in shown]
+        raise invalid(field_errors(entries, "spec"), error.error_count()) from None
     return spec.model_dump(mode="json")
 
 
