@@ -53,7 +53,7 @@ def test_what_was_backed_up_comes_back_elsewhere(
     settings = get_settings()
     with Database(settings.database_url).reading() as session:
         row = session.get_one(Dataset, raw)
-        assert ObjectStore(settings).get_bytes(f"{row.prefix}/a.png") == b"x"
+    assert ObjectStore(settings).get_bytes(f"{row.prefix}/a.png") == b"x"
     ObjectStore(settings).remove_prefix("datasets/")
     deployed.setenv("MEDCOSS_DATABASE_URL", f"sqlite:///{tmp_path / 'lost.db'}")
     get_settings.cache_clear()

@@ -99,8 +99,9 @@ def _deployments(database: Database, store: ObjectStore,
         if ("deployment", row_id) in stored or next(store.pages(prefix), None):
             continue
         with database.reading() as session:
-            if session.get(Deployment, row_id) is not None:
-                yield Verdict.MISSING, Lack(row_id, name, prefix, 1, 0, [prefix])
+            there = session.get(Deployment, row_id) is not None
+        if there:
+            yield Verdict.MISSING, Lack(row_id, name, prefix, 1, 0, [prefix])
 
 
 _WAITS = (Job.state.not_in([*TERMINAL, State.RUNNING]), Job.checkpoint_step.is_not(None))
