@@ -61,6 +61,7 @@ from medcoss.client.records import (
     Worker,
 )
 from medcoss.client.transfer import Notify, TransferProgress
+from medcoss.client.upload_records import PartUrl, StoredPart, UploadSession
 from medcoss.client.webhooks import Receiver, WebhookMessage, WebhookRefused, verify
 
 __all__ = [
@@ -107,6 +108,7 @@ __all__ = [
     "NewWebhook",
     "NotConfigured",
     "Notify",
+    "PartUrl",
     "PlatformInfo",
     "Preflight",
     "Progress",
@@ -119,10 +121,12 @@ __all__ = [
     "ServedModel",
     "ServerUnreachable",
     "StoredFile",
+    "StoredPart",
     "TimingMs",
     "TransferFailed",
     "TransferProgress",
     "UnexpectedAnswer",
+    "UploadSession",
     "Wait",
     "Webhook",
     "WebhookMessage",

@@ -13,6 +13,7 @@ from medcoss.client.jobs import Jobs
 from medcoss.client.records import Hit, Me, PlatformInfo
 from medcoss.client.registry import Aliases, Deployments, Models
 from medcoss.client.transport import Connections, Transport
+from medcoss.client.uploads import Uploads
 from medcoss.client.webhooks import Webhooks
 from medcoss.client.workers import Workers
 
@@ -20,8 +21,8 @@ TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `jobs`, `models`, `aliases`, `deployments`, `inference`, `webhooks`, `workers`,
-    and for administrators `projects`, `keys`, `audit` and `gc`.
+    """Talks to a platform: `datasets`, `uploads`, `jobs`, `models`, `aliases`, `deployments`, `inference`, `webhooks`,
+    `workers`, and for administrators `projects`, `keys`, `audit` and `gc`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
     a platform on this machine (`data_dir`, MEDCOSS_DATA_DIR or `.medcoss`). `gateway` is the address of the
@@ -46,6 +47,7 @@ class Client:
         self._gateway: Transport | None = None
         self._platform: PlatformInfo | None = None
         self.datasets = Datasets(self._transport, self._connections)
+        self.uploads = Uploads(self._transport)
         self.jobs = Jobs(self._transport, self._connections)
         self.models = Models(self._transport, self._connections)
         self.aliases = Aliases(self._transport)

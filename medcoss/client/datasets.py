@@ -2,18 +2,21 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Unpack
 
 from medcoss.client.download import Wanted, download
-from medcoss.client.errors import ApiError, ClientError
+from medcoss.client.errors import ApiError, ClientError, FileChanged, ServerUnreachable, TransferFailed
 from medcoss.client.filters import DatasetFilters, params
 from medcoss.client.labels import retag
 from medcoss.client.paging import pages, parts
 from medcoss.client.records import Dataset, PlatformInfo, Registered, StoredFile
+from medcoss.client.sending import FolderUpload
 from medcoss.client.transfer import THREADS, Notify
 from medcoss.client.transport import Connections, Transport
-from medcoss.client.upload import check_limits, hash_files, local_files, send_files
+from medcoss.client.upload import check_limits, hash_files, local_files
+from medcoss.client.uploads import Uploads
 
 REGISTER_TIMEOUT_S = 600.0
 
@@ -35,12 +38,16 @@ class Datasets:
         project: str | None = None,
         progress: Notify | None = None,
         threads: int = THREADS,
+        part_bytes: int | None = None,
     ) -> Dataset:
         """Upload a folder or a file as a raw dataset; `progress` is told of bytes hashed and sent. `project` is a name
         or id, by default the key's only one, or else `default`.
 
         Hidden files are left out. What cannot be taken - limits, name, modality, role of the key - is refused
-        before anything is read. Whatever goes wrong later, Ctrl-C included, leaves no half dataset behind.
+        before anything is read. Files of more than two parts - of `part_bytes`, by default 16 MiB - go in parts. The
+        same call goes on with what an earlier one of the same name, modality and files has left unfinished.
+        That is kept when a connection or the program breaks, and when large files were on their way; any other failure,
+        Ctrl-C included, leaves no half dataset behind.
         Raises ValueError for an empty folder, ApiError, or TransferFailed naming the file.
         """
         files = local_files(Path(path))
@@ -50,10 +57,13 @@ class Datasets:
         hashes = hash_files(files, progress, threads)
         listed = [{"path": f.path, "size": f.size, "sha256": h} for f, h in zip(files, hashes, strict=True)]
         registered = self.register(
-            name, modality=modality, description=description, tags=labels, files=listed, project=project
+            name, modality=modality, description=description, tags=labels, files=listed, project=project, resume=True
         )
-        with self._deleted_on_failure(registered.dataset.id):
-            send_files(self._connections, files, registered.uploads, progress, threads)
+        work = FolderUpload(
+            Uploads(self._transport), self._connections, registered, files, progress, threads, part_bytes
+        )
+        with self._kept_or_deleted(registered, precious=work.in_parts):
+            work.run()
             return self.complete(registered.dataset.id)
 
     def register(
@@ -65,10 +75,13 @@ class Datasets:
         tags: Iterable[str] = (),
         files: "list[dict[str, Any]]",
         project: str | None = None,
+        resume: bool = False,
     ) -> Registered:
-        """Announce a dataset and its files (`path`, `size`, `sha256`); the answer says where to PUT each."""
+        """Announce a dataset and its files (`path`, `size`, `sha256`); the answer says where to PUT each. With `resume`
+        it may be one that was not completed, of the same name, modality and files, and names those that it lacks.
+        """
         body = {"name": name, "modality": modality, "description": description, "files": files, "project": project,
-                "tags": [*tags]}  # fmt: skip
+                "tags": [*tags], "resume": resume}  # fmt: skip
         response = self._transport.call("POST", "/v1/datasets", json=body, timeout_s=REGISTER_TIMEOUT_S)
         return self._transport.read(Registered, response)
 
@@ -99,10 +112,15 @@ class Datasets:
             self.delete(unwanted.dataset.id)
 
     @contextmanager
-    def _deleted_on_failure(self, dataset_id: str) -> Iterator[None]:
+    def _kept_or_deleted(self, registered: Registered, precious: bool) -> Iterator[None]:
+        dataset_id = registered.dataset.id
         try:
             yield
         except BaseException as error:
+            if not isinstance(error, FileChanged) and (precious or _is_broken(error)):
+                until = f"{registered.expires_at.astimezone():%Y-%m-%d %H:%M}"
+                error.add_note(f"what has arrived is kept as {dataset_id} until {until}: do the same again to go on")
+                raise
             try:
                 self.delete(dataset_id)
             except ClientError as second:
@@ -144,3 +162,9 @@ class Datasets:
     def tag(self, dataset_id: str, *add: str, remove: Iterable[str] = ()) -> Dataset:
         """Give a dataset tags, and take others away."""
         return retag(self._transport, Dataset, f"/v1/datasets/{dataset_id}", add, remove)
+
+
+def _is_broken(error: BaseException) -> bool:
+    """True when the way to the server or the object store broke, and not what was sent."""
+    away = isinstance(error, ApiError) and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return away or isinstance(error, TransferFailed | ServerUnreachable)

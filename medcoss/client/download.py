@@ -32,7 +32,7 @@ def download(
     Raises DamagedFile or TransferFailed naming the file.
     """
     stop = threading.Event()
-    tracker = Tracker("downloading", sum(f.size for f in files), notify, stop)
+    tracker = Tracker("downloading", [(f.path, f.size) for f in files], notify, stop)
     folder.mkdir(parents=True, exist_ok=True)
     tasks: list[Callable[[], Path]] = [partial(_fetch, connections, f, _inside(folder, f.path), tracker) for f in files]
     return side_by_side(tasks, threads, stop)
@@ -47,7 +47,7 @@ def _inside(folder: Path, path: str) -> Path:
 
 def _fetch(connections: Connections, file: Wanted, target: Path, tracker: Tracker) -> Path:
     if file.sha256 and target.is_file() and target.stat().st_size == file.size and _sha256(target) == file.sha256:
-        tracker.add(file.size, file.path)
+        tracker.there(file.size, file.path)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + ".part")

@@ -49,16 +49,16 @@ class Dataset(Record):
 
 
 class Upload(Record):
-    """Where to PUT one file."""
+    """Where to PUT one file; `url` is None for one that is too large for a single request and goes in parts."""
 
     path: str
     method: str = "PUT"
-    url: str
+    url: str | None = None
     headers: dict[str, str] = {}
 
 
 class Registered(Record):
-    """A dataset that waits for its files until `expires_at`."""
+    """A dataset that waits for its files until `expires_at`; `uploads` are those that it lacks."""
 
     dataset: Dataset
     uploads: list[Upload]

@@ -3,13 +3,13 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
 
-from medcoss.client.errors import TransferFailed
+from medcoss.client.errors import ServerUnreachable, TransferFailed
 
 T = TypeVar("T")
 
@@ -24,12 +24,18 @@ TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class TransferProgress:
-    """How far a transfer is. `stage` is hashing, uploading or downloading; sizes in bytes."""
+    """How far a transfer is. `stage` is hashing, uploading or downloading; sizes in bytes.
+
+    `resumed` of the bytes that are `done` were there before: they tell nothing of the speed.
+    """
 
     stage: str
     done: int
     total: int
     file: str
+    files_done: int = 0
+    files: int = 0
+    resumed: int = 0
 
 
 Notify = Callable[[TransferProgress], None]
@@ -40,11 +46,18 @@ class Aborted(Exception):
 
 
 class Tracker:
-    """Counts the bytes of one stage and tells who wants to know; also carries the order to stop."""
+    """Counts the bytes and files of one stage and tells who wants to know; also carries the order to stop."""
 
-    def __init__(self, stage: str, total: int, notify: Notify | None, stop: threading.Event) -> None:
-        self._stage, self._total, self._notify, self._stop = stage, total, notify, stop
-        self._done = 0
+    def __init__(
+        self, stage: str, sizes: Iterable[tuple[str, int]], notify: Notify | None, stop: threading.Event
+    ) -> None:
+        """`sizes` are the paths of all files with their sizes."""
+        self._stage, self._notify, self._stop = stage, notify, stop
+        # bytes to go, by file
+        self._left = dict(sizes)
+        self._files, self._total = len(self._left), sum(self._left.values())
+        self._files_done = sum(size == 0 for size in self._left.values())
+        self._done = self._resumed = 0
         self._lock = threading.Lock()
 
     def add(self, count: int, file: str) -> None:
@@ -52,9 +65,25 @@ class Tracker:
         if self._stop.is_set():
             raise Aborted
         with self._lock:
-            self._done += count
-            if self._notify is not None:
-                self._notify(TransferProgress(self._stage, self._done, self._total, file))
+            self._count(count, file)
+
+    def there(self, count: int, file: str) -> None:
+        """Count bytes of a file that need not be sent."""
+        with self._lock:
+            self._resumed += count
+            self._count(count, file)
+
+    def _count(self, count: int, file: str) -> None:
+        before, after = self._left[file], self._left[file] - count
+        self._left[file] = after
+        self._files_done += (before > 0 and after <= 0) - (before <= 0 and after > 0)
+        self._done += count
+        if self._notify is not None:
+            self._notify(
+                TransferProgress(
+                    self._stage, self._done, self._total, file, self._files_done, self._files, self._resumed
+                )
+            )
 
     def pause(self, seconds: float) -> None:
         """Wait before another try. Raises Aborted when it is over."""
@@ -62,16 +91,24 @@ class Tracker:
             raise Aborted
 
 
-def persistently(what: str, attempt: Callable[[], T], tracker: Tracker) -> T:
-    """The result of `attempt`, tried again after transient failures. Raises TransferFailed naming `what`."""
-    for pause in (*PAUSES_S, None):
+def persistently(what: str, attempt: Callable[[], T], tracker: Tracker, pauses_s: Sequence[float] = PAUSES_S) -> T:
+    """The result of `attempt`, tried again after transient failures, with these pauses between.
+
+    Raises TransferFailed naming `what`, ServerUnreachable.
+    """
+    for pause in (*pauses_s, None):
         try:
             return attempt()
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
-            if status not in TRANSIENT or pause is None:
+            # what has changed on the way is sent again
+            damaged = status == 400 and "BadDigest" in error.response.text
+            if not (status in TRANSIENT or damaged) or pause is None:
                 advice = "; its URL has expired: start again" if status == 403 else ""
                 raise TransferFailed(f"{what}: the object store answered {status}{advice}") from error
+        except ServerUnreachable:
+            if pause is None:
+                raise
         except httpx.HTTPError as error:
             if pause is None:
                 where = error.request.url.netloc.decode() if _has_request(error) else "its address"

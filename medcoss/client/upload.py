@@ -1,5 +1,6 @@
 """Files of a folder to the object store."""
 
+import base64
 import hashlib
 import os
 import threading
@@ -83,71 +84,96 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size:,} bytes"
 
 
+@dataclass(frozen=True)
+class Slice:
+    """`size` bytes of a file from `start` on."""
+
+    file: LocalFile
+    start: int
+    size: int
+
+
+def whole(file: LocalFile) -> Slice:
+    """All of a file."""
+    return Slice(file, 0, file.size)
+
+
 def hash_files(files: list[LocalFile], notify: Notify | None, threads: int) -> list[str]:
     """Hexadecimal SHA-256 of each file."""
     stop = threading.Event()
-    tracker = Tracker("hashing", sum(f.size for f in files), notify, stop)
+    tracker = Tracker("hashing", [(f.path, f.size) for f in files], notify, stop)
     tasks: list[Callable[[], str]] = [partial(_hash, f, tracker) for f in files]
     return side_by_side(tasks, threads, stop)
 
 
 def _hash(file: LocalFile, tracker: Tracker) -> str:
     digest = hashlib.sha256()
-    for chunk in _read(file, tracker):
+    for chunk in Counted(whole(file), tracker):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def _read(file: LocalFile, tracker: Tracker) -> Iterator[bytes]:
-    """The file in chunks. Raises FileChanged when it is no longer the file that was found."""
+def read(piece: Slice) -> Iterator[bytes]:
+    """A slice in chunks. Raises FileChanged when its file is no longer the one that was found."""
+    file, left = piece.file, piece.size
     with file.source.open("rb") as handle:
-        while chunk := handle.read(CHUNK):
-            tracker.add(len(chunk), file.path)
+        handle.seek(piece.start)
+        while left and (chunk := handle.read(min(CHUNK, left))):
+            left -= len(chunk)
             yield chunk
         stat = os.fstat(handle.fileno())
     if (stat.st_size, stat.st_mtime_ns) != (file.size, file.changed_ns):
         raise FileChanged(f"{file.path} changed while it was uploaded; upload the folder again when it is at rest")
 
 
-def send_files(
-    connections: Connections, files: list[LocalFile], uploads: list[Upload], notify: Notify | None, threads: int
-) -> None:
-    """PUT every file to its URL. Raises TransferFailed naming the first that could not be sent."""
-    targets = {upload.path: upload for upload in uploads}
-    stop = threading.Event()
-    tracker = Tracker("uploading", sum(f.size for f in files), notify, stop)
-    tasks: list[Callable[[], None]] = [partial(_send, connections, f, targets[f.path], tracker) for f in files]
-    side_by_side(tasks, threads, stop)
+def md5_of(piece: Slice) -> str:
+    """Hexadecimal MD5 of a slice. Raises FileChanged."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for chunk in read(piece):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
-def _send(connections: Connections, file: LocalFile, upload: Upload, tracker: Tracker) -> None:
-    persistently(file.path, partial(_put, connections, file, upload, tracker), tracker)
+class Counted:
+    """The chunks of a slice, and how many bytes of it were given away."""
 
-
-class _Counted:
-    """The chunks of a file, and how many bytes of it were given away."""
-
-    def __init__(self, file: LocalFile, tracker: Tracker) -> None:
-        self._file, self._tracker = file, tracker
+    def __init__(self, piece: Slice, tracker: Tracker) -> None:
+        self.piece, self._tracker = piece, tracker
         self.count = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in _read(self._file, self._tracker):
+        for chunk in read(self.piece):
+            self._tracker.add(len(chunk), self.piece.file.path)
             self.count += len(chunk)
             yield chunk
 
+    def take_back(self) -> None:
+        """What was given away has not arrived."""
+        self._tracker.add(-self.count, self.piece.file.path)
 
-def _put(connections: Connections, file: LocalFile, upload: Upload, tracker: Tracker) -> None:
-    content = _Counted(file, tracker)
+
+def send_whole(connections: Connections, file: LocalFile, upload: Upload, tracker: Tracker) -> None:
+    """PUT a file to its URL. Raises TransferFailed, FileChanged."""
+    md5 = bytes.fromhex(md5_of(whole(file)))
+    # the store refuses what has changed on the way
+    headers = {"Content-MD5": base64.b64encode(md5).decode()} | upload.headers
+
+    def attempt() -> None:
+        put(connections, Counted(whole(file), tracker), upload.method, str(upload.url), headers)
+
+    persistently(file.path, attempt, tracker)
+
+
+def put(connections: Connections, content: Counted, method: str, url: str, headers: dict[str, str]) -> None:
+    """Send a slice to a URL once. Raises httpx.HTTPError, FileChanged."""
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     # a known length: S3 takes no chunked bodies
-    headers = upload.headers | {"Content-Length": str(file.size)}
+    headers = headers | {"Content-Length": str(content.piece.size)}
     try:
-        connections.to(upload.url).request(
-            upload.method, upload.url, content=content, headers=headers, timeout=timeout
-        ).raise_for_status()
+        connections.to(url).request(method, url, content=content, headers=headers, timeout=timeout).raise_for_status()
     except httpx.LocalProtocolError as error:
-        raise FileChanged(f"{file.path} changed while it was uploaded; upload the folder again") from error
+        path = content.piece.file.path
+        raise FileChanged(f"{path} changed while it was uploaded; upload the folder again") from error
     except httpx.HTTPError:
-        tracker.add(-content.count, file.path)
+        content.take_back()
         raise

@@ -26,6 +26,7 @@ from services.api.routes import (
     preflight,
     registry,
     streams,
+    uploads,
     webhooks,
     workers,
 )
@@ -97,8 +98,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     for part in (
-        datasets, jobs, batch, preflight, registry, labels, aliases, deletion, gc, access, audit, streams, webhooks,
-        workers,
+        datasets, uploads, jobs, batch, preflight, registry, labels, aliases, deletion, gc, access, audit, streams,
+        webhooks, workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES)
     if chosen.cors_origins:

@@ -20,7 +20,15 @@ from medcoss.specs import (
     Spec,
 )
 from medcoss.specs.records import BadFile
-from services.api import schemas, schemas_access, schemas_batch, schemas_gc, schemas_labels, schemas_webhooks
+from services.api import (
+    schemas,
+    schemas_access,
+    schemas_batch,
+    schemas_gc,
+    schemas_labels,
+    schemas_uploads,
+    schemas_webhooks,
+)
 from services.core.tables import DEFAULT_PROJECT
 
 RAW, PREPARED, BUFFER = "ds_0199c2b3f00a1b2c3d4e5", "ds_0199c2b4a11b2c3d4e5f6", "ds_0199c2c0d22c3d4e5f607"
@@ -95,6 +103,7 @@ _JOB = schemas.JobOut(
 INSTANCES: tuple[BaseModel, ...] = (
     *schemas_webhooks.EXAMPLES,
     *schemas_gc.EXAMPLES,
+    *schemas_uploads.EXAMPLES,
     _PROJECT,
     _FILE,
     _DATASET,
@@ -125,7 +134,7 @@ INSTANCES: tuple[BaseModel, ...] = (
     ),
     schemas.Platform(
         version=__version__, gateway_url="https://gateway.clinic.example",
-        limits={"max_file_bytes": 4 * 2**30, "max_dataset_bytes": 500 * 2**30, "max_inference_bytes": 512 * 2**20},
+        limits={"max_file_bytes": 100 * 2**30, "max_dataset_bytes": 500 * 2**30, "max_inference_bytes": 512 * 2**20},
     ),
     schemas_access.KeyCreated(key=_KEY, secret="mk_..."),  # noqa: S106 - an example
     schemas_access.Me(
@@ -140,6 +149,7 @@ INSTANCES: tuple[BaseModel, ...] = (
 )  # fmt: skip
 
 ASKED: tuple[BaseModel, ...] = (
+    *schemas_uploads.ASKED,
     schemas.DatasetRequest(
         name="chest", modality="xray",
         files=[schemas.UploadFile(path=_FILE.path, size=_FILE.size, sha256=_FILE.sha256)],

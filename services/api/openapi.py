@@ -19,6 +19,7 @@ _JSON = "application/json"
 TAGS = {
     "health": "Whether the platform answers; these need no key.",
     "datasets": "Uploaded and prepared data.",
+    "uploads": "Large files of a dataset in parts, which survive a bad connection.",
     "jobs": "Submit, watch and stop jobs.",
     "streams": "What jobs report, as it comes: server-sent events.",
     "webhooks": "Have events sent to a URL, signed.",
@@ -37,6 +38,7 @@ _PARAMETERS = {
     "project_id": "identifier of a project, prj_...",
     "key_id": "identifier of a key, key_...",
     "webhook_id": "identifier of a webhook, whk_...",
+    "upload_id": "identifier of a file that arrives in parts, upl_...",
     "delivery_id": "identifier of a message to it, msg_...",
     "run_id": "identifier of a run of the garbage collector, gc_...",
     "kind": "name of a job kind",

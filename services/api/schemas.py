@@ -11,6 +11,7 @@ from medcoss.modalities import BUILTIN, Kind, get_modality
 from medcoss.specs.base import Name
 from medcoss.specs.records import BadFile
 from services.core.labels import MOST_TAGS, tag_of
+from services.core.uploads import MOST_FILES
 
 T = TypeVar("T")
 BYTES: dict[str, Any] = {"unit": "byte"}
@@ -55,23 +56,30 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", str_max_length=4096)
 
 
+def _safe_path(value: str) -> str:
+    path = PurePosixPath(value)
+    unsafe = path.is_absolute() or not path.parts or ".." in path.parts or "\\" in value or "//" in value
+    if unsafe or value != path.as_posix() or _CONTROL.search(value):
+        raise ValueError("expected a relative path with forward slashes, without '..' or control characters")
+    if len(value.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
+        raise ValueError(f"expected at most {MAX_PATH_BYTES} bytes, {MAX_NAME_BYTES} between two slashes (UTF-8)")
+    return value
+
+
+FilePath = Annotated[
+    str,
+    Field(min_length=1, max_length=900, description="path inside the dataset, with forward slashes"),
+    AfterValidator(_safe_path),
+]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the content, hexadecimal")]
+
+
 class UploadFile(Body):
     """One file that is going to be uploaded."""
 
-    path: str = Field(min_length=1, max_length=900, description="path inside the dataset, with forward slashes")
+    path: FilePath
     size: int = Field(ge=0, description="size of the file", json_schema_extra=BYTES)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the content, hexadecimal")
-
-    @field_validator("path")
-    @classmethod
-    def _is_safe(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        unsafe = path.is_absolute() or not path.parts or ".." in path.parts or "\\" in value or "//" in value
-        if unsafe or value != path.as_posix() or _CONTROL.search(value):
-            raise ValueError("expected a relative path with forward slashes, without '..' or control characters")
-        if len(value.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
-            raise ValueError(f"expected at most {MAX_PATH_BYTES} bytes, {MAX_NAME_BYTES} between two slashes (UTF-8)")
-        return value
+    sha256: Sha256
 
 
 ProjectRef = Annotated[
@@ -89,7 +97,10 @@ class DatasetRequest(Body):
     description: Text = Field("", max_length=4000, description="for people")
     tags: Tags = []
     files: list[UploadFile] = Field(
-        max_length=200_000, description="every file that is going to be uploaded", json_schema_extra={"minItems": 1}
+        max_length=MOST_FILES, description="every file that is going to be uploaded", json_schema_extra={"minItems": 1}
+    )
+    resume: bool = Field(
+        False, description="go on with an upload of the same name, modality and files that was not completed, if any"
     )
 
     @field_validator("files")
@@ -144,7 +155,9 @@ class Upload(BaseModel):
 
     path: str = Field(description="path inside the dataset")
     method: str = Field("PUT", description="HTTP method to use")
-    url: str = Field(description="presigned URL that takes this one file until `expires_at`")
+    url: str | None = Field(
+        description="presigned URL that takes this one file until `expires_at`; null above 5 GiB, which goes in parts"
+    )
     headers: dict[str, str] = Field({}, description="headers that the request has to carry")
 
 
@@ -152,7 +165,7 @@ class DatasetCreated(BaseModel):
     """A dataset that waits for its files until `expires_at`; then POST to its `complete`."""
 
     dataset: DatasetOut = Field(description="the dataset, still uploading")
-    uploads: list[Upload] = Field(description="where each file goes")
+    uploads: list[Upload] = Field(description="where each file goes that is not there yet")
     expires_at: datetime = Field(description="when the URLs end and the dataset is forgotten")
 
 

@@ -30,6 +30,8 @@ app = typer.Typer(name="datasets", help="Upload, look at, fetch and delete datas
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Dataset, e.g. ds_01abc...")]
 
+UploadId = Annotated[str, typer.Argument(metavar="UPLOAD", help="One of `medcoss datasets uploads`, upl_01abc...")]
+
 
 def show_dataset(dataset: Dataset, as_json: bool) -> None:
     """One dataset in full."""
@@ -53,10 +55,13 @@ def upload(
     description: Annotated[str, typer.Option("--description", help="A few words about it.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to find it by; repeatable.")] = None,
     project: Project = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, max=32, help="Files sent at once.")] = 4,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=32, help="Files or parts sent at once.")] = 4,
+    part_mib: Annotated[
+        int | None, typer.Option("--part-mib", min=5, max=5120, help="Size of the parts of large files; 16 and more.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a folder as a raw dataset. Ctrl-C or a failure leaves no half dataset behind."""
+    """Upload a folder or a file as a raw dataset. After a break, the same command goes on with what has arrived."""
     try:
         with transfer_bar() as notify:
             dataset = client.datasets.upload(
@@ -68,7 +73,12 @@ def upload(
                 project=project,
                 progress=notify,
                 threads=threads,
+                part_bytes=part_mib * 2**20 if part_mib else None,
             )
+    except KeyboardInterrupt as stopped:
+        for note in getattr(stopped, "__notes__", []):
+            say(note)
+        raise
     except ValueError as error:
         raise CliError(str(error)) from error
     say(f"uploaded {dataset.file_count} files, {size(dataset.total_bytes)}")
@@ -120,6 +130,23 @@ def files(client: Client, dataset_id: Id, as_json: Json = False) -> None:
     found = list(client.datasets.files(dataset_id))
     rows = [(f.path, size(f.size), (f.sha256 or "")[:12]) for f in found]
     show(found, as_json, table([wrapped("path"), number("size"), "sha256"], rows))
+
+
+@app.command("uploads")
+@connected
+def uploads(client: Client, dataset_id: Id, as_json: Json = False) -> None:
+    """The large files of a dataset that arrive, or arrived lately, in parts."""
+    found = list(client.uploads.list(dataset_id))
+    rows = [(u.id, u.path, size(u.size), u.state, short_moment(u.expires_at)) for u in found]
+    show(found, as_json, table([identifier(), wrapped("path"), number("size"), "state", "until"], rows))
+
+
+@app.command("abort")
+@connected
+def abort(client: Client, dataset_id: Id, upload_id: UploadId) -> None:
+    """Give up a large file that is on its way, so that the dataset can be completed without it."""
+    client.uploads.abort(dataset_id, upload_id)
+    say(f"aborted {upload_id}")
 
 
 @app.command("delete")

@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
-from services.core import leftovers
+from services.core import leftovers, uploads
 from services.core.errors import Conflict
 from services.core.jobs import has_ended
 from services.core.lifecycle import TERMINAL
@@ -34,6 +34,7 @@ def delete_dataset(session: Session, scope: Scope, dataset_id: str, watch_s: flo
     # URLs for its files open for as long
     uploads_end = now() + timedelta(seconds=watch_s) if row.role == "raw" else None
     leftovers.add(session, f"datasets/{dataset_id}/", watch_until=uploads_end)
+    uploads.end_of_dataset(session, dataset_id)
     _forget_origin(session, dataset_id)
     session.delete(row)
 

@@ -16,7 +16,18 @@ from sqlalchemy.orm import Session
 
 from services.core.lifecycle import TERMINAL, State
 from services.core.served_names import triton_name
-from services.core.tables import Dataset, DatasetFile, Deployment, Job, JobArtifact, Leftover, Model, ModelFile
+from services.core.tables import (
+    Dataset,
+    DatasetFile,
+    Deployment,
+    Job,
+    JobArtifact,
+    Leftover,
+    Model,
+    ModelFile,
+    UploadSession,
+)
+from services.core.tables.uploads import LIVE
 
 # below these everything is the platform's own
 FOLDERS = frozenset({"datasets", "models", "jobs", "triton"})
@@ -74,6 +85,7 @@ def owners(session: Session, keys: Sequence[str]) -> dict[str, Owner]:
             found[key] = Owner(Use.FOREIGN)
     _reserved(session, keys, found)
     # what a row owns comes before a reservation: it is written last
+    _uploads(session, below["datasets"], found)
     _datasets(session, below["datasets"], found)
     _models(session, below["models"], found)
     _deployments(session, below["triton"], found)
@@ -89,6 +101,15 @@ def _reserved(session: Session, keys: Iterable[str], found: dict[str, Owner]) ->
             above["/".join(parts[:depth]) + "/"].append(key)
     for prefix in session.scalars(select(Leftover.prefix).where(Leftover.prefix.in_(above))):
         found.update(dict.fromkeys(above[prefix], Owner(Use.RESERVED)))
+
+
+def _uploads(session: Session, below: dict[str, list[str]], found: dict[str, Owner]) -> None:
+    """Files that arrive in parts, whether they were announced or not."""
+    keys = [key for keys in below.values() for key in keys]
+    coming = select(UploadSession.key, UploadSession.dataset_id)
+    coming = coming.where(UploadSession.key.in_(keys), UploadSession.state.in_(LIVE))
+    for key, dataset_id in session.execute(coming):
+        found[key] = Owner(Use.UNFINISHED, "dataset", dataset_id)
 
 
 def _datasets(session: Session, below: dict[str, list[str]], found: dict[str, Owner]) -> None:

@@ -1,15 +1,18 @@
 """Records of datasets, models and deployments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
-from services.core import aliases, labels, served_names
-from services.core.errors import NotFound
+from services.core import aliases, labels, served_names, uploads
+from services.core.errors import Conflict, NotFound
 from services.core.scope import Scope
 from services.core.tables import Dataset, DatasetFile, Deployment, JobInput, Lineage, Model, ModelFile
+
+# uploads that a refusal names
+NAMED = 5
 
 
 def register_dataset(session: Session, dataset_id: str, *, name: str, info: DatasetInfo, prefix: str,
@@ -76,9 +79,30 @@ def model_sizes(session: Session, ids: Sequence[str]) -> dict[str, int]:
     return {model_id: int(size) for model_id, size in session.execute(sums.group_by(ModelFile.model_id))}
 
 
+def unfinished(session: Session, project_id: str, name: str, modality: str | None,
+               files: Mapping[str, tuple[int, str]]) -> Dataset | None:  # fmt: skip
+    """The newest upload of this name, modality and these files - size and SHA-256 by path - that is not complete."""
+    same = select(Dataset).where(
+        Dataset.project_id == project_id, Dataset.state == "uploading", Dataset.name == name,
+        Dataset.modality.is_not_distinct_from(modality), Dataset.file_count == len(files),
+        Dataset.total_bytes == sum(size for size, _ in files.values()),
+    )  # fmt: skip
+    for row in session.scalars(same.order_by(Dataset.created_at.desc()).with_for_update()):
+        announced = select(DatasetFile.path, DatasetFile.size, DatasetFile.sha256)
+        known = session.execute(announced.where(DatasetFile.dataset_id == row.id))
+        if {path: (size, sha256) for path, size, sha256 in known} == files:
+            return row
+    return None
+
+
 def complete_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
-    """Make an uploaded dataset ready; NotFound when it has expired meanwhile."""
-    get_dataset(session, scope, dataset_id)
+    """Make an uploaded dataset ready; NotFound when it has expired meanwhile, Conflict while a file is on its way."""
+    # locked: no file joins it meanwhile
+    scope.get(session, Dataset, dataset_id, with_for_update=True)
+    coming = uploads.live_paths(session, dataset_id, NAMED)
+    if coming:
+        named = ", ".join(f"{path} ({upload_id})" for path, upload_id in coming)
+        raise Conflict(f"still on their way in parts: {named}; complete or abort these uploads first")
     waiting = update(Dataset).where(Dataset.id == dataset_id, Dataset.state == "uploading")
     session.execute(waiting.values(state="ready", expires_at=None))
     return scope.get(session, Dataset, dataset_id, populate_existing=True)

@@ -33,11 +33,14 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(Path(".medcoss/cache"), description="local copies of datasets and models")
     cache_max_bytes: int = Field(50 * 2**30, gt=0, description="what the local copies may take together")
     max_file_bytes: int = Field(
-        4 * 2**30, gt=0, le=5 * 2**30, description="largest uploaded file; S3 takes no larger one in one piece"
+        100 * 2**30, gt=0, le=5 * 2**40, description="largest uploaded file; S3 takes no larger one than 5 TiB"
     )
     max_dataset_bytes: int = Field(500 * 2**30, gt=0, description="largest uploaded dataset")
     max_inference_bytes: int = Field(512 * 2**20, gt=0, description="largest inference request")
-    upload_expiry_s: int = Field(86_400, gt=0, le=604_800, description="time to finish an upload; S3 allows a week")
+    # URLs of S3 are good for a week at most
+    upload_expiry_s: int = Field(
+        86_400, gt=0, le=604_800, description="time to finish an upload, from its last sign of life"
+    )
 
     lease_s: float = Field(30, gt=0, description="a worker that is silent so long has lost its job")
     heartbeat_s: float = Field(2, gt=0, description="time between two renewals of a lease")

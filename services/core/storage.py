@@ -19,6 +19,7 @@ from minio.error import S3Error
 from medcoss.run import Stopped, sha256_file
 from medcoss.specs.records import FileEntry
 from services.core import tracing
+from services.core.multipart import Multipart
 from services.core.s3pool import S3Pool
 from services.core.settings import Settings
 
@@ -73,6 +74,9 @@ class ObjectStore:
         public = settings.s3_public_endpoint
         # presigned URLs carry the host that they were signed for
         self._public = self._connect(settings, public, patient) if public else self._client
+        self.multipart = Multipart(
+            self._client, self._public, self.bucket, settings.s3_secret_key.get_secret_value()
+        )  # fmt: skip
 
     @staticmethod
     def _connect(settings: Settings, endpoint: str, pool: urllib3.PoolManager) -> Minio:
@@ -212,12 +216,18 @@ class ObjectStore:
 
     def size(self, key: str) -> int | None:
         """Size in bytes of an object, or None when there is none."""
+        found = self.size_and_etag(key)
+        return found[0] if found else None
+
+    def size_and_etag(self, key: str) -> tuple[int, str] | None:
+        """Size in bytes and ETag of an object, or None when there is none."""
         try:
-            return self._client.stat_object(self.bucket, key).size
+            found = self._client.stat_object(self.bucket, key)
         except S3Error as error:
             if error.code in MISSING:
                 return None
             raise
+        return int(found.size or 0), str(found.etag)
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Size in bytes of every object below `prefix`, by key."""

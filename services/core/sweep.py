@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from services.core import leftovers, once, served_names, workers
+from services.core import leftovers, once, served_names, uploads, workers
 from services.core.attempts import end_badly
 from services.core.failures import lost
 from services.core.jobs import add_event, changed, ended, needs, problem
@@ -30,6 +30,7 @@ def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
     while _settle_waiting(session, moment):
         continue
     _forget_uploads(session, moment)
+    uploads.expire(session, moment)
     leftovers.set_due(session, moment)
     once.forget(session, moment)
     served_names.free_unused(session, moment)
@@ -63,4 +64,5 @@ def _forget_uploads(session: Session, moment: datetime) -> None:
     expired = select(Dataset).where(Dataset.state == "uploading", Dataset.expires_at < moment)
     for dataset in session.scalars(expired.with_for_update(skip_locked=True)).all():
         leftovers.add(session, f"{dataset.prefix}/", watch_until=moment + LATE_UPLOADS)
+        uploads.end_of_dataset(session, dataset.id)
         session.execute(delete(Dataset).where(Dataset.id == dataset.id))

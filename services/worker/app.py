@@ -13,7 +13,7 @@ import structlog
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import DBAPIError
 
-from services.core import leftovers, tracing
+from services.core import assembly, leftovers, tracing
 from services.core.bell import (
     CONTROL_QUEUE,
     GPU_QUEUE,
@@ -129,6 +129,7 @@ def sweep() -> None:
         with metrics.sweep():
             _mend_and_ring()
             leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
+            assembly.clean(_database(), _store(), now(), settings.sweep_s)
             _collector().kick()
     except DBAPIError as error:
         # the next sweep does what this one could not

@@ -17,6 +17,7 @@ from services.core.registry import register_deployment
 from services.core.settings import Settings
 from services.core.tables import Owned
 from tests.api.calls import announced, entry, pointers, prepared, preprocess, problem, trained, uploaded
+from tests.api.parts import finished, sent, started
 from tests.api.serving import Served
 from tests.api.test_api_registry import deployment_info
 
@@ -41,12 +42,24 @@ ROUTES = [
     for method in methods
     if "_id}" in path
 ]
+# of requests that say something
+_UPLOADS = "/v1/datasets/{dataset_id}/uploads"
+BODIES = {
+    _UPLOADS: {"path": "b", "size": 1},
+    f"{_UPLOADS}/{{upload_id}}/urls": {"parts": [{"number": 1, "md5": "0" * 32}]},
+    f"{_UPLOADS}/{{upload_id}}/complete": {"md5s": ["0" * 32]},
+}
 
 
 @pytest.fixture
 def owned(served: Served) -> dict[str, str]:
     """A record of each kind in the project `default`, by the name of its path parameter."""
-    dataset = uploaded(served.operator, {"a": b"x"})
+    draft = announced(served.operator, {"a": b"x"})
+    dataset = draft["dataset"]["id"]
+    upload = started(served.operator, dataset, "a")
+    sent(served.operator, upload, {1: b"x"})
+    assert finished(served.operator, upload, [b"x"]).status_code == 200
+    assert served.operator.post(f"/v1/datasets/{dataset}/complete").status_code == 200
     trained(served.database, None, "mdl_00000000")
     with served.database.session() as session:
         register_deployment(
@@ -58,7 +71,7 @@ def owned(served: Served) -> dict[str, str]:
     return {
         "webhook_id": hook, "delivery_id": message,
         "deployment_id": "dep_00000000",
-        "dataset_id": dataset, "job_id": preprocess(served.operator, dataset).json()["id"],
+        "dataset_id": dataset, "upload_id": upload["id"], "job_id": preprocess(served.operator, dataset).json()["id"],
         "model_id": "mdl_00000000", "project_id": "prj_default", "key_id": served.admin.get("/v1/me").json()["key_id"],
     }  # fmt: skip
 
@@ -74,7 +87,7 @@ def test_another_projects_ids_answer_like_those_that_do_not_exist(
     for method, path in ROUTES:
 
         def answer(client: httpx.Client, ids: dict[str, str], url: str = path, how: str = method) -> httpx.Response:
-            body = {"json": {}} if how in {"POST", "PATCH"} else {}
+            body = {"json": BODIES.get(url, {})} if how in {"POST", "PATCH"} else {}
             with client.stream(how, url.format_map(ids), **body) as response:  # type: ignore[arg-type]
                 if response.headers["content-type"].partition(";")[0] != "text/event-stream":
                     # a stream that is seen does not end

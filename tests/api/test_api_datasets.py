@@ -115,13 +115,19 @@ def test_what_is_no_document(refusing: Served, body: str, status: int, said: str
 
 
 def test_a_file_over_the_limit_is_named_and_nothing_is_registered(served: Served) -> None:
-    files = [entry("small.nii.gz"), entry("scan.nii.gz") | {"size": 5 * 2**30}]
+    files = [entry("small.nii.gz"), entry("scan.nii.gz") | {"size": 101 * 2**30}]
     document = problem(served.operator.post("/v1/datasets", json=wrong(files=files)), 413)
     assert pointers(document) == ["/files/1/size"]
-    assert "scan.nii.gz has 5,120 MiB; the limit for a file is 4,096 MiB" in document["detail"]
+    assert "scan.nii.gz has 103,424 MiB; the limit for a file is 102,400 MiB" in document["detail"]
     assert served.viewer.get("/v1/datasets").json() == LIST
     with served.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(DatasetFile)) == 0
+
+
+def test_what_is_too_large_for_one_request_goes_in_parts(served: Served) -> None:
+    files = [entry("small"), entry("large") | {"size": 6 * 2**30}]
+    uploads = served.operator.post("/v1/datasets", json=wrong(files=files)).json()["uploads"]
+    assert [upload["url"] is None for upload in uploads] == [False, True]
 
 
 def test_files_that_are_too_large_together(settings: Settings, serve: Callable[[Settings], Served]) -> None:

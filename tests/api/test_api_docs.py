@@ -79,6 +79,8 @@ def test_the_examples_run(served: Served, worker: None, tmp_path: Path) -> None:
     assert states == ["cancelled", "succeeded", "succeeded"]
     assert served.viewer.get("/v1/models").json() != LIST
     assert '{"state":"succeeded"}' in (tmp_path / "rest.txt").read_text()
+    slides = served.viewer.get("/v1/datasets?name=slides").json()["items"]
+    assert [(dataset["state"], dataset["total_bytes"]) for dataset in slides] == [("ready", 11_000_000)]
     assert (tmp_path / "model.safetensors").stat().st_size > 1000
     first = read("files.json")["items"][0]["path"]  # type: ignore[index]
     assert (tmp_path / "first-file").read_bytes() == (tmp_path / "xray" / first).read_bytes()

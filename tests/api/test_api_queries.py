@@ -35,6 +35,7 @@ MEANT: dict[str, Any] = {
     "models.modality": "xray",
     "deployments.info": SERVED.model_dump(mode="json"), "deployments.state": "ready",
     "webhooks.topics": ["job.queued"], "webhook_deliveries.state": ("pending", "delivered", "failed"),
+    "upload_sessions.state": ("open", "completed"), "upload_sessions.dataset_id": "0-id",
     "workers.state": ("idle", "running", "gone"), "workers.queues": ["jobs"],
     "api_keys.role": "viewer", "audit.outcome": "done", "promotions.action": "promoted",
     "gc_runs.state": "succeeded", "gc_findings.kind": "orphan", "gc_findings.examples": [],
@@ -44,8 +45,8 @@ MEANT: dict[str, Any] = {
 }  # fmt: skip
 NAMED = {"alias": "0-name"}
 QUESTIONS = {"/v1/search": {"q": "chest"}}
-# as long as the program is
-FIXED = {"/v1/job-kinds"}
+# as long as the program is, or read from the object store
+FIXED = {"/v1/job-kinds", "/v1/datasets/{dataset_id}/uploads/{upload_id}/parts"}
 
 
 def entries(table: Table, first: int, last: int) -> Iterator[dict[str, Any]]:

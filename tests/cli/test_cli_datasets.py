@@ -1,5 +1,6 @@
 """`medcoss datasets`: data on standard output, the rest on standard error, nothing half done."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -86,6 +87,42 @@ def test_a_stopped_upload_leaves_nothing_behind(
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert "stopped" not in [d.name for d in client.datasets.list()]
+
+
+def test_a_killed_upload_goes_on_with_what_is_there(
+    plane: ControlPlane, medcoss: Callable[..., Done], client: Client, folder: Path, tmp_path: Path
+) -> None:
+    part, relay = 5 * 2**20, plane.s3_relay
+    content = os.urandom(4 * part + 100)
+    (folder / "slide.tar").write_bytes(content)
+    command = ("datasets", "upload", folder, "--name", "killed", "--part-mib", 5, "--threads", 1)
+    relay.limit = relay.carried + 2 * part + part // 2
+    process = start(*command)
+    try:
+        deadline = time.monotonic() + 60
+        while relay.carried <= relay.limit and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert process.poll() is None, "it tries again and again"
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
+        relay.limit = None
+    (dataset,) = client.datasets.list(name="killed")
+    (upload,) = client.uploads.list(dataset.id)
+    assert (dataset.state, upload.state) == ("uploading", "open")
+    assert [stored.number for stored in client.uploads.parts(upload)] == [1, 2]
+
+    (listed,) = medcoss("datasets", "uploads", dataset.id, "--json").json
+    assert (listed["id"], listed["path"], listed["part_count"]) == (upload.id, "slide.tar", 5)
+
+    before = relay.carried
+    done = medcoss(*command)
+    assert (done.code, done.out.strip()) == (0, dataset.id)
+    assert 2 * part < relay.carried - before < 2 * part + part // 2, "only the parts that were missing"
+    copy = client.datasets.download(dataset.id, tmp_path / "copy")
+    assert (copy / "slide.tar").read_bytes() == content
+    assert "completed" in medcoss("datasets", "abort", dataset.id, upload.id).err
+    assert (copy / "b.png").read_bytes() == b"second"
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -29,6 +29,7 @@ from services.core.tables import (
     Job,
     Model,
     ModelFile,
+    UploadSession,
 )
 from services.core.tables.base import now
 from services.embedded.servers import free_port
@@ -227,7 +228,13 @@ def test_multipart_uploads_that_nobody_goes_on_with_are_aborted(database: Databa
     dataset(database, None, "ds_coming", "a", state="uploading")
     dataset(database, store, "ds_ready", "a")
     nobodys = [f"datasets/ds_never/raw/{number} ü.bin" for number in range(3)] + ["datasets/ds_ready/raw/a"]
-    others = ["datasets/ds_coming/raw/a", f"jobs/{claim.job_id}/checkpoints/000000001.000001/m", "foreign/a"]
+    joins = "datasets/ds_coming/raw/not announced"
+    with database.session() as session:
+        session.add(
+            UploadSession(id="upl_1", dataset_id="ds_coming", path="not announced", key=joins, size=4, part_bytes=4,
+                          expires_at=now())
+        )  # fmt: skip
+    others = ["datasets/ds_coming/raw/a", joins, f"jobs/{claim.job_id}/checkpoints/000000001.000001/m", "foreign/a"]
     for key in nobodys + others:
         upload_id = store._client._create_multipart_upload(store.bucket, key, {})
         store._client._upload_part(store.bucket, key, b"part", {}, upload_id, 1)

@@ -1,5 +1,6 @@
 """Datasets: announce the files, PUT them to the object store, complete."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -11,12 +12,13 @@ from services.api.lists import Heavy, Question, Shown, answer, question, respons
 from services.api.pages import Cursor, FileLimit, file_page
 from services.api.problems import responses
 from services.api.routes.labels import OF_DATASET
-from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, Page, Upload
+from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, Page, Upload, UploadFile
 from services.api.views import DATASET_INFO, dataset_view, dataset_views, file_views
 from services.core import deletion, projects, registry
 from services.core.errors import Conflict, FieldError, TooLarge
 from services.core.ids import new_id
 from services.core.lists import DATASETS
+from services.core.multipart import MOST_PART as IN_ONE
 from services.core.tables import Dataset, DatasetFile
 from services.core.tables.base import now
 
@@ -49,30 +51,69 @@ def _check_limits(request: DatasetRequest, parts: Parts) -> None:
         )
 
 
-@router.post("", status_code=201, responses=responses(too_large="A file or all together are over the limit"))
-def create_dataset(request: DatasetRequest, parts: PartsOf, caller: Operator) -> DatasetCreated:
-    """Announce a raw dataset. It is visible as `uploading` until it is completed, and forgotten when it expires."""
+@router.post(
+    "", status_code=201,
+    responses=responses(too_large="A file or all together are over the limit")
+    | {200: {"model": DatasetCreated, "description": "With `resume`: the unfinished one, and what it lacks"}},
+)  # fmt: skip
+def create_dataset(request: DatasetRequest, parts: PartsOf, caller: Operator, response: Response) -> DatasetCreated:
+    """Announce a raw dataset. It is visible as `uploading` until it is completed, and forgotten when it expires.
+
+    With `resume`, repeated after a break, it tells which of the files have not arrived, with new URLs.
+    """
     _check_limits(request, parts)
     with parts.database.reading() as session:
         project_id = projects.resolve(session, caller.scope, request.project)
-    dataset_id, expires_s = new_id("ds"), parts.settings.upload_expiry_s
+    found = _resumed(request, parts, project_id) if request.resume else None
+    if found is not None:
+        response.status_code = 200
+        return found
+    dataset_id = new_id("ds")
     prefix = f"datasets/{dataset_id}/raw"
     moment = now()
-    expires_at = moment + timedelta(seconds=expires_s)
-    uploads = [Upload(path=f.path, url=parts.store.presign_put(f"{prefix}/{f.path}", expires_s)) for f in request.files]
     row = Dataset(
         id=dataset_id, name=request.name, description=request.description, role="raw", state="uploading",
         modality=request.modality, prefix=prefix, info=None, file_count=len(request.files),
-        total_bytes=sum(f.size for f in request.files), parents=[], created_at=moment, expires_at=expires_at,
+        total_bytes=sum(f.size for f in request.files), parents=[], created_at=moment,
+        expires_at=moment + timedelta(seconds=parts.settings.upload_expiry_s),
         files=[DatasetFile(path=f.path, size=f.size, sha256=f.sha256) for f in request.files], project_id=project_id,
     )  # fmt: skip
     with parts.database.session() as session:
         registry.add_dataset(session, row, list(dict.fromkeys(request.tags)))
         shown = dataset_view(session, row)
-    return DatasetCreated(dataset=shown, uploads=uploads, expires_at=expires_at)
+    return _created(parts, row, shown, request.files)
 
 
-@router.post("/{dataset_id}/complete", responses=responses(conflict="Files are missing or have another size"))
+def _resumed(request: DatasetRequest, parts: Parts, project_id: str) -> DatasetCreated | None:
+    """The dataset that was announced with the same words and is not complete, and where what it lacks goes."""
+    files = {f.path: (f.size, f.sha256) for f in request.files}
+    until = now() + timedelta(seconds=parts.settings.upload_expiry_s)
+    with parts.database.session() as session:
+        row = registry.unfinished(session, project_id, request.name, request.modality, files)
+        if row is None:
+            return None
+        row.expires_at = max(row.expires_at or until, until)
+        shown = dataset_view(session, row)
+    stored = parts.store.sizes(f"{row.prefix}/")
+    missing = [f for f in request.files if stored.get(f"{row.prefix}/{f.path}") != f.size]
+    return _created(parts, row, shown, missing)
+
+
+def _created(parts: Parts, row: Dataset, shown: DatasetOut, files: Sequence[UploadFile]) -> DatasetCreated:
+    assert row.expires_at is not None
+    expires_s = parts.settings.upload_expiry_s
+    uploads = [
+        Upload(
+            path=f.path, url=parts.store.presign_put(f"{row.prefix}/{f.path}", expires_s) if f.size <= IN_ONE else None
+        )
+        for f in files
+    ]
+    return DatasetCreated(dataset=shown, uploads=uploads, expires_at=row.expires_at)
+
+
+@router.post(
+    "/{dataset_id}/complete", responses=responses(conflict="Files are missing, on their way, or have another size")
+)
 def complete_dataset(dataset_id: str, parts: PartsOf, caller: Operator) -> DatasetOut:
     """Make an uploaded dataset ready; Conflict names the files that are missing or have another size."""
     with parts.database.reading() as session:

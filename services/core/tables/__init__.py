@@ -28,6 +28,7 @@ from services.core.tables.leftovers import Leftover
 from services.core.tables.projects import DEFAULT_PROJECT, Owned, Project
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
 from services.core.tables.served_names import ServedName
+from services.core.tables.uploads import UploadSession
 from services.core.tables.webhooks import Delivery, Webhook
 from services.core.tables.workers import Worker
 
@@ -67,6 +68,7 @@ __all__ = [
     "Project",
     "Promotion",
     "ServedName",
+    "UploadSession",
     "Webhook",
     "Worker",
 ]

@@ -27,7 +27,8 @@ class Relay:
     """Passes bytes between callers and `target` (host:port).
 
     While `drops` is positive, an answer is thrown away and its connection closed; while `open` is not set,
-    nothing gets through.
+    nothing gets through. Once callers have sent more than `limit` bytes, every connection on which more comes breaks.
+    While `damages` is positive, a byte in the middle of what a caller sends is changed.
     """
 
     def __init__(self, target: str) -> None:
@@ -38,6 +39,9 @@ class Relay:
         self.drops = 0
         self.dropped = 0
         self.connections = 0
+        self.carried = 0
+        self.limit: int | None = None
+        self.damages = 0
         self.open = threading.Event()
         self.open.set()
         self._lock = threading.Lock()
@@ -56,9 +60,9 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 self.open.wait()
-                if answers and self._drop():
+                if self._drop() if answers else self._is_over():
                     break
-                sink.sendall(data)
+                sink.sendall(data if answers else self._carry(data))
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -70,6 +74,18 @@ class Relay:
             self.drops -= 1
             self.dropped += 1
             return True
+
+    def _is_over(self) -> bool:
+        return self.limit is not None and self.carried > self.limit
+
+    def _carry(self, data: bytes) -> bytes:
+        with self._lock:
+            self.carried += len(data)
+            # content, and no headers
+            if self.damages > 0 and len(data) == 1 << 16:
+                self.damages -= 1
+                return data[:-1] + bytes([data[-1] ^ 1])
+        return data
 
     def close(self) -> None:
         """Take no more connections."""
