@@ -68,8 +68,9 @@ def owned(served: Served) -> dict[str, str]:
         )  # fmt: skip
     hook = served.operator.post("/v1/webhooks", json={"url": "https://8.8.8.8/"}).json()["webhook"]["id"]
     message = served.operator.post(f"/v1/webhooks/{hook}/test").json()["id"]
+    run = served.admin.post("/v1/gc", json={"dry_run": True}).json()["id"]
     return {
-        "webhook_id": hook, "delivery_id": message,
+        "run_id": run, "webhook_id": hook, "delivery_id": message,
         "deployment_id": "dep_00000000",
         "dataset_id": dataset, "upload_id": upload["id"], "job_id": preprocess(served.operator, dataset).json()["id"],
         "model_id": "mdl_00000000", "project_id": "prj_default", "key_id": served.admin.get("/v1/me").json()["key_id"],
@@ -96,7 +97,9 @@ def test_another_projects_ids_answer_like_those_that_do_not_exist(
 
         missing = {name: value[:-3] + "zzz" for name, value in owned.items()}
         theirs, nobodys = answer(south, owned), answer(south, missing)
-        administration = path.startswith("/v1/keys") or (method == "PATCH" and path.startswith("/v1/projects"))
+        administration = path.startswith(("/v1/keys", "/v1/gc")) or (
+            method == "PATCH" and path.startswith("/v1/projects")
+        )
         document = problem(theirs, 403 if administration else 404)
         other = problem(nobodys, theirs.status_code)
         known, unknown = (next(ids[n] for n in ids if f"{{{n}}}" in path) for ids in (owned, missing))
