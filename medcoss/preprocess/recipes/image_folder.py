@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from medcoss.modalities import Kind, get_modality
+from medcoss.preprocess.images import fitted_image, fitted_mask
 from medcoss.preprocess.io import read_image
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
@@ -47,29 +47,13 @@ def make(spec: ImageFolder, item: Item, raw: Raw) -> Iterator[Made]:
     if spec.mask_suffix and not masks:
         raise BadInput(f"there is no mask with the suffix '{spec.mask_suffix}' beside it", path)
     image = read_image(raw.read(path), path)
-    found = [_fitted_mask(read_image(raw.read(mask), mask), image.shape, spec, mask) for mask in masks]
+    found = [fitted_mask(read_image(raw.read(mask), mask), image.shape, spec.size, mask) for mask in masks]
     yield Made(fitted(image, spec), found[0] if found else None)
 
 
 def fitted(image: NDArray[np.uint8], recipe: ImageFolder) -> NDArray[np.uint8]:
     """Colour and size of the recipe: uint8 (C, H, W), bicubic."""
-    mode = "L" if get_modality(recipe.modality).channels == 1 else "RGB"
-    height, width = recipe.size
-    resized = np.asarray(Image.fromarray(image).convert(mode).resize((width, height), Image.Resampling.BICUBIC))
-    return resized[None] if resized.ndim == 2 else np.ascontiguousarray(resized.transpose(2, 0, 1))
-
-
-def _fitted_mask(mask: NDArray[np.uint8], shape: tuple[int, ...], recipe: ImageFolder, path: str) -> NDArray[np.uint8]:
-    if mask.shape[:2] != shape[:2]:
-        raise BadInput(
-            f"the mask is {mask.shape[0]} x {mask.shape[1]} pixels, its image {shape[0]} x {shape[1]}; "
-            "expected the same size",
-            path,
-        )
-    grey = mask if mask.ndim == 2 else mask.max(axis=2)
-    height, width = recipe.size
-    binary = Image.fromarray((grey > 0).astype(np.uint8))
-    return np.asarray(binary.resize((width, height), Image.Resampling.NEAREST))[None]
+    return fitted_image(image, recipe.size, get_modality(recipe.modality).channels)
 
 
 def _stem(path: str) -> str:
