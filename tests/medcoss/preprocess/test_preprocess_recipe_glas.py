@@ -1,0 +1,58 @@
+"""GlaS: bitmaps with numbered glands, patients from Grade.csv."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcoss.run import BadInput
+from medcoss.specs.recipes.glas import Glas
+from tests.medcoss.preprocess.files import Prepare, image_bytes, put
+
+# as published: blanks within the header and before the values
+GRADES = (
+    "name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)\r\n"
+    "testA_1,5, benign, adenomatous\r\ntestB_1,7, malignant, moderately differentiated\r\n"
+    "train_1,1, benign, healthy\r\ntrain_2,5, malignant, poorly differentiated\r\ntrain_3,2, benign, healthy\r\n"
+)
+
+
+def put_pair(folder: Path, name: str, annotated: bool = True) -> None:
+    glands = np.zeros((522, 775), np.uint8)
+    glands[50:200, 100:300], glands[250:400, 400:700] = 1, 2
+    image = np.stack([np.where(glands, 220, 30), np.full_like(glands, 80), np.full_like(glands, 140)], axis=2)
+    put(folder / f"{name}.bmp", image_bytes(image.astype(np.uint8), "BMP"))
+    if annotated:
+        put(folder / f"{name}_anno.bmp", image_bytes(glands, "BMP"))
+
+
+def test_files_as_published(raw: Path, prepare: Prepare) -> None:
+    folder = raw / "Warwick QU Dataset (Released 2016_07_08)"
+    put(folder / "Grade.csv", GRADES.encode())
+    for name in ("train_1", "train_2", "testA_1", "testB_1", "train_9"):
+        put_pair(folder, name)
+    put_pair(folder, "train_3", annotated=False)
+    reader, report = prepare(Glas())
+    assert reader.info.classes == ["gland"]
+    assert reader.info.sample_shape == [3, 512, 512]
+    rows = {Path(row.source).stem: row for row in reader.rows}
+    assert {name: row.split for name, row in rows.items()} == {
+        "testA_1": "test", "testB_1": "test", "train_1": "train", "train_2": "train"}  # fmt: skip
+    assert rows["testA_1"].patient == rows["train_2"].patient != rows["train_1"].patient
+    assert "1 patients or groups stand in more than one" in report["warnings"][0]
+    image, mask = reader.stored_image(0), reader.mask(0)
+    assert mask is not None
+    assert set(np.unique(mask)) == {0, 1}
+    assert mask.mean() == pytest.approx((150 * 200 + 150 * 300) / (522 * 775), rel=0.01)
+    # red where the glands are: the colours are in their order
+    assert ((image[:1] > 125) != mask).mean() < 0.01
+    assert {Path(e["path"]).stem for e in report["bad_files"]} == {"train_3", "train_9"}
+
+
+def test_the_table_gives_the_patients(raw: Path, prepare: Prepare) -> None:
+    put_pair(raw, "train_1")
+    with pytest.raises(BadInput, match=r"there is no Grade.csv"):
+        prepare(Glas())
+    put(raw / "Grade.csv", b"name,grade\ntrain_1,benign\n")
+    with pytest.raises(BadInput, match=r"row train_1 has no patient ID"):
+        prepare(Glas())
