@@ -1,0 +1,50 @@
+"""Parameters of the recipe `labelled_image_folder`."""
+
+from typing import ClassVar, Literal
+
+from pydantic import field_validator
+
+from medcoss.modalities import Kind
+from medcoss.specs.base import documented
+from medcoss.specs.names import IMAGE_SUFFIXES
+from medcoss.specs.recipes.base import Pixels, RecipeSpec, Splits, of_kind, one_of
+
+
+class LabelledImageFolder(RecipeSpec):
+    """Any images with classes: a CSV table of labels, or class folders."""
+
+    suffixes: ClassVar[tuple[str, ...]] = IMAGE_SUFFIXES
+    expected: ClassVar[str] = "PNG, JPEG, TIFF or DICOM images"
+
+    name: Literal["labelled_image_folder"] = documented(
+        "always labelled_image_folder", default="labelled_image_folder"
+    )  # fmt: skip
+    modality: str = documented(
+        "modality of the images: xray or pathology", default="xray", json_schema_extra=one_of(Kind.IMAGE2D)
+    )
+    size: tuple[Pixels, Pixels] = documented("height and width after resizing", "pixel", default=(224, 224))
+    table: str | None = documented(
+        "path of the CSV table in the dataset; null: the folder that directly holds an image is its class",
+        default="labels.csv",
+        max_length=1024,
+    )
+    file_column: str = documented(
+        "column with the path of an image, seen from the folder of the table", default="file", max_length=64
+    )
+    label_column: str = documented("column with the class name", default="label", max_length=64)
+    patient_column: str | None = documented(
+        "column with the patient, who stays in one split; null: the content of an image stands for its patient",
+        default=None,
+        max_length=64,
+    )
+    split_column: str | None = documented(
+        "column with train, val or test, empty to leave it to splits; null: splits divides all",
+        default=None,
+        max_length=64,
+    )
+    splits: Splits = documented("division into train, val and test", default=Splits(method="random"))
+
+    @field_validator("modality")
+    @classmethod
+    def _is_image(cls, value: str) -> str:
+        return of_kind(value, Kind.IMAGE2D)
