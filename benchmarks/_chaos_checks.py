@@ -117,14 +117,12 @@ def _hashes(output: Output) -> dict[str, str]:
     return {file.path: file.sha256 for file in output.files if not file.path.endswith(".json")}
 
 
-def objects(session: Session, store: ObjectStore, things: Iterable[Output]) -> list[str]:
+def objects(store: ObjectStore, things: Iterable[Output], artifacts: set[str], ended_badly: Iterable[str]) -> list[str]:
     """Every object is owned by a row, every row has its object, and its content is the recorded one."""
     owned = {f"{thing.prefix}/{file.path}": file.sha256 for thing in things for file in thing.files}
-    artifacts = set(session.scalars(select(JobArtifact.key)))
     stored = set(store.list_keys(""))
     # of one that may be looked at; those of a job that has succeeded are of no use
-    ended_badly = select(Job.id).where(Job.state.in_([State.FAILED, State.CANCELLED]))
-    checkpoints = tuple(f"jobs/{job_id}/checkpoints/" for job_id in session.scalars(ended_badly))
+    checkpoints = tuple(f"jobs/{job_id}/checkpoints/" for job_id in ended_badly)
     nobodys = {key for key in stored - owned.keys() - artifacts if not key.startswith(checkpoints)}
     wrong = [f"object {key} belongs to nothing" for key in sorted(nobodys)]
     wrong += [f"object {key} is missing" for key in sorted((owned.keys() | artifacts) - stored)]
@@ -176,4 +174,6 @@ def everything(database: Database, store: ObjectStore, expected: Mapping[str, Ex
             what = expected.get(job.id)
             wrong += history(job, events[job.id], what is not None and what.reason == "data")
         wrong += outputs(rows, made, expected, ids, by_id)
-        return wrong + objects(session, store, things)
+        artifacts = set(session.scalars(select(JobArtifact.key)))
+        ended_badly = session.scalars(select(Job.id).where(Job.state.in_([State.FAILED, State.CANCELLED]))).all()
+    return wrong + objects(store, things, artifacts, ended_badly)

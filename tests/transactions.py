@@ -1,36 +1,41 @@
-"""Notes every network call of a thread that has a database transaction open: none may wait for a network.
+"""Notes every network call that is made while its caller has a database transaction open: none may wait for a network.
 
-It looks at sockets, whatever library uses them. Drivers of databases have their own.
+It looks at sockets, whatever library uses them. Drivers of databases have their own. A caller is a context: what hands
+work to threads of a pool and waits for it hands its context on.
 """
 
 import socket
 import threading
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet, ref
 
+import gevent.socket
 from sqlalchemy import Connection, Engine, event
 
 _CALLS = ("connect", "connect_ex", "send", "sendall", "sendto", "sendmsg")
 _INTERNET = {socket.AF_INET, socket.AF_INET6}
-# connections with a transaction, and the thread that has begun it; another one may end it
-_open: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
+_open: WeakSet[Connection] = WeakSet()
 _lock = threading.Lock()
+_mine: ContextVar[tuple["ref[Connection]", ...]] = ContextVar("mine", default=())
 found: list[str] = []
 
 
-def _note(call: str) -> None:
+def _still_open() -> tuple["ref[Connection]", ...]:
+    """The transactions that this context has begun and nobody has ended."""
     with _lock:
-        waits = threading.get_ident() in _open.values()
-    if waits:
+        return tuple(one for one in _mine.get() if (connection := one()) is not None and connection in _open)
+
+
+def _note(call: str) -> None:
+    if _still_open():
         stack = [f for f in traceback.extract_stack()[:-2] if "site-packages" not in f.filename]
         found.append(f"{call} while a transaction is open:\n" + "".join(traceback.format_list(stack[-12:])))
 
 
-def _watched(name: str) -> Callable[..., Any]:
-    original = getattr(socket.socket, name)
-
+def _watched(original: Callable[..., Any], name: str) -> Callable[..., Any]:
     def call(self: socket.socket, *given: Any, **named: Any) -> Any:
         if self.family in _INTERNET:
             _note(f"socket.{name}")
@@ -41,8 +46,9 @@ def _watched(name: str) -> Callable[..., Any]:
 
 def watch() -> None:
     """Begin to look, for the rest of this process."""
-    for name in _CALLS:
-        setattr(socket.socket, name, _watched(name))
+    for kind in (socket.socket, gevent.socket.socket):
+        for name in _CALLS:
+            setattr(kind, name, _watched(getattr(kind, name), name))
     look_up = socket.getaddrinfo
 
     def getaddrinfo(*given: Any, **named: Any) -> Any:
@@ -52,12 +58,13 @@ def watch() -> None:
     socket.getaddrinfo = getaddrinfo
 
     def begun(connection: Connection) -> None:
+        _mine.set((*_still_open(), ref(connection)))
         with _lock:
-            _open[connection] = threading.get_ident()
+            _open.add(connection)
 
     def ended(connection: Connection) -> None:
         with _lock:
-            _open.pop(connection, None)
+            _open.discard(connection)
 
     event.listen(Engine, "begin", begun)
     event.listen(Engine, "commit", ended)

@@ -135,9 +135,10 @@ def _prepared(database: Database, store: ObjectStore, content: bytes) -> tuple[s
         job = jobs.submit(session, NewJob(kind="preprocess", spec={}, name=f"key-{content!r}", max_attempts=3),
                           created_by="test")  # fmt: skip
         claim = attempts.claim(session, job.id, "worker", 30)
-        assert claim is not None
-        dataset_id = f"ds_{job.id[-12:]}"
-        store.put_bytes(f"datasets/{dataset_id}/shards/images.b2nd", content)
+    assert claim is not None
+    dataset_id = f"ds_{job.id[-12:]}"
+    store.put_bytes(f"datasets/{dataset_id}/shards/images.b2nd", content)
+    with database.session() as session:
         assert attempts.succeed(
             session, job.id, claim.fence, {"outputs": {"dataset": dataset_id}},
             lambda s: registry.register_dataset(
@@ -145,7 +146,7 @@ def _prepared(database: Database, store: ObjectStore, content: bytes) -> tuple[s
                 job_id=job.id, project_id=DEFAULT_PROJECT,
             ),
         )  # fmt: skip
-        return job.id, dataset_id
+    return job.id, dataset_id
 
 
 def _found(database: Database, store: ObjectStore, job_id: str, content: bytes, dataset_id: str) -> list[str]:

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from services.core import leftovers
 from services.core.db import Database
 from services.core.jobs import request_cancel
+from services.core.registry import entries
 from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -63,10 +64,9 @@ def stored(settings: Settings, table: type[Any], record_id: str, folder: Path) -
     database = Database(settings.database_url)
     with database.reading() as session:
         record = session.get_one(table, record_id)
-        from services.core.registry import entries
-
-        ObjectStore(settings).download(record.prefix, entries(record.files), folder)
+        prefix, files = record.prefix, entries(record.files)
     database.engine.dispose()
+    ObjectStore(settings).download(prefix, files, folder)
     return folder
 
 
