@@ -1,6 +1,6 @@
 """How much memory and storage a training needs, and how many operations it takes, from its options and sizes.
 
-Numbers are those of one process, as the platform's workers run jobs. All sizes in bytes.
+Memory is that of one process, the first of several. All sizes in bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,6 +22,14 @@ CHECKPOINTS = 3
 _TENSOR_HEADER, _STATE_HEADER = 120, 1000
 # a forward and a backward pass, the latter with a product for the inputs and one for the weights
 PASSES = 3
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a training runs on: GPUs or a CPU, and how many processes, each with a whole model, share its batches."""
+
+    on_gpu: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Training:
     activations: int
     number_bytes: int
     accumulate: int
-    on_gpu: bool
+    hardware: Hardware
 
     def memory(self) -> dict[str, int]:
         """Bytes of the tensors at the peak of a step, by what they are. Gradients come as activations go, unless they
@@ -66,7 +74,7 @@ class Training:
             "16-bit weights": 2 * (self.updated.parameters + self.teacher) if self.number_bytes == 2 else 0,
             "activations": activations,
             "gradients": gradients,
-            "checkpoint": 0 if self.on_gpu else FLOAT * (self.parameters + MOMENTS * self.updated.parameters),
+            "checkpoint": 0 if self.hardware.on_gpu else FLOAT * (self.parameters + MOMENTS * self.updated.parameters),
         }
         return {name: size for name, size in parts.items() if size}
 
@@ -87,11 +95,11 @@ def number_bytes(options: LoopOptions, on_gpu: bool) -> int:
 
 
 def pretraining(options: PretrainOptions, config: EncoderConfig, sources: Sequence[Source],
-                on_gpu: bool = False) -> Training:  # fmt: skip
+                hardware: Hardware = Hardware()) -> Training:  # fmt: skip
     """A stage of pre-training; the first source is the new modality, the others are rehearsed. Reports are counted at
     their full length.
     """
-    number, head = number_bytes(options, on_gpu), _pretext_head(options, config, sources[0].shape)
+    number, head = number_bytes(options, hardware.on_gpu), _pretext_head(options, config, sources[0].shape)
     operations, activations = 0, 0
     for source in sources:
         shape, text = source.shape, source.shape.kind is Kind.TEXT
@@ -105,13 +113,15 @@ def pretraining(options: PretrainOptions, config: EncoderConfig, sources: Sequen
             made += head
             work = PASSES * made.operations
         operations += source.shown(options.batch_size) * work
-        activations = max(activations, _kept(made, number, source, options.batch_size, options.accumulate))
+        activations = max(
+            activations, _kept(made, number, source, options.batch_size, options.accumulate * hardware.processes)
+        )
     return Training(
         parameters=costs.encoder(config).parameters + head.parameters,
         updated=_touched(config, {source.shape.kind for source in sources}) + Cost(head.parameters, head.tensors),
         teacher=costs.encoder(config).parameters if any(source.rehearsal for source in sources) else 0,
         operations=operations, activations=activations, number_bytes=number,
-        accumulate=options.accumulate, on_gpu=on_gpu,
+        accumulate=options.accumulate, hardware=hardware,
     )  # fmt: skip
 
 
@@ -122,9 +132,9 @@ def _pretext_head(options: PretrainOptions, config: EncoderConfig, new: Shape) -
 
 
 def finetuning(options: FinetuneOptions, config: EncoderConfig, source: Source, classes: int,
-               on_gpu: bool = False) -> Training:  # fmt: skip
+               hardware: Hardware = Hardware()) -> Training:  # fmt: skip
     """Training of a head, and of the encoder unless that is frozen."""
-    number, shape, frozen = number_bytes(options, on_gpu), source.shape, options.freeze_encoder
+    number, shape, frozen = number_bytes(options, hardware.on_gpu), source.shape, options.freeze_encoder
     segments = options.task == "segmentation"
     body = costs.encoded(config, shape, shape.tokens, with_class_token=not segments)
     head = costs.segmenter_head(config, shape, classes) if segments else costs.classifier_head(config, classes)
@@ -137,14 +147,14 @@ def finetuning(options: FinetuneOptions, config: EncoderConfig, source: Source, 
         parameters=costs.encoder(config).parameters + head.parameters, updated=updated, teacher=0,
         operations=source.shown(options.batch_size)
         * ((1 if frozen else PASSES) * body.operations + PASSES * head.operations),
-        activations=_kept(made, number, source, options.batch_size, options.accumulate),
+        activations=_kept(made, number, source, options.batch_size, options.accumulate * hardware.processes),
         number_bytes=number,
-        accumulate=options.accumulate, on_gpu=on_gpu,
+        accumulate=options.accumulate, hardware=hardware,
     )  # fmt: skip
 
 
-def _kept(made: Cost, number: int, source: Source, batch_size: int, accumulate: int) -> int:
-    return passing_at_once(source.samples, batch_size, accumulate) * (made.kept * number + made.kept32 * FLOAT)
+def _kept(made: Cost, number: int, source: Source, batch_size: int, parts: int) -> int:
+    return passing_at_once(source.samples, batch_size, parts) * (made.kept * number + made.kept32 * FLOAT)
 
 
 def _touched(config: EncoderConfig, kinds: Iterable[Kind], class_token: bool = True) -> Cost:

@@ -29,9 +29,9 @@ def training_steps(sources: Iterable[int], batch_size: int, epochs: int, max_ste
     return Steps(per_epoch, total if max_steps is None else min(total, max_steps))
 
 
-def passing_at_once(samples: int, batch_size: int, accumulate: int) -> int:
-    """Samples of a source that pass the model at once: a micro-batch, the largest one where they differ."""
-    return -(-min(batch_size, samples) // accumulate)
+def passing_at_once(samples: int, batch_size: int, parts: int) -> int:
+    """Samples of a source that pass a model at once when a batch is cut into so many parts: the largest part."""
+    return -(-min(batch_size, samples) // parts)
 
 
 def cluster_counts(samples: int, centers_fraction: float, buffer_fraction: float) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from medcoss.specs import (
 )
 from medcoss.specs.costs import Shape
 from medcoss.specs.encoder import SIZES, EncoderConfig
-from medcoss.specs.footprint import CHECKPOINTS, FLOAT, Source, Training, finetuning, inference, pretraining
+from medcoss.specs.footprint import CHECKPOINTS, FLOAT, Hardware, Source, Training, finetuning, inference, pretraining
 from medcoss.specs.plan import Steps, all_batches, buffer_size, cluster_counts, training_steps
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from services.core.inputs import Inputs
@@ -83,8 +83,8 @@ def _none(unit: str, why: str) -> Figure:
 
 
 @singledispatch
-def forecast(spec: Spec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
-    """What a job takes. `paths` are the files of its raw dataset, `on_gpu` says where it is going to run."""
+def forecast(spec: Spec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
+    """What a job takes. `paths` are the files of its raw dataset, `hardware` is what it is going to run on."""
     raise TypeError(f"there is no forecast of {type(spec).__name__}")
 
 
@@ -103,7 +103,7 @@ def _source(info: DatasetInfo, samples: int, rehearsal: bool = False) -> Source:
 
 
 @forecast.register
-def _(spec: PretrainSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+def _(spec: PretrainSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     dataset, model = found.dataset(spec.dataset), found.model(spec.init_model)
     assert dataset is not None
     buffers = [buffer for name in spec.rehearsal if (buffer := found.dataset(name)) is not None]
@@ -120,7 +120,7 @@ def _(spec: PretrainSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Fore
         count = WORDS if spec.vocabulary else spec.vocabulary_size
         config = config.with_vocabulary(count)
         words = f", with {count:,} word pieces, at most as many as there are going to be"
-    training = None if config is None else pretraining(spec, config, sources, on_gpu)
+    training = None if config is None else pretraining(spec, config, sources, hardware)
     text = any(source.shape.kind is Kind.TEXT for source in sources)
     at_most = "; reports are counted at their full length, so it is an upper bound" if text else ""
     made = _of_training(spec, training, steps, words, at_most)
@@ -176,11 +176,15 @@ def _of_training(spec: PretrainSpec | FinetuneSpec, training: Training | None, s
         f"counted from the model's sizes{words}; {trained:,} of them take part and are trained",
     )  # fmt: skip
     memory, checkpoint = training.memory(), training.checkpoint()
-    where = "tensors on the GPU" if training.on_gpu else "tensors of the process, with the copy that a checkpoint needs"
+    processes = training.hardware.processes
+    where = "tensors of the process, with the copy that a checkpoint needs"
+    if training.hardware.on_gpu:
+        where = f"tensors on each of {processes} GPUs" if processes > 1 else "tensors on the GPU"
+    at_once = spec.batch_size // (spec.accumulate * processes)
     return Forecast(
         nothing, batches, total, parameters,
         Figure(sum(memory.values()), BYTE,
-               f"{where}, counted from the model's sizes and {spec.batch_size // spec.accumulate} samples at once"
+               f"{where}, counted from the model's sizes and {at_once} samples at once"
                f"{at_most}; libraries and their workspaces come on top", memory),
         Figure(CHECKPOINTS * checkpoint + training.model(), BYTE,
                f"the newest two checkpoints and one being written, {checkpoint:,} bytes each, until it has succeeded; "
@@ -189,14 +193,14 @@ def _of_training(spec: PretrainSpec | FinetuneSpec, training: Training | None, s
 
 
 @forecast.register
-def _(spec: FinetuneSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     dataset, model = found.dataset(spec.dataset), found.model(spec.init_model)
     assert dataset is not None
     in_split, count = dataset.splits.get("train", 0), fit.with_targets(dataset, "train", spec.task)
     source = _source(dataset, count)
     steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps)
     config, classes = _config(model, SIZES[spec.size]), len(dataset.classes or [])
-    training = None if config is None else finetuning(spec, config, source, classes, on_gpu)
+    training = None if config is None else finetuning(spec, config, source, classes, hardware)
     how = "training samples of the dataset"
     if spec.task == "classification":
         uncounted = dataset.labelled is None
@@ -238,13 +242,13 @@ def _reading(model: ModelInfo, dataset: DatasetInfo, count: int, batch_size: int
 
 
 @forecast.register
-def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     dataset, model = found.dataset(spec.dataset), found.model(spec.model)
     assert dataset is not None and model is not None
     count = dataset.splits.get("train", 0)
     clusters, quota = cluster_counts(count, spec.centers_fraction, spec.buffer_fraction)
     chosen = buffer_size(count, spec.centers_fraction, spec.buffer_fraction)
-    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, on_gpu)
+    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
     stored = found.datasets[spec.dataset].total_bytes
     width = int(model.config.get("dim", 0))
     kept = round(stored * chosen / max(dataset.samples, 1))
@@ -264,11 +268,11 @@ def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], on_gpu: bool) -> F
 
 
 @forecast.register
-def _(spec: EvaluateSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+def _(spec: EvaluateSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     dataset, model = found.dataset(spec.dataset), found.model(spec.model)
     assert dataset is not None and model is not None
     count = fit.with_targets(dataset, spec.split, model.task)
-    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, on_gpu)
+    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
     batches = Figure(all_batches(count, spec.batch_size), "batch", f"{spec.batch_size} samples at once, each once")
     if model.task == "segmentation":
         batches = _none("batch", "every image or volume is scored for itself, and how many tiles each has is not known")
@@ -280,7 +284,7 @@ def _(spec: EvaluateSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Fore
 
 
 @forecast.register
-def _(spec: PreprocessSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+def _(spec: PreprocessSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     recipe, count, row = spec.recipe, raw.inputs_of(paths, spec), found.datasets[spec.dataset]
     no_model = "no model takes part"
     if isinstance(recipe, ImageFolder):
@@ -304,7 +308,7 @@ def _(spec: PreprocessSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Fo
 
 
 @forecast.register
-def _(spec: ExportSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+def _(spec: ExportSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     model = found.model(spec.model)
     assert model is not None
     none, sizes = "no dataset is read", _none(BYTE, UNKNOWN_SIZES)
@@ -324,7 +328,7 @@ def _(spec: ExportSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Foreca
 
 
 @forecast.register
-def _(spec: ImportModelSpec, found: Inputs, paths: list[str], on_gpu: bool) -> Forecast:
+def _(spec: ImportModelSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     none, why = "no dataset is read", "known once the checkpoint is read"
     size = found.datasets[spec.dataset].total_bytes
     return Forecast(

@@ -9,6 +9,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from medcoss.specs.devices import peak_tflops
+from medcoss.specs.footprint import Hardware
 from services.core.forecast import SECOND, Figure, Work
 from services.core.lifecycle import State
 from services.core.tables import Dataset, Job, JobInput, JobMetric, Model, Worker
@@ -25,34 +26,36 @@ CORE = 10e9
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job is going to run: on a GPU or not, and the workers that could take it."""
+    """Where a job is going to run: on what, and the workers that could take it."""
 
-    on_gpu: bool
+    hardware: Hardware
     workers: Sequence[Worker] = ()
 
     @property
     def words(self) -> str:
         """The class of workers, in words."""
-        return "GPU workers" if self.on_gpu else "CPU workers"
+        if not self.hardware.on_gpu:
+            return "CPU workers"
+        processes = self.hardware.processes
+        return "GPU workers" if processes == 1 else f"GPU workers, {processes} GPUs together"
 
 
 @dataclass(frozen=True)
 class _Earlier:
-    """What an earlier training has reached: medians of its rows."""
+    """What an earlier training has reached, all its processes together: medians of its rows."""
 
-    kind: str
     size: str
-    modality: str
     shape: tuple[int, ...]
     samples_per_s: float
     operations_per_s: float
+    processes: int
 
 
 def duration(session: Session, project_id: str, kind: str, work: Work, place: Place) -> Figure:
     """Seconds that a job is going to run, and how that is known. A handful of indexed questions."""
     if kind in TRAININGS:
         alike = [e for e in _trainings(session, project_id, place, (kind,), work.modality)
-                 if (e.size, e.shape) == (work.size, work.shape)]  # fmt: skip
+                 if (e.size, e.shape, e.processes) == (work.size, work.shape, place.hardware.processes)]  # fmt: skip
         if alike and work.units is not None:
             rate = median(e.samples_per_s for e in alike)
             return Figure(
@@ -82,17 +85,18 @@ def _done(project_id: str, kinds: Sequence[str], *columns: Any) -> Select[Any]:
 
 def _fits(asked: int | None, offered: int | None, place: Place) -> bool:
     """True for a job that ran where this one is going to; a worker that is forgotten had what the job asked for."""
-    return bool(asked if offered is None else offered) == place.on_gpu
+    on_gpu = asked != 0 and bool(asked if offered is None else offered)
+    return on_gpu == place.hardware.on_gpu
 
 
 def _trainings(session: Session, project_id: str, place: Place, kinds: Sequence[str],
                modality: str | None = None) -> list[_Earlier]:  # fmt: skip
     """The newest trainings whose numbers are there, of one modality or of all."""
-    made = _done(project_id, kinds, Job.id, Job.kind, Model.info).join(Model, Model.job_id == Job.id)
+    made = _done(project_id, kinds, Job.id, Model.info).join(Model, Model.job_id == Job.id)
     if modality is not None:
         made = made.where(Model.modality == modality)
     found: list[_Earlier] = []
-    for job_id, kind, info, asked, offered in session.execute(made):
+    for job_id, info, asked, offered in session.execute(made):
         if not _fits(asked, offered, place) or len(found) == COUNTED:
             continue
         rows = session.scalars(
@@ -100,11 +104,9 @@ def _trainings(session: Session, project_id: str, place: Place, kinds: Sequence[
         )
         told = [row for row in rows if row.get("samples_per_s") and row.get("tflops_per_s")]
         if told:
-            rates = (median(float(row[name]) for row in told) for name in ("samples_per_s", "tflops_per_s"))
-            samples, tflops = rates
-            found.append(
-                _Earlier(kind, info["size"], info["modality"], tuple(info["sample_shape"]), samples, tflops * 1e12)
-            )
+            samples, tflops = (median(float(row[name]) for row in told) for name in ("samples_per_s", "tflops_per_s"))
+            shape = tuple(info["sample_shape"])
+            found.append(_Earlier(info["size"], shape, samples, tflops * 1e12, max(asked or 1, 1)))
     return found
 
 
@@ -145,10 +147,11 @@ def _units(work: Work, spec: dict[str, Any], files: int | None, info: dict[str, 
 def _by_operations(session: Session, project_id: str, work: Work, place: Place) -> Figure:
     """From the operations, at the rate of earlier trainings or at one that is assumed."""
     assert work.operations is not None
-    counted = f"{work.operations:.3g} floating-point operations, counted from the model's sizes"
+    at_most = " and reports of full length" if work.modality == "report" else ""
+    counted = f"{work.operations:.3g} floating-point operations, counted from the model's sizes{at_most}"
     earlier = _trainings(session, project_id, place, TRAININGS)
     if earlier:
-        rate = median(e.operations_per_s for e in earlier)
+        rate = place.hardware.processes * median(e.operations_per_s / e.processes for e in earlier)
         which = "earlier training" + ("s" if len(earlier) > 1 else "")
         how = f"{counted}, at {rate:.3g} a second, the median of {len(earlier)} {which} on {place.words}"
     else:
@@ -158,13 +161,15 @@ def _by_operations(session: Session, project_id: str, work: Work, place: Place) 
 
 
 def _assumed(work: Work, place: Place) -> tuple[float, str]:
-    if not place.on_gpu:
+    if not place.hardware.on_gpu:
         cores = min(_known(w.cpus for w in place.workers), default=1)
         return cores * CORE, f"{CORE / 1e9:g} GFLOP/s for each of {cores} CPU core{'s' if cores > 1 else ''}"
     share = GPU_SHARE if work.number_bytes == 2 else SINGLE_SHARE
     peaks = [(peak * 1e12, str(w.gpu_model)) for w in place.workers if (peak := peak_tflops(w.gpu_model or ""))]
     peak, name = min(peaks, default=(UNKNOWN_GPU, "a GPU that is not known"))
-    return share * peak, f"{share:.0%} of the {peak / 1e12:g} TFLOP/s of {name}"
+    count = place.hardware.processes
+    each = f", {count} of them" if count > 1 else ""
+    return count * share * peak, f"{share:.0%} of the {peak / 1e12:g} TFLOP/s of {name}{each}"
 
 
 def _known(values: Iterable[int | None]) -> list[int]:

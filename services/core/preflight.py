@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from medcoss.specs import PreprocessSpec, Spec, raw
+from medcoss.specs import PreprocessSpec, raw
+from medcoss.specs.footprint import Hardware
 from medcoss.specs.names import is_shown
 from services.core import forecast, inputs, jobs, pace, registry, waiting
 from services.core.advice import next_cut
@@ -65,18 +66,12 @@ def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
         return Preflight(spec, found.aliases, errors)
     moment = now()
     place = _place(session, asked, moment)
-    seen = forecast.forecast(_of_one_process(asked), found, paths, place.on_gpu)
+    seen = forecast.forecast(inputs.typed(asked), found, paths, place.hardware)
     lasts = pace.duration(session, asked.project_id, asked.kind, seen.work, place)
     warnings = [FieldError(f"/spec/{m.field}", m.detail) for m in seen.warnings]
     warnings += [*_foreign(session, spec), *_too_large(asked, seen, place), *_too_long(asked, lasts)]
     waits = _waits(session, asked, owner, running, [*needed, *after], moment)
-    return Preflight(spec, found.aliases, [], warnings, place.on_gpu, seen, lasts, waits)
-
-
-def _of_one_process(asked: NewJob) -> Spec:
-    """The spec as one of several processes sees it: a share of the batch fills memory as a micro-batch does."""
-    spec, world = inputs.typed(asked), inputs.processes(asked)
-    return spec if world == 1 else spec.model_copy(update={"accumulate": asked.spec["accumulate"] * world})
+    return Preflight(spec, found.aliases, [], warnings, place.hardware.on_gpu, seen, lasts, waits)
 
 
 def room(session: Session, owner: str, quota: int | None, number: int = 1) -> list[FieldError]:
@@ -143,8 +138,8 @@ def _place(session: Session, asked: NewJob, moment: datetime) -> Place:
     """Where it is going to run: on a GPU when it asks for one, or when every worker that could take it has one."""
     taking = waiting.taking(session, moment)
     able = [w for w in taking if waiting.lacking(asked.gpus, asked.memory_bytes, [w]) is None]
-    on_gpu = bool(asked.gpus) or (bool(able) and all(w.gpus for w in able))
-    return Place(on_gpu, able)
+    on_gpu = bool(asked.gpus) or (asked.gpus is None and bool(able) and all(w.gpus for w in able))
+    return Place(Hardware(on_gpu, inputs.processes(asked)), able)
 
 
 def _foreign(session: Session, spec: dict[str, Any]) -> Iterator[FieldError]:
@@ -161,12 +156,12 @@ def _foreign(session: Session, spec: dict[str, Any]) -> Iterator[FieldError]:
 
 def _too_large(asked: NewJob, seen: Forecast, place: Place) -> list[FieldError]:
     """That no worker which could take the job has as much memory as it is going to need."""
-    offered = [w.gpu_memory_bytes if place.on_gpu else w.memory_bytes for w in place.workers]
+    offered = [w.gpu_memory_bytes if place.hardware.on_gpu else w.memory_bytes for w in place.workers]
     largest = max((size for size in offered if size), default=None)
     needed = seen.memory.value
     if largest is None or needed is None or needed <= largest:
         return []
-    spec, what = asked.spec, "GPU" if place.on_gpu else "worker"
+    spec, what = asked.spec, "GPU" if place.hardware.on_gpu else "worker"
     parts = next_cut(spec["batch_size"], spec["accumulate"], inputs.processes(asked)) if "accumulate" in spec else None
     advice = f"; set accumulate to {parts} or more" if parts else "; lower batch_size" if "batch_size" in spec else ""
     detail = f"it needs {needed / 2**30:.3g} GiB, the largest {what} has {largest / 2**30:.3g} GiB{advice}"

@@ -203,6 +203,10 @@ def test_it_says_what_it_would_wait_for(
     assert [w["what"] for w in fitting["waits_for"]] == []
     large = next(w for w in fitting["warnings"] if w["pointer"] == "/spec/accumulate")
     assert "the largest GPU has 0.0156 GiB; set accumulate to 2 or more" in large["detail"]
+    shared = look(served.operator, "pretrain", stage, resources={"gpus": 2})
+    assert "on each of 2 GPUs" in shared["memory"]["how"] and "and 16 samples at once" in shared["memory"]["how"]
+    assert values(shared)["memory"] < values(fitting)["memory"] and values(shared)["steps"] == values(fitting)["steps"]
+    assert values(shared)["duration"] == pytest.approx(values(fitting)["duration"] / 2), "assumed of each GPU"
     served.operator.post(f"/v1/jobs/{first}/cancel")
     hopeless = look(served.operator, "pretrain", stage, depends_on=[first])
     assert [e["pointer"] for e in hopeless["errors"]] == ["/depends_on"]
