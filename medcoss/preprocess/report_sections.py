@@ -9,7 +9,7 @@ _HEADING = re.compile(
 _IMPRESSION = re.compile(r"IMPRESSIONS?|CONCLUSIONS?|OPINION|SUMMARY|IMPRESSION (AND|/) ?RECOMMENDATIONS?")
 _FINDINGS = re.compile(r"FINDINGS?|FINDINGS? ?(AND|/) ?IMPRESSIONS?|IMPRESSIONS? ?(AND|/) ?FINDINGS?")
 # findings of older reports stand under the name of the examination
-_VIEWS = re.compile(r".*\b(CHEST|VIEWS?|RADIOGRAPHS?)\b.*")
+_VIEWS = re.compile(r"(?!COMPARISON|PRIOR|TECHNIQUE).*\b(CHEST|VIEWS?|RADIOGRAPHS?)\b.*")
 _TITLE = re.compile(r"^\s*FINAL (REPORT|ADDENDUM)[ \t]*$", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 

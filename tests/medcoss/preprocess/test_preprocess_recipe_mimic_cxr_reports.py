@@ -56,6 +56,7 @@ def test_sections_are_told_by_their_headings() -> None:
     assert impression_and_findings("Findings: Clear.\r\nImpression: Normal chest.") == ("Normal chest.", "Clear.")
     assert impression_and_findings(" FINAL REPORT\n The lungs are clear.") == ("The lungs are clear.", "")
     assert impression_and_findings("IMPRESSION:\n\nADDENDUM: see above.\n") == ("", "")
+    assert impression_and_findings("COMPARISON RADIOGRAPHS:  None.\n\n Clear.\n") == ("Clear.", "")
     assert impression_and_findings("FINAL REPORT\n") == ("", "")
 
 
