@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from medcoss.run import BadInput, sha256_file
 from medcoss.specs.names import SPLIT_NAMES
@@ -12,11 +13,12 @@ from medcoss.specs.names import SPLIT_NAMES
 class Raw:
     """The files below `root`. Paths are relative, with forward slashes.
 
-    `touched` are the files that were opened, with the SHA-256 of those that were read whole.
+    `touched` are the files that were opened, with the SHA-256 of those that were read whole; `findings` is what a
+    recipe with a survey has concluded from all items.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, findings: Any = None) -> None:
+        self.root, self.findings = root, findings
         self.touched: dict[str, str | None] = {}
 
     def files(self, suffixes: tuple[str, ...] = ()) -> Iterator[str]:

@@ -1,13 +1,13 @@
 """What a recipe is: a module that plans items from names and tables and makes samples of one item.
 
-A recipe is a module `medcoss.preprocess.recipes.<name>` with the three functions of `Recipe`, and its parameters
+A recipe is a module `medcoss.preprocess.recipes.<name>` with the functions of `Recipe`, and its parameters
 `medcoss.specs.recipes.<name>`. It knows nothing of shards, processes, progress or resuming: those are the engine's.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,11 @@ class Recipe(Protocol):
     `plan` yields items in an order that depends on the raw files alone, each sample's place in the dataset. `make`
     runs in other processes, one item at a time; it raises BadInput(message, file) for what cannot be used.
 
+    A recipe whose samples depend on the whole dataset (nnU-Net's fingerprint, say) has two more functions:
+    `survey(spec, item, raw)`, which runs in other processes like `make` and gives plain JSON of one item or None, and
+    `conclude(spec, surveyed)`, which makes plain JSON of an iterator of (item with its split, what `survey` gave) in
+    the order of the plan. `make` finds that as `raw.findings`.
+
     A model is served with the step of its recipe that takes a single input, if the module has it: of images
     `fitted(image, spec)`, of volumes `tiled(volume, spec)`, of reports `captioned(text, spec)`. `make` calls it, too.
     """
@@ -105,6 +110,6 @@ class Recipe(Protocol):
         """The samples of one item."""
 
 
-def recipe_of(spec: RecipeSpec) -> Recipe:
-    """The module that carries out `spec`."""
-    return cast(Recipe, import_module(spec.implementation))
+def recipe_of(spec: RecipeSpec) -> Any:
+    """The module that carries out `spec`: a `Recipe`, perhaps with some of the further functions."""
+    return import_module(spec.implementation)

@@ -8,7 +8,7 @@ from shutil import rmtree
 from medcoss.data.shards import ShardWriter
 from medcoss.preprocess.engine import assemble
 from medcoss.preprocess.engine.plan import Plan
-from medcoss.preprocess.engine.produce import produce
+from medcoss.preprocess.engine.produce import produce, surveyed
 from medcoss.preprocess.raw import Raw
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.preprocess import PreprocessOptions
@@ -29,7 +29,8 @@ def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context
     read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
     """
     with _planned(spec, raw_dir, output_dir.parent, salt) as (plan, folder):
-        parts = produce(plan, 0, plan.count, folder, context, processes)
+        stage = surveyed(plan, folder, context, processes)
+        parts = produce(plan, stage, 0, plan.count, folder, context, processes)
         return _finish(spec, plan, parts, output_dir, context)
 
 
@@ -43,7 +44,9 @@ def preprocess_chunk(spec: PreprocessOptions, raw_dir: Path, chunk: int, chunks:
         raise ValueError(f"chunk {chunk} of {chunks}")
     with _planned(spec, raw_dir, folder, b"") as (plan, work):
         first, end = (plan.count * number // chunks for number in (chunk, chunk + 1))
-        parts = produce(plan, first, end, work, context, processes)
+        # every chunk looks at all items: what is concluded has to be the same
+        stage = surveyed(plan, work, context, processes)
+        parts = produce(plan, stage, first, end, work, context, processes)
         return [part.rename(folder / part.name) for part in parts]
 
 

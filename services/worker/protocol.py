@@ -28,7 +28,8 @@ class ChildJob(BaseModel):
     """One attempt of a job.
 
     `output_id` is the identifier that what it makes will have, reserved together with the place in the
-    object store; `version` is the number that a new deployment takes; `work` is its own empty folder.
+    object store; `version` is the number that a new deployment takes; `work` is its own empty folder. `patient_salt` is
+    the project's key of the hashes that stand for patients.
     """
 
     job_id: str
@@ -41,6 +42,7 @@ class ChildJob(BaseModel):
     output_id: str = ""
     version: int = 0
     work: str
+    patient_salt: str = ""
 
 
 class ProgressReport(BaseModel):

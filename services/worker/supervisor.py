@@ -17,6 +17,7 @@ from services.core.ids import new_id
 from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.specs import references
+from services.core.tables import Project
 from services.worker import metrics
 from services.worker.attempt import Attempt
 from services.worker.offer import offer
@@ -93,6 +94,7 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
     return ChildJob(
         job_id=claim.job_id, kind=claim.kind, name=claim.name, spec=claim.spec, attempt=claim.attempt,
         fence=claim.fence, inputs=inputs, output_id=output_id, version=version, work=str(folder.path),
+        patient_salt=session.get_one(Project, claim.project_id).patient_salt,
     )  # fmt: skip
 
 

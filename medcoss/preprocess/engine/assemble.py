@@ -21,7 +21,7 @@ def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetI
     What went wrong, and what was found twice, is noted in the plan.
     """
     labels = {name: index for index, name in enumerate(plan.classes())}
-    for planned, end, samples in _finished(plan, in_order(parts)):
+    for planned, end, samples in finished(plan, parts):
         if end.state != "made":
             plan.note(end.state, end.path, end.reason)
             continue
@@ -48,10 +48,10 @@ def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetI
     )
 
 
-def _finished(plan: Plan, parts: list[Path]) -> Iterator[tuple[Planned, End, list[StoredSample]]]:
+def finished(plan: Plan, parts: Iterable[Path]) -> Iterator[tuple[Planned, End, list[StoredSample]]]:
     """Every item with its end and its samples; raises ValueError when the parts do not hold all items."""
     items, samples, count = plan.items(), list[StoredSample](), 0
-    for path in parts:
+    for path in in_order(parts):
         with path.open("rb") as file:
             for record in read_records(file):
                 if isinstance(record, StoredSample):

@@ -1,14 +1,20 @@
 """The parts of a range of items: those of earlier attempts, and the rest made now."""
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from medcoss.preprocess.engine.assemble import finished
 from medcoss.preprocess.engine.parts import PartWriter, fetched
 from medcoss.preprocess.engine.plan import Plan
 from medcoss.preprocess.engine.pool import Pool, run_here
-from medcoss.preprocess.engine.work import Task
+from medcoss.preprocess.engine.work import Stage, Task
+from medcoss.preprocess.recipe import Item, recipe_of
 from medcoss.run import RunContext, Stopped
 
 BATCH_ITEMS, BATCH_BYTES = 64, 16 * 2**20
@@ -17,20 +23,42 @@ FEW_ITEMS, FEW_BYTES = 256, 8 * 2**20
 METRICS_S = 10.0
 
 
-def produce(plan: Plan, first: int, end: int, folder: Path, context: RunContext, processes: int | None) -> list[Path]:
-    """The parts that hold items `first` to `end` (exclusive), in `folder`.
+def surveyed(plan: Plan, folder: Path, context: RunContext, processes: int | None) -> Stage:
+    """The stage that makes the samples, after the survey if the recipe has one."""
+    recipe = recipe_of(plan.spec)
+    if not hasattr(recipe, "survey"):
+        return Stage(plan.digest)
+    parts = produce(plan, Stage(_digest(plan, "survey"), survey=True), 0, plan.count, folder, context, processes)
+    findings = recipe.conclude(plan.spec, _found(plan, parts))
+    return Stage(_digest(plan, json.dumps(findings)), findings=findings)
+
+
+def _digest(plan: Plan, more: str) -> str:
+    return hashlib.sha256(f"{plan.digest} {more}".encode()).hexdigest()
+
+
+def _found(plan: Plan, parts: list[Path]) -> Iterator[tuple[Item, Any]]:
+    """Every item with its split, and what the survey says of it; None where it could not be read."""
+    for planned, _, records in finished(plan, parts):
+        found = next((record.row["found"] for record in records), None)
+        yield replace(planned.item, split=planned.split), found
+
+
+def produce(plan: Plan, stage: Stage, first: int, end: int, folder: Path, context: RunContext,
+            processes: int | None) -> list[Path]:  # fmt: skip
+    """The parts that hold what `stage` makes of items `first` to `end` (exclusive), in `folder`.
 
     `processes` None: as many as there are cores, and none for a handful of small files. Raises Stopped, after what
     was done is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts, begin = fetched(context.parts, plan.digest, first, end, folder)
-    progress = _Progress(plan, first, begin, end, context)
+    parts, begin = fetched(context.parts, stage.plan, first, end, folder)
+    progress = _Progress(plan, stage, first, begin, end, context)
     if begin == end:
         return parts
     if begin > first:
         context.log(f"going on after {begin - first} of {end - first} inputs, which an earlier attempt has finished")
-    writer = PartWriter(folder, plan.digest, begin)
+    writer = PartWriter(folder, stage.plan, begin)
 
     def keep(done: int) -> None:
         if (path := writer.end(done)) is not None:
@@ -41,7 +69,7 @@ def produce(plan: Plan, first: int, end: int, folder: Path, context: RunContext,
     wanted = _processes(plan, begin, end) if processes is None else processes
     with Pool(wanted) as pool:
         run = pool.run if wanted > 1 else run_here
-        for task in run(_tasks(plan, begin, end, wanted, folder), context.should_stop):
+        for task in run(_tasks(plan, stage, begin, end, wanted, folder), context.should_stop):
             writer.add(task.target)
             done = task.items[-1][0] + 1
             progress.add(done)
@@ -59,18 +87,19 @@ def _processes(plan: Plan, first: int, end: int) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tasks(plan: Plan, first: int, end: int, processes: int, folder: Path) -> Iterator[Task]:
+def _tasks(plan: Plan, stage: Stage, first: int, end: int, processes: int, folder: Path) -> Iterator[Task]:
     # few items are dealt out one by one, so that every process gets some
     size = max(1, min(BATCH_ITEMS, (end - first) // (processes * 8)))
     for begun, stop, _ in plan.batches(first, end, size, BATCH_BYTES):
         items = [(planned.number, planned.item) for planned in plan.items(begun, stop)]
-        yield Task(plan.spec, plan.raw.root, items, folder / f"{begun:09d}.records")
+        yield Task(plan.spec, plan.raw.root, stage, items, folder / f"{begun:09d}.records")
 
 
 class _Progress:
     """Tells how many inputs and bytes are done, and how long the rest will take."""
 
-    def __init__(self, plan: Plan, first: int, begin: int, end: int, context: RunContext) -> None:
+    def __init__(self, plan: Plan, stage: Stage, first: int, begin: int, end: int, context: RunContext) -> None:
+        self._what = "survey: " if stage.survey else ""
         self._plan, self._context, self._first, self._count = plan, context, first, end - first
         self._bytes, self._whole = plan.bytes_of(first, begin), plan.bytes_of(first, end)
         self._done = self._begin = begin
@@ -93,7 +122,7 @@ class _Progress:
             )  # fmt: skip
 
     def _message(self) -> str:
-        text = f"{self._done - self._first:,} of {self._count:,} inputs"
+        text = f"{self._what}{self._done - self._first:,} of {self._count:,} inputs"
         if self._whole:
             text += f", {_size(self._bytes)} of {_size(self._whole)}"
         left = self._left()

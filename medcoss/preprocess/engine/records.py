@@ -30,7 +30,9 @@ class End:
 
 @dataclass(frozen=True)
 class StoredSample:
-    """A sample as it is stored: what its row needs besides the item, `images` and `masks`."""
+    """A sample as it is stored: what its row needs besides the item, `images` and `masks`. Of a survey, the row is
+    what was found.
+    """
 
     row: dict[str, Any]
     chunks: dict[str, Chunk]
@@ -47,6 +49,11 @@ def write_sample(file: IO[bytes], made: Made) -> None:
     _write_line(file, {"row": row, "chunks": layout})
     for chunk in chunks.values():
         file.write(chunk)
+
+
+def write_found(file: IO[bytes], found: Any) -> None:
+    """Append what a survey has found."""
+    _write_line(file, {"row": {"found": found}, "chunks": {}})
 
 
 def write_end(file: IO[bytes], end: End) -> None:

@@ -1,5 +1,6 @@
 """Projects, which own everything else."""
 
+import secrets
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, Index, String, Text
@@ -22,6 +23,9 @@ class Project(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     description: Mapped[str] = mapped_column(Text, default="")
+    # keys the hashes that stand for patients: the datasets of a project can be compared, and nobody without it can try
+    # identifiers out. It never changes, or patients would not be known again
+    patient_salt: Mapped[str] = mapped_column(String(64), default=lambda: secrets.token_hex(32))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -3,6 +3,7 @@
 Names are `<patient>_<anything>.txt`, folders name published splits.
 """
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -33,9 +34,20 @@ class Odd(RecipeSpec):
         return __name__
 
 
-def options(max_bad_fraction: float = 1, seed: int = 0) -> PreprocessOptions:
+class Surveyed(Odd):
+    """A recipe whose samples depend on all items."""
+
+    name: Literal["surveyed"] = "surveyed"  # type: ignore[assignment]
+
+    @property
+    def implementation(self) -> str:
+        """The module with a survey."""
+        return "tests.medcoss.preprocess.surveyed_recipe"
+
+
+def options(max_bad_fraction: float = 1, seed: int = 0, recipe: RecipeSpec = Odd()) -> PreprocessOptions:  # noqa: B008
     """A job's options with this recipe, which the platform does not know."""
-    return PreprocessOptions.model_construct(recipe=Odd(), max_bad_fraction=max_bad_fraction, seed=seed)
+    return PreprocessOptions.model_construct(recipe=recipe, max_bad_fraction=max_bad_fraction, seed=seed)
 
 
 def describe(spec: Odd) -> Described:
@@ -69,5 +81,7 @@ def make(spec: Odd, item: Item, raw: Raw) -> Iterator[Made]:
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "shape":
         yield Made(np.zeros((1, 8, 8), np.uint8))
+    if word == "disk":
+        raise OSError(errno.ENOSPC, "No space left on device")
     if word == "break":
         raise ZeroDivisionError("a mistake in the recipe")

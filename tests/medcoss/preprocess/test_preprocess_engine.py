@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from medcoss.preprocess.run import merge_chunks, preprocess, preprocess_chunk
 from medcoss.run import BadInput, LocalRun, Stopped, sha256_file
 from medcoss.specs.records import DatasetInfo
 from tests.medcoss.preprocess.files import put
-from tests.medcoss.preprocess.odd_recipe import options
+from tests.medcoss.preprocess.odd_recipe import Surveyed, options
 
 WORDS = ("ok 2", "ok 1", "bad 1", "ok 3", "left 2", "ok 0", "ok 1")
 
@@ -197,17 +198,35 @@ def test_a_file_that_kills_its_process_is_bad_and_the_only_one(many: Path, tmp_p
     assert "p05_501.txt" in {row.source for row in ShardReader(tmp_path / "out" / "made" / "dataset").rows}
 
 
-@pytest.mark.parametrize(("word", "processes", "error"), [
-    ("break", 1, ZeroDivisionError), ("break", 2, TaskFailed), ("shape", 1, ValueError),
-])  # fmt: skip
-def test_a_mistake_of_the_recipe_is_no_bad_file(many: Path, tmp_path: Path, word: str, processes: int,
-                                                error: type[Exception]) -> None:  # fmt: skip
-    put(many / "p00_999.txt", word.encode())
-    with pytest.raises(
-        error, match=r"mistake in the recipe|p00_999.txt: the recipe made a sample of shape \(1, 8, 8\)"
-    ):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_the_recipe_is_not_prepared_for_is_bad_and_tells_nothing_of_the_content(
+    many: Path, tmp_path: Path, processes: int
+) -> None:
+    put(many / "p00_990.txt", b"break 1")
+    put(many / "p00_991.txt", b"shape 1")
+    run(many, tmp_path / "out", processes)
+    bad = {entry["path"]: entry["reason"] for entry in report(tmp_path / "out")["bad_files"]}
+    assert len(bad) == 16
+    assert re.fullmatch(r"the recipe is not prepared for this input \(ZeroDivisionError at odd_recipe.py:\d+\); leave "
+                        "it out, or report it", bad["p00_990.txt"])  # fmt: skip
+    assert "a sample of shape (1, 8, 8) of it, expected (1, 16, 16)" in bad["p00_991.txt"]
+
+
+@pytest.mark.parametrize(("processes", "error"), [(1, OSError), (2, TaskFailed)])
+def test_a_disk_that_fails_is_no_bad_file(many: Path, tmp_path: Path, processes: int, error: type[Exception]) -> None:
+    put(many / "p00_999.txt", b"disk")
+    with pytest.raises(error, match="No space left"):
         run(many, tmp_path / "out", processes)
-    assert not (tmp_path / "out" / "made" / "dataset" / "meta.json").exists()
+    assert not (tmp_path / "out" / "made" / "dataset").exists()
+
+
+def test_samples_may_depend_on_all_items(many: Path, tmp_path: Path) -> None:
+    run(many, tmp_path / "one", recipe=Surveyed())
+    run(many, tmp_path / "two", 2, recipe=Surveyed())
+    assert made(tmp_path / "one") == made(tmp_path / "two")
+    reader = ShardReader(tmp_path / "one" / "made" / "dataset")
+    assert len(reader) == 86
+    assert {int(reader.stored_image(i).max()) for i in range(86)} == {3 * reader.info.splits["train"]}
 
 
 def test_too_many_bad_files_leave_a_whole_report_and_no_dataset(many: Path, tmp_path: Path) -> None:
