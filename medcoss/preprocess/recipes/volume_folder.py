@@ -6,8 +6,6 @@ and cut into tiles (1, D, H, W), float32 after the intensity rule; masks are uin
 (K, D, H, W), one channel for each label value.
 """
 
-import itertools
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from medcoss.modalities import Kind
 from medcoss.preprocess.io import read_volume
+from medcoss.preprocess.label_maps import read_label_map
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.volumes import Array, inner_slices, mask_tiles_of, tiles_of, to_lps
@@ -58,7 +57,10 @@ def make(spec: VolumeFolder, item: Item, raw: Raw) -> Iterator[Made]:
     spacing_x, spacing_y, spacing_z = oriented.GetSpacing()
     masks: list[NDArray[np.uint8]] | None = None
     if labels:
-        masks = mask_tiles_of(_label_map(raw, labels[0], image, spec), len(spec.label_names), spec)
+        known = len(spec.label_names)
+        masks = mask_tiles_of(
+            read_label_map(raw, labels[0], image, known, f" (label_names has {known} entries)"), known, spec
+        )
     starts, tiles = tiled(volume, spec)
     spacing = (spacing_z, spacing_y * volume.shape[1] / spec.size[1], spacing_x * volume.shape[2] / spec.size[2])
     for number, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
@@ -76,35 +78,3 @@ def _named(stem: str, raw: Raw) -> list[str]:
     """The volumes of this name, in the order of their paths."""
     endings = (*VOLUME_SUFFIXES, *(suffix.upper() for suffix in VOLUME_SUFFIXES))
     return sorted(stem + ending for ending in endings if raw.has(stem + ending))
-
-
-def _label_map(raw: Raw, path: str, image: sitk.Image, recipe: VolumeFolder) -> NDArray[np.uint8]:
-    label = read_volume(raw.read(path), path)
-    if label.GetSize() != image.GetSize():
-        raise BadInput(
-            f"the label map has {label.GetSize()} voxels, its volume {image.GetSize()}; expected the same grid", path
-        )
-    if _offset_mm(label, image) > min(image.GetSpacing()) / 2:
-        raise BadInput(
-            "the label map lies elsewhere than its volume (origin, spacing or direction differ); expected the same "
-            "grid: copy the volume's geometry only if the voxels really match",
-            path,
-        )
-    label.CopyInformation(image)
-    values = sitk.GetArrayFromImage(to_lps(label))
-    known = len(recipe.label_names)
-    found = np.unique(values)
-    if found.min() < 0 or found.max() > known or not np.array_equal(found, np.round(found)):
-        raise BadInput(
-            f"the label map holds the values {', '.join(f'{v:g}' for v in found[:8])}; expected whole numbers "
-            f"0 to {known} (label_names has {known} entries)",
-            path,
-        )
-    return values.astype(np.uint8)
-
-
-def _offset_mm(label: sitk.Image, image: sitk.Image) -> float:
-    """Largest distance in mm between the places of a corner in two images of the same size."""
-    corners = itertools.product(*((0, n - 1) for n in image.GetSize()))
-    pairs = [[i.TransformIndexToPhysicalPoint(corner) for i in (label, image)] for corner in corners]
-    return max(math.dist(*pair) for pair in pairs)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from medcoss.modalities import BUILTIN, Kind, get_modality
 from medcoss.specs.base import Spec, documented
@@ -46,6 +46,28 @@ class Splits(Spec):
     )
     val_fraction: float = documented("share of groups in val (method random)", "fraction", default=0.1, ge=0, le=0.5)
     test_fraction: float = documented("share of groups in test (method random)", "fraction", default=0.1, ge=0, le=0.5)
+
+
+class SegmentedVolumes(RecipeSpec):
+    """What recipes share that cut volumes with label maps into tiles which span a slice."""
+
+    size: tuple[Pixels, Pixels, Pixels] = documented(
+        "depth, height and width of a tile; resampled slices are cut to height x width around their centre, or padded",
+        "voxel",
+        default=(16, 512, 512),
+    )
+    stride: int = documented("slices between the starts of two tiles", "slice", default=8, ge=1, le=512)
+    splits: Splits = documented(
+        "division into train, val and test",
+        default=Splits(method="random", val_fraction=0.0, test_fraction=0.2),
+    )
+
+    @model_validator(mode="after")
+    def _no_gap(self) -> "SegmentedVolumes":
+        if self.stride > self.size[0]:
+            raise ValueError(f"stride {self.stride} is larger than the depth of a tile, {self.size[0]}: slices between "
+                             "tiles would be lost")  # fmt: skip
+        return self
 
 
 def one_of(kind: Kind) -> dict[str, Any]:

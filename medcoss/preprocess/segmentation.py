@@ -1,0 +1,88 @@
+"""Volumes with label maps by the rules of nnU-Net: cut to what is not zero, then to tiles that span a slice."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from medcoss.preprocess.io import read_volume
+from medcoss.preprocess.label_maps import read_label_map
+from medcoss.preprocess.nnunet import Array, Cropped, Spacing, crop_to_nonzero, resample_labels, resample_volume
+from medcoss.preprocess.raw import Raw
+from medcoss.preprocess.recipe import Made
+from medcoss.preprocess.volumes import pad_depth, tile_starts, to_lps
+from medcoss.run import BadInput
+from medcoss.specs.recipes.base import SegmentedVolumes
+
+
+@dataclass(frozen=True)
+class Case:
+    """A volume with its labels, cut to what is not zero, axes nearest to LPS; `spacing` in mm (z, y, x)."""
+
+    cut: Cropped
+    spacing: Spacing
+
+
+def read_case(raw: Raw, files: tuple[str, ...], labels: int) -> Case:
+    """The case of a volume and its label map with the values 0 .. `labels`. Raises BadInput."""
+    image = read_volume(raw.read(files[0]), files[0])
+    label_map = read_label_map(raw, files[1], image, labels)
+    oriented = to_lps(image)
+    x, y, z = oriented.GetSpacing()
+    return Case(crop_to_nonzero(sitk.GetArrayFromImage(oriented), label_map), (z, y, x))
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A case on another grid: volume, labels and `mask` of what is not zero, (z, y, x); its real `spacing`."""
+
+    volume: Array
+    labels: NDArray[np.integer]
+    mask: NDArray[np.bool_]
+    spacing: Spacing
+
+
+def resampled(case: Case, target: Spacing) -> Resampled:
+    """A case at the spacing `target` in mm (z, y, x), up to the rounding to whole voxels."""
+    cut = case.cut
+    volume = resample_volume(cut.volume, case.spacing, target)
+    labels = resample_labels(cut.labels, case.spacing, target)
+    mask = resample_labels(cut.mask.astype(np.uint8), case.spacing, target) > 0
+    z, y, x = (s * n / new for s, n, new in zip(case.spacing, cut.volume.shape, volume.shape, strict=True))
+    return Resampled(volume, labels, mask, (z, y, x))
+
+
+def tiles(volume: Array, masks: NDArray[np.uint8], spacing: Spacing, spec: SegmentedVolumes, fill: float, path: str
+          ) -> Iterator[Made]:  # fmt: skip
+    """Tiles of a volume (z, y, x) and masks (K, z, y, x), slices padded by `fill` or cut around their centre.
+
+    Raises BadInput naming `path` when the cut would take labelled voxels.
+    """
+    depth, height, width = spec.size
+    placed = _centred(masks, height, width, 0)
+    if placed.sum() < masks.sum():
+        raise BadInput(
+            f"labelled voxels lie outside the inner {height} x {width} voxels of its slices, which are "
+            f"{volume.shape[1]} x {volume.shape[2]} after resampling; give a larger size", path,
+        )  # fmt: skip
+    volume = _centred(volume, height, width, fill)
+    for start in tile_starts(len(volume), depth, spec.stride):
+        tile = pad_depth(volume[start : start + depth], depth)
+        mask = np.stack([pad_depth(one[start : start + depth], depth, constant=True) for one in placed])
+        yield Made(tile[None], mask, offset=start, slices=len(volume), spacing=spacing)
+
+
+def _centred(array: NDArray[Any], height: int, width: int, fill: float) -> NDArray[Any]:
+    """The inner `height` x `width` of the last two axes, padded where there is less."""
+    for axis, size in ((array.ndim - 2, height), (array.ndim - 1, width)):
+        less = array.shape[axis] - size
+        if less > 0:
+            array = array.take(np.arange(less // 2, less // 2 + size), axis)
+        elif less < 0:
+            around = [(0, 0)] * array.ndim
+            around[axis] = (-less // 2, -less - -less // 2)
+            array = np.pad(array, around, constant_values=fill)
+    return array
