@@ -37,11 +37,11 @@ def read_case(raw: Raw, files: tuple[str, ...], labels: int) -> Case:
 
 @dataclass(frozen=True)
 class Resampled:
-    """A case on another grid: volume, labels and `mask` of what is not zero, (z, y, x); its real `spacing`."""
+    """A case on another grid, (z, y, x), with its real `spacing`; `mask` where only what is not zero is normalised."""
 
     volume: Array
     labels: NDArray[np.integer]
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] | None
     spacing: Spacing
 
 
@@ -50,7 +50,7 @@ def resampled(case: Case, target: Spacing) -> Resampled:
     cut = case.cut
     volume = resample_volume(cut.volume, case.spacing, target)
     labels = resample_labels(cut.labels, case.spacing, target)
-    mask = resample_labels(cut.mask.astype(np.uint8), case.spacing, target) > 0
+    mask = resample_labels(cut.mask.astype(np.uint8), case.spacing, target) > 0 if cut.masked else None
     z, y, x = (s * n / new for s, n, new in zip(case.spacing, cut.volume.shape, volume.shape, strict=True))
     return Resampled(volume, labels, mask, (z, y, x))
 

@@ -7,7 +7,8 @@ the case is the patient; a fifth of them are the test set.
 
 By the rules of nnU-Net's first version: axes nearest to LPS, cut to what is not zero, resampled to the median spacing
 of the training cases, cubic, z-scored by itself. Samples are tiles, float32 (1, 16, 512, 512) by default, a whole
-slice each, padded by the lowest value of the volume, with a mask uint8 (1, D, H, W).
+slice each, padded by the lowest value of the volume (by 0 where only the head is normalised), with a mask uint8
+(1, D, H, W).
 """
 
 import re
@@ -70,11 +71,10 @@ def conclude(_spec: VsSeg, surveyed: Iterator[tuple[Item, Any]]) -> Any:
 
 def make(spec: VsSeg, item: Item, raw: Raw) -> Iterator[Made]:
     """The tiles of one volume."""
-    read = read_case(raw, item.files, 1)
-    case = resampled(read, tuple(raw.findings))
-    volume = normalise_case(case.volume, case.mask if read.cut.masked else None)
+    case = resampled(read_case(raw, item.files, 1), tuple(raw.findings))
+    volume = normalise_case(case.volume, case.mask)
     masks = (case.labels == 1).astype(np.uint8)[None]
-    yield from tiles(volume, masks, case.spacing, spec, 0.0 if read.cut.masked else float(volume.min()), item.name)
+    yield from tiles(volume, masks, case.spacing, spec, float(volume.min()) if case.mask is None else 0.0, item.name)
 
 
 def _item(path: str, labels: str, patient: str, raw: Raw) -> Item | Rejected:
