@@ -8,12 +8,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from minio.error import MinioException
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from urllib3.exceptions import HTTPError
 
 from services.api.dependencies import admit
+from services.core import db
 from services.core.errors import (
     BadRequest,
     FieldError,
@@ -118,12 +118,14 @@ def _routing(request: Request, error: HTTPException) -> JSONResponse:
     return _answer(request, document, headers)
 
 
-def _away(part: str) -> Callable[[Request, Exception], JSONResponse]:
-    def unavailable(request: Request, error: Exception) -> JSONResponse:
-        _log.error("part_away", part=part, error=type(error).__name__)
-        return answer(request, Unavailable(f"{part} does not answer; try again in {RETRY_AFTER_S} seconds"))
+def away(part: str, error: Exception) -> Unavailable:
+    """The problem of a part that does not answer; what it said is for the log."""
+    _log.error("part_away", part=part, error=type(error).__name__)
+    return Unavailable(f"{part} does not answer; try again in {RETRY_AFTER_S} seconds")
 
-    return unavailable
+
+def _away(part: str) -> Callable[[Request, Exception], JSONResponse]:
+    return lambda request, error: answer(request, away(part, error))
 
 
 def _not_storable(request: Request, _: DataError) -> JSONResponse:
@@ -138,7 +140,7 @@ def install(app: FastAPI) -> None:
         HTTPException: _routing,
         DataError: _not_storable,
     }
-    handlers |= dict.fromkeys((OperationalError, InterfaceError, PoolTimeout), _away("the database"))
+    handlers |= dict.fromkeys(db.AWAY, _away("the database"))
     handlers |= dict.fromkeys((MinioException, HTTPError), _away("the object store"))
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api import metrics
 from services.api.dependencies import admit
-from services.api.problems import answer
-from services.core import audit, tracing
+from services.api.problems import answer, away
+from services.core import audit, db, tracing
 from services.core.access import Access
 from services.core.db import Database
 from services.core.errors import MedcossError, TooLarge, TooSlow
@@ -59,6 +59,9 @@ class Shell:
                 await self.app(scope, body.receive, out.send)
             except MedcossError as error:
                 await out.problem(error)
+            except db.AWAY as error:
+                # around the routes: whoever calls is looked up, and so are repeated requests
+                await out.problem(away("the database", error))
             except Exception:  # noqa: BLE001 - the last resort
                 # the trace is for the log; the client gets the id to ask about
                 _log.exception("unhandled", method=scope["method"], path=scope["path"])

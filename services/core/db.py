@@ -13,7 +13,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.core.metrics import database_statements
@@ -27,6 +28,8 @@ ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
 POOL = {"pool_size": 10, "max_overflow": 30, "pool_timeout": 10}
 _READING, _RESTS_SINCE = "medcoss_reading", "medcoss_rests_since"
 REST_S = 1.0
+# what a database that does not answer is known by
+AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 
 def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:

@@ -6,10 +6,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from medcoss.run import BadInput
+from services.core import db
 from services.core.errors import FieldError, MedcossError, TooMany, Unauthorized, Unavailable, ValidationFailed
 from services.core.problems import MEDIA_TYPE, RETRY_AFTER_S, allowed
 
@@ -44,7 +44,7 @@ async def _known(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _database_away(_request: Request, error: Exception) -> JSONResponse:
-    log.error("the database does not answer", error=repr(error))
+    log.error("the database does not answer", error=type(error).__name__)
     return problem_response(Unavailable("the database does not answer; try again in a few seconds"))
 
 
@@ -80,7 +80,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 def install(app: FastAPI) -> None:
     """Answer all errors of `app` with problem documents."""
     app.add_exception_handler(MedcossError, _known)
-    app.add_exception_handler(OperationalError, _database_away)
+    for kind in db.AWAY:
+        app.add_exception_handler(kind, _database_away)
     app.add_exception_handler(BadInput, _bad_input)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _http)

@@ -164,6 +164,10 @@ def test_a_database_that_is_away(served: Served, database_url: str) -> None:
         response = served.viewer.get("/v1/jobs")
         assert "the database does not answer" in problem(response, 503)["detail"]
         assert int(response.headers["retry-after"]) > 0
+        # whose caller is looked up around the routes: repeatable requests, unreadable ones, large ones
+        for body, headers in ((b"{}", {"Idempotency-Key": "once"}), (b"{", {}), (b" " * 100_000, {})):
+            response = served.operator.post("/v1/jobs", content=body, headers=headers)
+            assert "the database does not answer" in problem(response, 503)["detail"]
         document = problem(served.stranger.get("/readyz"), 503)
         assert [e["pointer"] for e in document["errors"]] == ["part:database"]
     finally:
