@@ -127,10 +127,18 @@ class Jobs:
         return parts(self._transport, "/v1/jobs", fields, params(filters, JobFilters))
 
     def change(self, job_id: str, *, name: str | None = None, notes: str | None = None,
-               tags: Iterable[str] | None = None, priority: int | None = None,
+               tags: Iterable[str] | None = None, priority: int | None = None, time_limit_s: float | None = None,
                if_match: str | None = None) -> Job:  # fmt: skip
-        """Another name, other notes, these tags and no others, or another priority of a job that has not ended."""
-        body = {"name": name, "notes": notes, "tags": None if tags is None else [*tags], "priority": priority}
+        """Another name, other notes, these tags and no others; another priority or time limit (s) of a job that has
+        not ended.
+        """
+        body = {
+            "name": name,
+            "notes": notes,
+            "tags": None if tags is None else [*tags],
+            "priority": priority,
+            "time_limit_s": time_limit_s,
+        }
         return self._transport.change(Job, f"/v1/jobs/{job_id}", body, if_match)
 
     def tag(self, job_id: str, *add: str, remove: Iterable[str] = ()) -> Job:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from medcoss.specs.base import Name
-from services.api.schemas import Body, Notes, Tags, Text
+from services.api.schemas import SECONDS, Body, Notes, Tags, Text
 
 
 class JobChange(Body):
@@ -16,6 +16,10 @@ class JobChange(Body):
     notes: Notes | None = Field(None, description="for people")
     tags: Tags | None = Field(None, description="these and no others")
     priority: int | None = Field(None, ge=-100, le=100, description="of a job that has not ended; higher runs first")
+    time_limit_s: float | None = Field(
+        None, gt=0, le=31_536_000, description="of a job that has not ended: time that all attempts may run together",
+        json_schema_extra=SECONDS,
+    )  # fmt: skip
 
 
 class DatasetChange(Body):

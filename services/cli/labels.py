@@ -1,4 +1,4 @@
-"""`medcoss tag`, `note`, `rename`, `search`, and `medcoss jobs priority`."""
+"""`medcoss tag`, `note`, `rename`, `search`, and `medcoss jobs priority` and `time-limit`."""
 
 from typing import Annotated
 
@@ -76,6 +76,18 @@ def priority(
     """Give a job that has not ended another priority; put -- before a negative one."""
     job = client.jobs.change(job_id, priority=value)
     show(job, as_json, f"{job.id} {job.state}, priority {job.priority}")
+
+
+@connected
+def time_limit(
+    client: Client,
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="Job, e.g. job_01abc...")],
+    seconds: Annotated[float, typer.Argument(metavar="S", min=1, help="Seconds that all attempts may run together.")],
+    as_json: Json = False,
+) -> None:
+    """Give a job that has not ended another time limit; one that it has paused goes on with `medcoss jobs resume`."""
+    job = client.jobs.change(job_id, time_limit_s=seconds)
+    show(job, as_json, f"{job.id} {job.state}, time limit {seconds:g} s")
 
 
 @connected

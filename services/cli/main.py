@@ -52,6 +52,7 @@ app.add_typer(jobs.app, rich_help_panel="Work")
 for command in (labels.search, labels.tag, labels.note, labels.rename):
     app.command(command.__name__, rich_help_panel="Work")(command)
 jobs.app.command("priority")(labels.priority)
+jobs.app.command("time-limit")(labels.time_limit)
 models.app.command("import")(checkpoints.import_model)
 models.app.command("export-checkpoint")(checkpoints.export_checkpoint)
 for command in (aliases.promote, aliases.rollback, aliases.history, aliases.aliases, aliases.unalias):

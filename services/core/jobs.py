@@ -223,10 +223,14 @@ def request_pause(session: Session, scope: Scope, job_id: str) -> Job:
 def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
     """Queue a paused job again, or let it wait for what it depends on; take a pause back that has not come yet.
 
-    Any other job that has not ended stays as it is.
+    Any other job that has not ended stays as it is. Conflict when it has ended, or when its time limit is over.
     """
     job = _open(session, scope, job_id, "resumed")
     if job.state == State.PAUSED:
+        if job.time_limit_s is not None and job.ran_s >= job.time_limit_s:
+            raise Conflict(
+                f"job {job_id} has run for its {job.time_limit_s:g} s; raise its time_limit_s, then resume it"
+            )
         found = needs(session, [job_id])[job_id]
         ready = all(state == State.SUCCEEDED for state in found.values())
         to = State.QUEUED if ready else State.WAITING
@@ -267,6 +271,19 @@ def prioritise(session: Session, job: Job, priority: int) -> None:
     turn = next_turn(session, job.created_by, priority)
     add_event(session, job.id, job.attempt, "priority", before=job.priority, after=priority)
     job.priority, job.rank, job.turn = priority, -priority, turn
+    session.flush()
+
+
+def limit_time(session: Session, job: Job, seconds: float) -> None:
+    """Another time limit, for all attempts together, of a job that the session has locked. Conflict when it has
+    ended.
+    """
+    if seconds == job.time_limit_s:
+        return
+    if has_ended(job):
+        raise Conflict(f"job {job.id} has already {ended(job.state)}; its time limit stays")
+    add_event(session, job.id, job.attempt, "time_limit", before=job.time_limit_s, after=seconds)
+    job.time_limit_s = seconds
     session.flush()
 
 

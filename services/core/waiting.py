@@ -57,6 +57,8 @@ def why(row: Job, needed: Mapping[str, str], around: Surroundings) -> str | None
         return f"waits for {', '.join(open_ones)}" if open_ones else "is about to be queued"
     if row.state == State.RUNNING and row.stop_order:
         return "is being cancelled" if row.stop_order == "cancel" else "is being paused"
+    if row.state == State.PAUSED and (row.error or {}).get("reason") == "time_limit":
+        return f"its time limit of {row.time_limit_s:g} s is over; raise time_limit_s and resume it, or cancel it"
     if row.state != State.QUEUED:
         return None
     if row.not_before is not None and row.not_before > around.moment:

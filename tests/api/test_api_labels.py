@@ -74,7 +74,9 @@ def test_another_priority_moves_a_job_until_it_has_ended(served: Served, raw: st
     assert next_up(served.database) == second
     assert changed(served.operator, f"/v1/jobs/{second}", {"priority": 0}).json()["priority"] == 0
     assert next_up(served.database) == first, "among its equals it is the last"
+    assert changed(served.operator, f"/v1/jobs/{second}", {"time_limit_s": 60}).json()["time_limit_s"] == 60
     events = served.viewer.get(f"/v1/jobs/{second}/events").json()["items"]
+    assert [e["data"] for e in events if e["type"] == "time_limit"] == [{"before": None, "after": 60}]
     assert [e["data"] for e in events if e["type"] == "priority"] == [
         {"before": 0, "after": 5}, {"before": 5, "after": 0},
     ]  # fmt: skip

@@ -213,7 +213,9 @@ def test_a_job_whose_time_is_over_is_set_aside_and_goes_on_with_more(database: D
     assert found.error is not None
     assert found.error["reason"] == "time_limit"
     assert "raise time_limit_s and resume it" in found.error["detail"]
+    with pytest.raises(Conflict, match="raise its time_limit_s"), database.session() as session:
+        request_resume(session, EVERYTHING, claim.job_id)
     with database.session() as session:
-        jobs.get(session, EVERYTHING, claim.job_id).time_limit_s = 500.0
+        jobs.limit_time(session, jobs.get(session, EVERYTHING, claim.job_id), 500.0)
         assert request_resume(session, EVERYTHING, claim.job_id).state == State.QUEUED
     assert state(database, claim.job_id) is State.QUEUED

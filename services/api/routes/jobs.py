@@ -145,7 +145,7 @@ def pause_job(job_id: str, parts: PartsOf, caller: Operator) -> JobOut:
         return job_view(session, jobs.request_pause(session, caller.scope, job_id))
 
 
-@router.post("/{job_id}/resume", responses=responses(conflict="The job has ended"))
+@router.post("/{job_id}/resume", responses=responses(conflict="The job has ended, or its time limit is over"))
 def resume_job(job_id: str, parts: PartsOf, caller: Operator, background: BackgroundTasks) -> JobOut:
     """Queue a paused job again; it goes on from its last checkpoint."""
     with parts.database.session() as session:

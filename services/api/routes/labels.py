@@ -27,17 +27,19 @@ _TABLES: dict[Type, type[Labelled]] = {"dataset": Dataset, "job": Job, "model": 
 
 
 @router.patch(
-    "/jobs/{job_id}", responses=CHANGED | responses(conflict="A job that has ended keeps its priority")
+    "/jobs/{job_id}", responses=CHANGED | responses(conflict="A job that has ended keeps its priority and time limit")
 )  # fmt: skip
 def change_job(job_id: str, change: JobChange, request: Request, parts: PartsOf, caller: Operator,
                if_match: IfMatch = None) -> JobOut:  # fmt: skip
-    """Change a job's name, notes, tags, or its priority while it has not ended."""
+    """Change a job's name, notes, tags, or its priority and time limit while it has not ended."""
     with parts.database.session() as session:
         scope = caller.scope
         row = scope.get(session, Job, job_id, **LOCKED)
         etags.check(if_match, job_view(session, row, parts.settings.quota_running), OF_JOB)
         if change.priority is not None:
             jobs.prioritise(session, row, change.priority)
+        if change.time_limit_s is not None:
+            jobs.limit_time(session, row, change.time_limit_s)
         labels.change(session, row, name=change.name, notes=change.notes, tags=change.tags)
         shown = job_view(session, row, parts.settings.quota_running)
     etags.seen(request, shown, OF_JOB)
