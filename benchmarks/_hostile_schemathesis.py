@@ -25,7 +25,7 @@ def failures(target: Target, seed: int, seconds: int | None, *options: str, gate
                 sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{url}/openapi.json",
                 "--checks", "all", "--seed", str(seed), "--no-color", *budget, *options,
             ],
-            cwd=ROOT, capture_output=True, text=True, check=False,
+            cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False,
             env=os.environ | {"HOSTILE_KEY": target.admin, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     if done.returncode == 0:

@@ -152,7 +152,7 @@ def test_a_served_name_is_one_projects(served: Served, south: httpx.Client, owne
         )  # fmt: skip
     project = south.get("/v1/me").json()["projects"][0]["id"]
     prepared(served.database, "ds_00000001", project_id=project)
-    trained(served.database, None, "mdl_00000001", project_id=project)
+    trained(served.database, None, "mdl_00000001", project_id=project, recipe={"name": "image_folder"})
 
     def export(name: str) -> httpx.Response:
         return south.post("/v1/jobs", json={"kind": "export", "spec": {"model": "mdl_00000001", "name": name}})

@@ -84,7 +84,7 @@ def test_nifti_with_two_dimensions(client: Client, tmp_path: Path) -> None:
 def test_upload_over_the_limit(client: Client) -> None:
     with pytest.raises(ApiError) as caught:
         client.datasets.register(
-            "huge", modality="mr", files=[{"path": "scan.nii.gz", "size": 5 * 2**30, "sha256": "0" * 64}]
+            "huge", modality="mr", files=[{"path": "scan.nii.gz", "size": 101 * 2**30, "sha256": "0" * 64}]
         )
     assert caught.value.status == 413
     assert "scan.nii.gz" in str(caught.value)

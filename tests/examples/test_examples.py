@@ -92,9 +92,9 @@ def test_the_page_about_the_library_runs(tmp_path: Path, monkeypatch: pytest.Mon
         exec(block, names)  # the page is ours
     (tree,) = re.findall(r"^```\nwork/encoder/\n(.*?)^```", page, re.M | re.S)
     told = {line.split()[0].rstrip("/") for line in tree.splitlines()}
-    # checkpoints come with time or when the run is stopped
+    # checkpoints come with time or when the run is stopped, parts are of prepare
     made = {p.name for p in Path("work/encoder").iterdir() if not p.name.startswith(".")}
-    assert made | {"checkpoints"} == told
+    assert made | {"checkpoints", "parts"} == told
     said = re.findall(r"print\(error\)  # (.*)", page)
     assert said == [capsys.readouterr().out.splitlines()[-1]]
     assert names["rows"].shape == (len(names["files"]), 192)  # type: ignore[attr-defined,arg-type]
