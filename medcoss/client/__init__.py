@@ -16,6 +16,7 @@ from medcoss.client.errors import (
     UnexpectedAnswer,
 )
 from medcoss.client.finding import Found, LocalPart, LocalPlatform, data_folder, find_server, local_platform
+from medcoss.client.gc_records import Amount, GcFinding, GcRun
 from medcoss.client.job_records import (
     Artifact,
     Batch,
@@ -32,7 +33,6 @@ from medcoss.client.job_records import (
 from medcoss.client.preflight import BatchPreflight, Figure, Preflight, Wait
 from medcoss.client.records import (
     Alias,
-    Amount,
     ApiKey,
     AuditEntry,
     BadFile,
@@ -41,8 +41,6 @@ from medcoss.client.records import (
     Delivery,
     Deployment,
     Embedding,
-    GcFinding,
-    GcRun,
     Hit,
     Me,
     Model,

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from medcoss.client.errors import ClientError
+from medcoss.client.gc_records import GcFinding, GcRun
 from medcoss.client.paging import pages
-from medcoss.client.records import GcFinding, GcRun
 from medcoss.client.transport import Transport
 
 POLL_S = 0.5

@@ -1,54 +1,41 @@
 """The garbage collector finds what nobody owns and what is missing, and never removes what somebody makes meanwhile."""
 
-import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
 
-from medcoss.specs.records import FileEntry
-from services.core import attempts, leftovers
+from services.core import leftovers
 from services.core.checkpoints import MANIFEST, Manifest, folder_of
 from services.core.db import Database
 from services.core.errors import Conflict, NotFound
 from services.core.garbage import runs
 from services.core.garbage.collect import Collection, TooMuch
-from services.core.garbage.runs import Asked, Stopped
+from services.core.garbage.runs import Stopped
 from services.core.ids import new_id
 from services.core.settings import Settings
 from services.core.storage import PAGE, ObjectStore
 from services.core.tables import (
     DEFAULT_PROJECT,
     AuditEntry,
-    Dataset,
-    DatasetFile,
     Deployment,
     GcFinding,
     GcRun,
     Job,
-    Model,
-    ModelFile,
     UploadSession,
 )
 from services.core.tables.base import now
 from services.embedded.servers import free_port
 from services.worker.collector import Collector
 from tests.core.databases import engines
-from tests.core.steps import WRONG_INPUT, running, submitted
-
-GRACE = timedelta(hours=1)
+from tests.core.owned import GRACE, dataset, entry, failed_job, model, started
+from tests.core.steps import running, submitted
 
 
 @pytest.fixture
 def store(settings: Settings) -> ObjectStore:
     return ObjectStore(settings)
-
-
-def started(database: Database, *, dry_run: bool = True, keep: int | None = None, fraction: float = 1.0,
-            grace: timedelta = GRACE) -> str:  # fmt: skip
-    with database.session() as session:
-        return runs.start(session, Asked(dry_run, grace.total_seconds(), keep, fraction), "ada").id
 
 
 def collected(database: Database, store: ObjectStore, unload: Callable[[str], None] = lambda _: None,
@@ -76,36 +63,6 @@ def found(database: Database) -> list[tuple[str, str, str | None, int]]:
         return sorted((row.kind, row.prefix, row.owner, row.objects) for row in rows)
 
 
-def entry(path: str, content: bytes = b"x") -> FileEntry:
-    return FileEntry(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-
-def dataset(database: Database, store: ObjectStore | None, dataset_id: str, *paths: str, state: str = "ready") -> str:
-    with database.session() as session:
-        session.add(
-            Dataset(
-                id=dataset_id, name=f"name of {dataset_id}", role="raw", state=state, modality="xray",
-                prefix=f"datasets/{dataset_id}/raw", info=None, project_id=DEFAULT_PROJECT, file_count=len(paths),
-                files=[DatasetFile(**entry(path).model_dump()) for path in paths],
-            )
-        )  # fmt: skip
-    for path in paths if store is not None else ():
-        store.put_bytes(f"datasets/{dataset_id}/raw/{path}", b"x")  # type: ignore[union-attr]
-    return dataset_id
-
-
-def model(database: Database, store: ObjectStore, model_id: str) -> str:
-    with database.session() as session:
-        session.add(
-            Model(
-                id=model_id, name="m", task="encoder", modality="xray", prefix=f"models/{model_id}", info={},
-                project_id=DEFAULT_PROJECT, files=[ModelFile(**entry("model.safetensors").model_dump())],
-            )
-        )  # fmt: skip
-    store.put_bytes(f"models/{model_id}/model.safetensors", b"x")
-    return model_id
-
-
 def checkpoint(store: ObjectStore, job_id: str, step: int, *, whole: bool = True) -> str:
     """Store a checkpoint of two objects, or one without its manifest; its folder."""
     folder = folder_of(job_id, step, 1)
@@ -114,13 +71,6 @@ def checkpoint(store: ObjectStore, job_id: str, step: int, *, whole: bool = True
         manifest = Manifest(step=step, fence=1, files=[entry("model.safetensors")])
         store.put_bytes(f"{folder}/{MANIFEST}", manifest.model_dump_json().encode())
     return f"{folder}/"
-
-
-def failed_job(database: Database) -> str:
-    claim = running(database)
-    with database.session() as session:
-        attempts.fail(session, claim.job_id, claim.fence, WRONG_INPUT)
-    return claim.job_id
 
 
 def no_leftovers(database: Database) -> None:
