@@ -25,7 +25,8 @@ from services.core.db import Database, migrate
 from services.core.garbage import runs
 from services.core.garbage.collect import Collection
 from services.core.garbage.runs import Asked
-from services.core.storage import PAGE, StoredObject, UnfinishedUpload
+from services.core.multipart import UnfinishedUpload
+from services.core.storage import PAGE, StoredObject
 from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile
 from services.core.tables.base import now
 
@@ -53,7 +54,12 @@ class Listing:
         if page:
             yield page
 
-    def unfinished_uploads(self, prefix: str = "") -> Iterator[list[UnfinishedUpload]]:
+    @property
+    def multipart(self) -> "Listing":
+        """The same."""
+        return self
+
+    def unfinished(self, prefix: str = "") -> Iterator[list[UnfinishedUpload]]:
         """None."""
         return iter(())
 

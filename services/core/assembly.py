@@ -34,7 +34,7 @@ def begin(database: Database, store: ObjectStore, row: UploadSession) -> str:
         won = uploads.note_begun(session, row.id, None, s3_id)
     if won:
         return s3_id
-    store.abort_upload(row.key, s3_id)
+    store.multipart.abort(row.key, s3_id)
     with database.reading() as session:
         present = session.get(UploadSession, row.id)
     if present is None or present.s3_id is None:
@@ -171,7 +171,7 @@ def _mend(database: Database, store: ObjectStore, row: UploadSession) -> None:
 
 def begun_for(store: ObjectStore, key: str) -> list[str]:
     """The store's names for all that was begun for a key and neither put together nor given up."""
-    return [each.upload_id for page in store.unfinished_uploads(key) for each in page if each.key == key]
+    return [each.upload_id for page in store.multipart.unfinished(key) for each in page if each.key == key]
 
 
 def _drop(database: Database, store: ObjectStore, row: UploadSession) -> bool:
@@ -185,7 +185,7 @@ def _drop(database: Database, store: ObjectStore, row: UploadSession) -> bool:
     if None in used:
         return False
     for s3_id in begun - used:
-        store.abort_upload(row.key, str(s3_id))
+        store.multipart.abort(row.key, str(s3_id))
     with database.session() as session:
         uploads.forget(session, row.id)
     return True

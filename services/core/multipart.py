@@ -3,13 +3,13 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 from minio import Minio
-from minio.datatypes import Part
+from minio.datatypes import Part, Upload
 from minio.error import S3Error
 
 # of S3: every part but the last has at least so much, and none has more
@@ -62,6 +62,20 @@ class SignedPart:
 
     url: str
     headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """A multipart upload that was neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    started: datetime
+
+
+def _moment(upload: Upload) -> datetime:
+    # a server that tells no time has it look young
+    return upload.initiated_time or datetime.now(UTC)
 
 
 def usual_part_bytes(size: int) -> int:
@@ -160,6 +174,31 @@ class Multipart:
             if error.code in _WRONG:
                 raise PartsWrong(str(error.message)) from error
             raise self._told(error) from error
+
+    def unfinished(self, prefix: str = "") -> Iterator[list[UnfinishedUpload]]:
+        """Multipart uploads below `prefix` that were neither completed nor aborted, in pages."""
+        key_after: str | None = None
+        upload_after: str | None = None
+        while True:
+            found = self._client._list_multipart_uploads(
+                self._bucket, prefix=prefix, max_uploads=_PAGE, key_marker=key_after, upload_id_marker=upload_after
+            )
+            if found.uploads:
+                yield [UnfinishedUpload(u.object_name, str(u.upload_id), _moment(u)) for u in found.uploads]
+            if not found.is_truncated or not found.uploads:
+                return
+            key_after, upload_after = found.next_key_marker, found.next_upload_id_marker
+            if upload_after is None:
+                # SeaweedFS names no marker, and goes on after the upload alone
+                upload_after = found.uploads[-1].upload_id
+
+    def abort(self, key: str, s3_id: str) -> None:
+        """Remove the parts of a multipart upload; one that is over is no error."""
+        try:
+            self._client._abort_multipart_upload(self._bucket, key, s3_id)
+        except S3Error as error:
+            if error.code not in _GONE:
+                raise
 
     @staticmethod
     def _told(error: S3Error) -> Exception:

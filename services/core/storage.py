@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import urllib3
 from minio import Minio
-from minio.datatypes import Upload
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
@@ -41,20 +40,6 @@ class StoredObject:
     key: str
     size: int
     modified: datetime
-
-
-@dataclass(frozen=True)
-class UnfinishedUpload:
-    """A multipart upload that was neither completed nor aborted."""
-
-    key: str
-    upload_id: str
-    started: datetime
-
-
-def _moment(upload: Upload) -> datetime:
-    # a server that tells no time has it look young
-    return upload.initiated_time or datetime.now(UTC)
 
 
 class ObjectStore:
@@ -254,31 +239,6 @@ class ObjectStore:
         failed = list(self._client.remove_objects(self.bucket, [DeleteObject(key) for key in keys]))
         if failed:
             raise OSError(f"{failed[0].name} could not be removed: {failed[0].code}")
-
-    def unfinished_uploads(self, prefix: str = "") -> Iterator[list[UnfinishedUpload]]:
-        """Multipart uploads below `prefix` that were neither completed nor aborted, in pages."""
-        key_after: str | None = None
-        upload_after: str | None = None
-        while True:
-            found = self._client._list_multipart_uploads(
-                self.bucket, prefix=prefix, max_uploads=PAGE, key_marker=key_after, upload_id_marker=upload_after
-            )
-            if found.uploads:
-                yield [UnfinishedUpload(u.object_name, str(u.upload_id), _moment(u)) for u in found.uploads]
-            if not found.is_truncated or not found.uploads:
-                return
-            key_after, upload_after = found.next_key_marker, found.next_upload_id_marker
-            if upload_after is None:
-                # SeaweedFS names no marker, and goes on after the upload alone
-                upload_after = found.uploads[-1].upload_id
-
-    def abort_upload(self, key: str, upload_id: str) -> None:
-        """Remove the parts of a multipart upload; one that is over is no error."""
-        try:
-            self._client._abort_multipart_upload(self.bucket, key, upload_id)
-        except S3Error as error:
-            if error.code != "NoSuchUpload":
-                raise
 
     def presign_put(self, key: str, expires_s: int) -> str:
         """A URL to which anyone may PUT this one object until it expires."""

@@ -299,7 +299,7 @@ def test_parts_that_the_store_has_dropped_are_sent_again(served: Served) -> None
     upload = started(served.operator, drafted(served), PATH)
     sent(served.operator, upload, NUMBERED)
     (row,) = rows(served)
-    served.store.abort_upload(row.key, str(row.s3_id))
+    served.store.multipart.abort(row.key, str(row.s3_id))
     document = problem(finished(served.operator, upload, PARTS), 409)
     assert "3 of 3 parts" in document["detail"]
     sent(served.operator, upload, NUMBERED)

@@ -134,5 +134,5 @@ def settings(make_settings: Callable[..., Settings], shared_bucket: str, databas
     store = ObjectStore(made)
     for folder in {key.split("/")[0] for key in store.list_keys("")}:
         store.remove_prefix(f"{folder}/")
-    for upload in [upload for page in store.unfinished_uploads() for upload in page]:
-        store.abort_upload(upload.key, upload.upload_id)
+    for upload in [upload for page in store.multipart.unfinished() for upload in page]:
+        store.multipart.abort(upload.key, upload.upload_id)

@@ -25,9 +25,10 @@ from services.core.garbage import runs
 from services.core.garbage.collect import Collection
 from services.core.garbage.runs import Asked
 from services.core.ids import new_id
+from services.core.multipart import UnfinishedUpload
 from services.core.registry import register_dataset
 from services.core.scope import EVERYTHING
-from services.core.storage import StoredObject, UnfinishedUpload
+from services.core.storage import StoredObject
 from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile
 from services.core.tables.base import now
 from tests.core.steps import WRONG_INPUT, running, swept
@@ -80,7 +81,11 @@ class Bucket:
     def list_keys(self, prefix: str) -> list[str]:
         return list(self.sizes(prefix))
 
-    def unfinished_uploads(self, prefix: str = "") -> Iterator[list[UnfinishedUpload]]:
+    @property
+    def multipart(self) -> "Bucket":
+        return self
+
+    def unfinished(self, prefix: str = "") -> Iterator[list[UnfinishedUpload]]:
         return iter(())
 
 

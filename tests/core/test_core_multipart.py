@@ -66,7 +66,7 @@ def test_parts_are_put_together_once_and_are_gone_then(store: ObjectStore) -> No
     with pytest.raises(PartsGone):
         store.multipart.parts(key, s3_id)
     for _ in range(2):
-        store.abort_upload(f"{key}.bak", other)
+        store.multipart.abort(f"{key}.bak", other)
     with pytest.raises(PartsGone):
         store.multipart.put_together(f"{key}.bak", other, [md5])
 

@@ -134,7 +134,7 @@ class Collection:
             )
 
     def _uploads(self) -> None:
-        for page in self.store.unfinished_uploads():
+        for page in self.store.multipart.unfinished():
             folders: dict[str, _Folder] = {}
             for each in self.judge.uploads(page):
                 folders.setdefault(place_of(each.key), _Folder()).add(each.key, 0, each.started)
@@ -173,10 +173,10 @@ class Collection:
 
     def _portions(self, verdict: Verdict, prefix: str) -> Iterator[dict[str, int]]:
         if verdict is Verdict.UPLOAD:
-            for uploads in self.store.unfinished_uploads(prefix):
+            for uploads in self.store.multipart.unfinished(prefix):
                 gone = self.judge.uploads(uploads)
                 for upload in gone:
-                    self.store.abort_upload(upload.key, upload.upload_id)
+                    self.store.multipart.abort(upload.key, upload.upload_id)
                 yield {"objects": len(gone)}
             return
         for page in self.store.pages(prefix):

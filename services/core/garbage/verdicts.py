@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from services.core.checkpoints import folders, prefix_of
 from services.core.db import Database
+from services.core.multipart import UnfinishedUpload
 from services.core.ownership import Owner, Use, owners, place_of
-from services.core.storage import ObjectStore, StoredObject, UnfinishedUpload
+from services.core.storage import ObjectStore, StoredObject
 
 
 class Verdict(StrEnum):
