@@ -14,12 +14,11 @@ from redis.exceptions import RedisError
 
 from services.core.bell import GPU_QUEUE, JOBS_QUEUE
 from services.core.settings import Settings
+from services.embedded.family import FAMILY
 from services.embedded.process import PlatformError, Server
 from services.embedded.servers import LOOPBACK, redis_server, s3_server, triton_server
 from services.embedded.state import State
 from services.worker.offer import offer
-
-FAMILY = "MEDCOSS_EMBEDDED_DIR"
 
 
 def environment(data_dir: Path, state: State, port: int) -> dict[str, str]:

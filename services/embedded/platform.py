@@ -1,17 +1,17 @@
 """The whole platform on one machine: starts its parts, keeps them alive, stops them without leftovers."""
 
-import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from services.core.db import migrate
-from services.embedded.parts import FAMILY, environment, foundation, services, settings_of
+from services.embedded.family import FAMILY, LEFTOVER_GRACE_S, end_family
+from services.embedded.parts import environment, foundation, services, settings_of
 from services.embedded.process import PlatformError, Process, Server
 from services.embedded.servers import port_is_free
 from services.embedded.state import READY_FILE, Running, RunningPart, load_state, locked, write_private
@@ -19,7 +19,6 @@ from services.embedded.state import READY_FILE, Running, RunningPart, load_state
 WATCH_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
-LEFTOVER_GRACE_S = 20.0
 LOG_LIMIT = 20 * 2**20
 
 
@@ -58,6 +57,7 @@ class Platform:
         with locked(self.data_dir):
             (self.data_dir / READY_FILE).unlink(missing_ok=True)
             end_family(self.data_dir, LEFTOVER_GRACE_S)
+            guard = _launch_guard(self.data_dir)
             try:
                 self._start()
                 if not self.stopping.is_set():
@@ -65,6 +65,7 @@ class Platform:
                     self._watch()
             finally:
                 self._stop()
+                guard.communicate()
 
     def _start(self) -> None:
         for port, what in ((self.port, "control plane"), (self.port + 1, "gateway, always the next port,")):
@@ -148,28 +149,17 @@ class Platform:
         end_family(self.data_dir, 0)
 
 
+def _launch_guard(data_dir: Path) -> subprocess.Popen[bytes]:
+    """A process that notices the end of this one by its input, which closes, however this one ends."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "services.embedded.guard", str(data_dir)],
+        stdin=subprocess.PIPE,
+        env=os.environ | {FAMILY: str(data_dir)},
+        start_new_session=True,
+    )
+
+
 def _limit(log: Path) -> None:
     """Put a long log of earlier runs aside; one generation is kept."""
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_suffix(".old.log"))
-
-
-def end_family(data_dir: Path, grace_s: float) -> None:
-    """End every process that a platform on this folder has started, wherever it is in the process tree."""
-    found = [process for process in psutil.process_iter() if _belongs(process, data_dir)]
-    if grace_s:
-        for process in found:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.terminate()
-    _, alive = psutil.wait_procs(found, timeout=grace_s)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
-
-
-def _belongs(process: psutil.Process, data_dir: Path) -> bool:
-    try:
-        return process.pid != os.getpid() and bool(process.environ().get(FAMILY) == str(data_dir))
-    except psutil.Error:
-        return False

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.core.settings import Settings
-from services.embedded.parts import FAMILY, environment, settings_of
-from services.embedded.platform import LEFTOVER_GRACE_S, end_family
+from services.embedded.family import FAMILY, LEFTOVER_GRACE_S, end_family
+from services.embedded.parts import environment, settings_of
 from services.embedded.process import PlatformError, Process
 from services.embedded.servers import s3_server
 from services.embedded.state import STATE_FILE, State, load_state, locked, read_running

@@ -120,8 +120,8 @@ def test_every_field_explains_itself(field: dict[str, Any]) -> None:
 
 def test_quantities_have_units() -> None:
     """Counts, shares and sizes say what they count; factors and rates have no unit."""
-    unitless = {"base_lr", "min_lr", "lr", "weight_decay", "clip_norm", "seed", "tolerance", "reconstructions",
-                "log_every", "checkpoint_every"}  # fmt: skip
+    unitless = {"base_lr", "min_lr", "lr", "weight_decay", "clip_norm", "seed", "tile_seed", "tolerance",
+                "reconstructions", "log_every", "checkpoint_every"}  # fmt: skip
     missing = {
         place
         for kind in JOB_KINDS.values()

@@ -1,0 +1,23 @@
+"""Ends what a platform leaves when it is killed: `python -m services.embedded.guard FOLDER`, with a pipe as its input.
+
+The parts get a signal when their platform dies, but one that hangs just then would stay for good.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from services.embedded.family import LEFTOVER_GRACE_S, end_family, family_of
+
+
+def guard(data_dir: Path) -> None:
+    """Wait until the platform has ended, which closes the input, let its parts end, and kill those that have not."""
+    sys.stdin.buffer.read()
+    deadline = time.monotonic() + LEFTOVER_GRACE_S
+    while family_of(data_dir) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    end_family(data_dir, 0)
+
+
+if __name__ == "__main__":
+    guard(Path(sys.argv[1]))
