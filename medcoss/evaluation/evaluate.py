@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medcoss.data import patients
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.metrics import classification_scores, confusion, dice, hd95
@@ -28,6 +29,10 @@ def evaluate(
     model, info = load_model(model_dir)
     reader = ShardReader(dataset_dir)
     refuse(fit.evaluation(spec, reader.info, info))
+    leakage = None
+    if spec.split in patients.HELD_OUT:
+        seen = patients.of_model(model_dir)
+        leakage = patients.check_leakage(seen, dataset_dir, spec.dataset, spec.allow_leakage, context, [spec.split])
     indices = reader.indices(spec.split)
     if isinstance(model, Classifier):
         indices = indices[[reader.label(int(i)) >= 0 for i in indices]]
@@ -38,6 +43,7 @@ def evaluate(
         result = _classification(spec, model, model_dir, reader, indices, output_dir, context)
     else:
         result = _segmentation(spec, model, reader, indices, output_dir, context)
+    result.leakage += [leakage] if leakage else []
     path = output_dir / "evaluation.json"
     path.write_text(result.model_dump_json(indent=1))
     context.artifact(path, path.name, "application/json")

@@ -28,6 +28,15 @@ class BadFile(Record):
     reason: str = Field(description="what is wrong with it")
 
 
+class Leakage(Record):
+    """Patients that a model was trained on and measured on all the same, because a job allowed it."""
+
+    reason: str = Field(description="why it was allowed")
+    patients: int = Field(description="how many patients were seen in training and measured on")
+    datasets: dict[str, int] = Field(description="how many of them each training dataset holds")
+    measured_on: str = Field(description="the splits and the dataset measured on")
+
+
 class DatasetInfo(Record):
     """A prepared dataset or a rehearsal buffer.
 
@@ -46,6 +55,7 @@ class DatasetInfo(Record):
     sample_shape: list[int]
     recipe: dict[str, Any]
     bad_files: list[BadFile] = []
+    leakage: list[Leakage] = []
 
 
 class ModelInfo(Record):
@@ -68,6 +78,7 @@ class ModelInfo(Record):
     recipe: dict[str, Any]
     recipes: dict[str, dict[str, Any]] = {}
     metrics: dict[str, float] = {}
+    leakage: list[Leakage] = []
 
 
 class EvaluationInfo(Record):
@@ -77,6 +88,7 @@ class EvaluationInfo(Record):
     classes: list[str]
     confusion: list[list[int]] | None = None
     cases: list[dict[str, Any]] = []
+    leakage: list[Leakage] = []
 
 
 class DeploymentInfo(Record):

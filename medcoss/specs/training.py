@@ -9,7 +9,18 @@ from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documente
 ModelSize = Literal["tiny", "small", "base", "large"]
 
 
-class LoopOptions(Spec):
+class LeakageOptions(Spec):
+    """What a job says about patients that are trained on and measured on."""
+
+    allow_leakage: str | None = documented(
+        "why patients may be trained on who stand in a split that is measured on; it is recorded. None refuses them",
+        default=None,
+        min_length=1,
+        max_length=500,
+    )
+
+
+class LoopOptions(LeakageOptions):
     """What the training loop does, whatever it trains."""
 
     accumulate: int = documented(
@@ -119,7 +130,7 @@ class PretrainSpec(PretrainOptions, _PretrainInputs):
         return self
 
 
-class BuildBufferOptions(Spec):
+class BuildBufferOptions(LeakageOptions):
     """How a rehearsal buffer is chosen: every parameter but its inputs."""
 
     centers_fraction: float = documented("clusters as a share of the samples", "fraction", default=0.01, gt=0, le=1)
@@ -184,7 +195,7 @@ class FinetuneSpec(FinetuneOptions, _FinetuneInputs):
     output_name: Name | None = documented("name of the model", default=None)
 
 
-class EvaluateSpec(Spec):
+class EvaluateSpec(LeakageOptions):
     """Score a classifier or a segmenter on one split of a prepared dataset."""
 
     model: ModelRef = documented("fine-tuned model")

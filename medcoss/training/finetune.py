@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from medcoss.data import patients
 from medcoss.data.augment import augment_image, augment_volume
 from medcoss.data.sampler import epoch_batches, sample_rng
 from medcoss.data.shards import ShardReader, three_channels
@@ -148,6 +149,9 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     encoder, previous = _encoder(spec, init_model_dir)
     refuse(fit.finetuning(spec, reader.info, previous))
     indices = _training_indices(spec, reader)
+    name = getattr(spec, "dataset", patients.title(dataset_dir))
+    seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, name)
+    leakage = patients.check_leakage(seen, dataset_dir, name, spec.allow_leakage, context if ranks.main else None)
     check_parts(spec.batch_size, {"the training split": len(indices)}, spec.accumulate, ranks.world)
     if previous and ranks.main:
         log_ignored(spec, previous, context)
@@ -172,8 +176,10 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
             metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
         context.metrics(steps.total, metrics)
     info = _describe(spec, encoder, previous, reader, ranks.from_main(metrics))
+    info.leakage += [leakage] if leakage else []
     if ranks.main:
         save_model(model, info, output_dir, vocabulary)
+        patients.write(seen, output_dir)
     return info
 
 
@@ -246,4 +252,5 @@ def _describe(spec: FinetuneOptions, encoder: Encoder, previous: ModelInfo | Non
         recipe=reader.info.recipe,
         recipes=previous.recipes if previous else {},
         metrics=metrics,
+        leakage=[*previous.leakage] if previous else [],
     )

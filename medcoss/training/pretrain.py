@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medcoss.data import patients
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer, train_vocabulary
 from medcoss.modalities import Kind
@@ -175,6 +176,16 @@ def _sources(spec: PretrainOptions, reader: ShardReader, buffers: list[ShardRead
     return sources
 
 
+def _seen(spec: PretrainOptions, dataset_dir: Path, name: str, init_model_dir: Path | None,
+          buffers: list[ShardReader]) -> patients.Seen:  # fmt: skip
+    """Whose data the encoder has seen at the end of the stage."""
+    seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, name)
+    names = getattr(spec, "rehearsal", [patients.title(buffer.root) for buffer in buffers])
+    for buffer, called in zip(buffers, names, strict=True):
+        seen |= patients.of_training(buffer.root, called, None if buffer.info.role == "buffer" else ["train"])
+    return seen
+
+
 def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
     if reader.info.kind is Kind.TEXT:
         return LanguageHead(encoder.config)
@@ -203,6 +214,9 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
         known = [buffer.info for buffer in buffers]
         refuse(fit.pretraining(spec, reader.info, start.previous, known, start.vocabulary is not None))
         sources = _sources(spec, reader, buffers, start)
+        name = getattr(spec, "dataset", patients.title(dataset_dir))
+        seen = _seen(spec, dataset_dir, name, init_model_dir, buffers)
+        leakage = patients.check_leakage(seen, dataset_dir, name, spec.allow_leakage, context if ranks.main else None)
         available = {f"the dataset of '{s.modality}'": len(s.indices) for s in sources}
         check_parts(spec.batch_size, available, spec.accumulate, ranks.world)
         head = _head(start.encoder, reader)
@@ -212,8 +226,10 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
         if ranks.main:
             metrics |= write_reconstructions(task, spec, output_dir.parent, context, ranks.device)
         info = _describe(start, reader, ranks.from_main(metrics))
+        info.leakage += [leakage] if leakage else []
         if ranks.main:
             save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
+            patients.write(seen, output_dir)
     return info
 
 
@@ -291,4 +307,5 @@ def _describe(start: _Start, reader: ShardReader, metrics: dict[str, float]) -> 
         recipe=new.recipe,
         recipes=(previous.recipes if previous else {}) | {new.modality: new.recipe},
         metrics=metrics,
+        leakage=[*previous.leakage] if previous else [],
     )

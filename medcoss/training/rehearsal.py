@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medcoss.data import patients
 from medcoss.data.shards import ShardReader, copy_subset
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
@@ -63,6 +64,9 @@ def build_buffer(
     reader = ShardReader(dataset_dir)
     refuse(fit.buffer_building(reader.info, model))
     indices = reader.indices("train")
+    name = getattr(spec, "dataset", patients.title(dataset_dir))
+    seen = patients.of_model(model_dir) | patients.of_training(dataset_dir, name)
+    leakage = patients.check_leakage(seen, dataset_dir, name, spec.allow_leakage, context)
     vocabulary = model_dir / "vocab.txt"
     tokenizer = Tokenizer(vocabulary) if reader.info.kind is Kind.TEXT and vocabulary.is_file() else None
     embedder = encoder_for(_own_masks(encoder), model, reader.info.modality)
@@ -84,6 +88,7 @@ def build_buffer(
             "splits": {"train": len(chosen)},
             "bad_files": [],
             "labelled": None,
+            "leakage": [leakage] if leakage else [],
         }
     )
     copy_subset(reader, [int(i) for i in chosen], output_dir, info)
