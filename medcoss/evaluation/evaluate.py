@@ -1,22 +1,36 @@
 """An `evaluate` job: the scores of a fine-tuned model on one split, with pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medcoss.data import patients
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
-from medcoss.evaluation.metrics import classification_scores, confusion, dice, hd95
+from medcoss.evaluation.bootstrap import (
+    LEVEL,
+    Intervals,
+    Statistics,
+    classification_statistics,
+    intervals,
+    weighted_means,
+)
+from medcoss.evaluation.calibration import reliability
+from medcoss.evaluation.metrics import class_report, classification_scores, confusion, dice, surface_scores
 from medcoss.evaluation.pictures import draw_confusion, draw_overlay
 from medcoss.evaluation.predict import Case, class_probabilities, segmented_cases
 from medcoss.modalities import Kind
-from medcoss.models.heads import Classifier
+from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model
 from medcoss.run import BadInput, RunContext, Stopped, refuse
 from medcoss.specs import fit
-from medcoss.specs.records import EvaluationInfo
+from medcoss.specs.records import Bootstrap, EvaluationInfo
 from medcoss.specs.training import EvaluateSpec
+
+Row = dict[str, Any]
+Indices = NDArray[np.int64]
 
 
 def evaluate(
@@ -51,8 +65,8 @@ def evaluate(
     return result
 
 
-def _classification(spec, model, model_dir, reader, indices, folder,  # type: ignore[no-untyped-def]
-                    context) -> EvaluationInfo:  # fmt: skip
+def _classification(spec: EvaluateSpec, model: Classifier, model_dir: Path, reader: ShardReader, indices: Indices,
+                    folder: Path, context: RunContext) -> EvaluationInfo:  # fmt: skip
     vocabulary = model_dir / "vocab.txt"
     tokenizer = Tokenizer(vocabulary) if vocabulary.is_file() else None
     context.progress(0, len(indices), f"scoring {spec.split}")
@@ -63,49 +77,84 @@ def _classification(spec, model, model_dir, reader, indices, folder,  # type: ig
     draw_confusion(table, classes, folder / "confusion.png")
     context.artifact(folder / "confusion.png", "confusion.png", "image/png")
     context.progress(len(indices), len(indices), f"scored {spec.split}")
+    samples = [reader.rows[int(i)] for i in indices]
     cases = [
-        {"source": reader.rows[int(i)].source, "label": classes[label], "predicted": classes[int(p.argmax())],
+        {"source": sample.source, "label": classes[label], "predicted": classes[int(p.argmax())],
          "probabilities": [round(float(v), 6) for v in p]}
-        for i, label, p in zip(indices, labels, probabilities, strict=True)
+        for sample, label, p in zip(samples, labels, probabilities, strict=True)
     ]  # fmt: skip
+    units = [sample.patient or sample.group or sample.id for sample in samples]
+    ends, how = _intervals(spec, classification_statistics(probabilities, labels, classes), units)
+    metrics = classification_scores(probabilities, labels)
+    per_class = class_report(probabilities, labels, classes)
+    told = {*metrics, *(f"{name}/{row['class']}" for row in per_class for name, value in row.items()
+                        if value is not None)}  # fmt: skip
     return EvaluationInfo(
-        metrics=classification_scores(probabilities, labels), classes=classes, confusion=table, cases=cases
-    )
+        schema_version=2, metrics=metrics, intervals={n: v for n, v in ends.items() if n in told}, bootstrap=how,
+        classes=classes, per_class=per_class, confusion=table, calibration=reliability(probabilities, labels),
+        cases=cases,
+    )  # fmt: skip
 
 
-def _segmentation(spec, model, reader, indices, folder, context) -> EvaluationInfo:  # type: ignore[no-untyped-def]
+def _segmentation(spec: EvaluateSpec, model: Segmenter, reader: ShardReader, indices: Indices, folder: Path,
+                  context: RunContext) -> EvaluationInfo:  # fmt: skip
     classes = reader.info.classes or []
-    rows: list[dict[str, object]] = []
-    total = len({reader.rows[int(i)].group for i in indices})
+    rows: list[Row] = []
+    # whose a case is, by its name
+    patients = {(row := reader.rows[int(i)]).group: row.patient or row.group for i in indices}
     drawn: Case | None = None
     # image files carry no pixel size that could be trusted
-    distance = "hd95_mm" if reader.info.kind is Kind.VOLUME3D else "hd95_px"
+    unit = "mm" if reader.info.kind is Kind.VOLUME3D else "px"
     for case in segmented_cases(model, reader, indices, spec.batch_size):
         if context.should_stop():
             raise Stopped
         drawn = drawn or case
-        for value, name in enumerate(classes, start=1):
-            predicted, reference = case.predicted == value, case.reference == value
-            rows.append(
-                {"case": case.name, "class": name, "dice": dice(predicted, reference),
-                 distance: hd95(predicted, reference, case.spacing)}
-            )  # fmt: skip
-        context.progress(len(rows) // max(len(classes), 1), total, case.name)
+        rows += _case_rows(case, classes, unit)
+        context.progress(len(rows) // max(len(classes), 1), len(patients), case.name)
     if drawn is not None:
         draw_overlay(drawn, classes, folder / "overlay.png")
         context.artifact(folder / "overlay.png", "overlay.png", "image/png")
-    return EvaluationInfo(metrics=_means(rows, classes, distance), classes=classes, cases=rows)
-
-
-def _means(rows: list[dict[str, object]], classes: list[str], distance: str) -> dict[str, float]:
-    def mean(name: str, of: str | None = None) -> float | None:
-        values = [float(str(r[name])) for r in rows if of in (None, r["class"]) and r[name] is not None]
-        return float(np.mean(values)) if values else None
-
-    found = {"dice": mean("dice"), distance: mean(distance)}
-    if len(classes) > 1:
-        found |= {f"dice/{name}": mean("dice", name) for name in classes}
-        found |= {f"{distance}/{name}": mean(distance, name) for name in classes}
-    scores = {name: value for name, value in found.items() if value is not None}
+    names = ("dice", f"hd95_{unit}", f"assd_{unit}")
+    columns = {name: [row[name] for row in rows] for name in names}
+    for of in classes:
+        columns |= {f"{name}/{of}": [r[name] if r["class"] == of else None for r in rows] for name in names}
+    ends, how = _intervals(spec, weighted_means(columns), [patients[row["case"]] for row in rows])
+    means = {name: float(np.mean(known)) for name, c in columns.items() if (known := [v for v in c if v is not None])}
     # a prediction without any voxel has no surface distance; it must not vanish from the mean unseen
-    return scores | {"hd95_undefined": float(sum(r[distance] is None for r in rows))}
+    undefined = {"hd95_undefined": float(sum(row[names[1]] is None for row in rows))}
+    flat = {name: value for name, value in means.items() if len(classes) > 1 or "/" not in name}
+    return EvaluationInfo(
+        schema_version=2, metrics=flat | undefined, intervals=ends, bootstrap=how, classes=classes,
+        per_class=[_class_row(rows, of, names, means) for of in classes], cases=rows,
+    )  # fmt: skip
+
+
+def _case_rows(case: Case, classes: list[str], unit: str) -> list[Row]:
+    """The scores of one case, a row a class; `empty` tells which masks have no voxel of it."""
+    rows: list[Row] = []
+    for value, name in enumerate(classes, start=1):
+        predicted, reference = case.predicted == value, case.reference == value
+        found = surface_scores(predicted, reference, case.spacing)
+        missing = [which for which, mask in (("predicted", predicted), ("reference", reference)) if not mask.any()]
+        rows.append(
+            {"case": case.name, "class": name, "dice": dice(predicted, reference),
+             f"hd95_{unit}": found and found.hd95, f"assd_{unit}": found and found.assd,
+             "empty": "both" if len(missing) == 2 else "".join(missing) or None}
+        )  # fmt: skip
+    return rows
+
+
+def _class_row(rows: list[Row], of: str, names: tuple[str, ...], means: dict[str, float]) -> Row:
+    own = [row for row in rows if row["class"] == of]
+    empty = {
+        f"empty_{which}": sum(row["empty"] == which for row in own) for which in ("predicted", "reference", "both")
+    }
+    return {"class": of, "cases": len(own), **{name: means.get(f"{name}/{of}") for name in names}, **empty}
+
+
+def _intervals(spec: EvaluateSpec, statistics: Statistics, units: list[str]) -> tuple[Intervals, Bootstrap | None]:
+    found = intervals(statistics, units, spec.bootstrap, spec.seed)
+    if not found:
+        return {}, None
+    how = Bootstrap(resamples=spec.bootstrap, seed=spec.seed, level=LEVEL, units=len(set(units)))
+    return found, how

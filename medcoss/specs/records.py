@@ -81,12 +81,30 @@ class ModelInfo(Record):
     leakage: list[Leakage] = []
 
 
-class EvaluationInfo(Record):
-    """The scores of one model on one split. `confusion[i][j]` counts class i predicted as class j."""
+class Bootstrap(Record):
+    """How intervals were made: percentiles at `level` of `resamples` draws of the `units` (patients or cases)."""
 
+    resamples: int
+    seed: int
+    level: float
+    units: int
+
+
+class EvaluationInfo(Record):
+    """The scores of one model on one split. `confusion[i][j]` counts class i predicted as class j.
+
+    Version 2 added `per_class`, `intervals` (by the names of `metrics`, and `score/CLASS`), `bootstrap` and
+    `calibration`; records that do not tell their version are of version 1.
+    """
+
+    schema_version: Literal[1, 2] = 1
     metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = {}
+    bootstrap: Bootstrap | None = None
     classes: list[str]
+    per_class: list[dict[str, str | int | float | None]] = []
     confusion: list[list[int]] | None = None
+    calibration: list[dict[str, float]] | None = None
     cases: list[dict[str, Any]] = []
     leakage: list[Leakage] = []
 

@@ -202,3 +202,8 @@ class EvaluateSpec(LeakageOptions):
     dataset: DatasetRef = documented("prepared dataset with labels or masks")
     split: Literal["train", "val", "test"] = documented("split to score", default="test")
     batch_size: int = documented("samples in a batch", "sample", default=8, ge=1, le=8192)
+    bootstrap: int = documented(
+        "draws of the cases that the 95 % intervals of the scores are made of; 0 makes none",
+        "resample", default=1000, ge=0, le=100_000,
+    )  # fmt: skip
+    seed: Seed = documented("seed of the draws of the intervals", default=0)

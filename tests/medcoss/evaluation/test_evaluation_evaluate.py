@@ -69,6 +69,11 @@ def test_a_classifier_is_scored_on_the_named_split(folder: Path) -> None:
     assert json.loads(artifact(run, "evaluation.json"))["metrics"] == found.metrics
     assert artifact(run, "confusion.png").startswith(b"\x89PNG")
     assert run.history[-1] == (0, found.metrics)
+    assert [row["class"] for row in found.per_class] == names
+    low, high = found.intervals["accuracy"]
+    assert 0 <= low <= found.metrics["accuracy"] <= high <= 1
+    assert found.bootstrap is not None and found.bootstrap.units == 6
+    assert found.schema_version == 2 and found.calibration
 
 
 def test_a_segmenter_is_scored_on_whole_volumes_in_mm(folder: Path, segmenter: Path, boxes: Path) -> None:
@@ -85,6 +90,8 @@ def test_a_segmenter_is_scored_on_whole_volumes_in_mm(folder: Path, segmenter: P
     predicted, reference = whole.predicted == 1, whole.reference == 1
     assert case["dice"] == dice(predicted, reference)
     assert case["hd95_mm"] == hd95(predicted, reference, (2.0, 1.5, 0.5))
+    assert case["empty"] is None and 0 < case["assd_mm"] <= case["hd95_mm"]
+    assert found.intervals == {} and found.bootstrap is None, "one case says nothing of others"
     assert artifact(run, "overlay.png").startswith(b"\x89PNG")
     # the reference is the volume's own label map
     truth = np.zeros((32, 32, 32), np.uint8)
@@ -132,6 +139,10 @@ def test_undefined_distances_are_counted_not_hidden(folder: Path, segmenter: Pat
     save_model(model, info, folder / "silent")
     found = evaluate(spec(split="train"), folder / "silent", boxes, folder / "out", LocalRun(folder / "run-silent"))
     assert found.metrics == {"dice": 0.0, "hd95_undefined": 3.0}
+    assert {row["empty"] for row in found.cases} == {"predicted"}
+    (row,) = found.per_class
+    assert (row["cases"], row["dice"], row["hd95_mm"], row["empty_predicted"]) == (3, 0.0, None, 3)
+    assert found.intervals["dice"] == (0.0, 0.0)
 
 
 def test_each_of_several_structures_has_its_own_scores(folder: Path) -> None:
