@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from medcoss.data.shards import ShardWriter
+from medcoss.preprocess.archives import UNPACKED, opened
 from medcoss.preprocess.engine import assemble
 from medcoss.preprocess.engine.plan import Plan
 from medcoss.preprocess.engine.produce import produce, surveyed
@@ -28,7 +29,7 @@ def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context
     A run that was killed goes on with the parts that `context` has kept. Raises BadInput when there is nothing to
     read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
     """
-    with _planned(spec, raw_dir, output_dir.parent, salt) as (plan, folder):
+    with _planned(spec, raw_dir, output_dir.parent, salt, context) as (plan, folder):
         stage = surveyed(plan, folder, context, processes)
         parts = produce(plan, stage, 0, plan.count, folder, context, processes)
         return _finish(spec, plan, parts, output_dir, context)
@@ -42,7 +43,7 @@ def preprocess_chunk(spec: PreprocessOptions, raw_dir: Path, chunk: int, chunks:
     """
     if not 0 <= chunk < chunks:
         raise ValueError(f"chunk {chunk} of {chunks}")
-    with _planned(spec, raw_dir, folder, b"") as (plan, work):
+    with _planned(spec, raw_dir, folder, b"", context) as (plan, work):
         first, end = (plan.count * number // chunks for number in (chunk, chunk + 1))
         # every chunk looks at all items: what is concluded has to be the same
         stage = surveyed(plan, work, context, processes)
@@ -53,20 +54,29 @@ def preprocess_chunk(spec: PreprocessOptions, raw_dir: Path, chunk: int, chunks:
 def merge_chunks(spec: PreprocessOptions, raw_dir: Path, parts: list[Path], output_dir: Path, context: RunContext, *,
                  salt: bytes = b"") -> DatasetInfo:  # fmt: skip
     """Put the parts of all chunks together: the very dataset that `preprocess` makes."""
-    with _planned(spec, raw_dir, output_dir.parent, salt) as (plan, _):
+    with _planned(spec, raw_dir, output_dir.parent, salt, context) as (plan, _):
         return _finish(spec, plan, parts, output_dir, context)
 
 
 @contextmanager
-def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes) -> Iterator[tuple[Plan, Path]]:
-    """The plan, and a folder for parts, which are gone afterwards."""
+def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes,
+             context: RunContext) -> Iterator[tuple[Plan, Path]]:  # fmt: skip
+    """The plan, and a folder for parts, which are gone afterwards.
+
+    So is what archives were unpacked to, unless the run is stopped: it goes on with that if its folder is still there.
+    """
     folder = near / WORK
     # of a run that was killed
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        with closing(Plan(folder / "plan.sqlite", spec.recipe, Raw(raw_dir), spec.seed, salt)) as plan:
+        seen = opened(raw_dir, near / UNPACKED, spec.archives, context)
+        with closing(Plan(folder / "plan.sqlite", spec.recipe, Raw(seen.root), spec.seed, salt, seen.refused)) as plan:
             yield plan, folder / "parts"
+        rmtree(near / UNPACKED, ignore_errors=True)
+    except BadInput:
+        rmtree(near / UNPACKED, ignore_errors=True)
+        raise
     finally:
         rmtree(folder, ignore_errors=True)
 

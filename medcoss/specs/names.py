@@ -5,6 +5,8 @@ from pathlib import PurePosixPath
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
+# longer ones first
+ARCHIVE_SUFFIXES = (".tar.bz2", ".tar.gz", ".tar.xz", ".tbz2", ".tgz", ".txz", ".tar", ".zip")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -21,6 +23,11 @@ SPLIT_NAMES = {
 def has_suffix(path: str, suffixes: Sequence[str]) -> bool:
     """True when the path ends so, in upper or lower case."""
     return path.lower().endswith(tuple(suffixes))
+
+
+def archive_stem(path: str) -> str:
+    """An archive's path without its ending."""
+    return path[: -len(next(s for s in ARCHIVE_SUFFIXES if path.lower().endswith(s)))]
 
 
 def is_shown(path: str) -> bool:

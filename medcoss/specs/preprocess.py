@@ -7,7 +7,30 @@ from medcoss.specs.recipes.image_folder import ImageFolder
 from medcoss.specs.recipes.openi_reports import OpeniReports
 from medcoss.specs.recipes.volume_folder import VolumeFolder
 
-__all__ = ["ImageFolder", "OpeniReports", "PreprocessOptions", "PreprocessSpec", "Recipe", "Splits", "VolumeFolder"]
+__all__ = [
+    "ArchiveLimits",
+    "ImageFolder",
+    "OpeniReports",
+    "PreprocessOptions",
+    "PreprocessSpec",
+    "Recipe",
+    "Splits",
+    "VolumeFolder",
+]
+
+
+class ArchiveLimits(Spec):
+    """What the zip and tar archives of a raw dataset may unpack to; an archive that goes beyond is not used."""
+
+    max_gib: int = documented("total size of what all archives unpack to", "GiB", default=2048, ge=1, le=1_048_576)
+    max_files: int = documented("members of all archives together", "file", default=5_000_000, ge=1, le=1_000_000_000)
+    max_ratio: int = documented(
+        "how many times its own size an archive may unpack to; 64 MiB are always allowed",
+        "factor",
+        default=200,
+        ge=1,
+        le=1_000_000,
+    )
 
 
 class PreprocessOptions(Spec):
@@ -18,6 +41,11 @@ class PreprocessOptions(Spec):
         "the job fails when more than this share of the inputs cannot be used", "fraction", default=0.1, ge=0, le=1
     )
     seed: Seed = documented("seed of random splits", default=0)
+    archives: ArchiveLimits = documented(
+        "limits of the .zip, .tar, .tar.gz, .tar.bz2 and .tar.xz files of the raw dataset, which are read as if they "
+        "had been unpacked where they lie",
+        default=ArchiveLimits(),
+    )
 
 
 class _PreprocessInputs(Spec):

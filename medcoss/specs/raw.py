@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from medcoss.specs.fit import Misfit
-from medcoss.specs.names import IMAGE_SUFFIXES, VOLUME_SUFFIXES, class_of, has_suffix, stem_of
+from medcoss.specs.names import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, class_of, has_suffix, stem_of
 from medcoss.specs.preprocess import ImageFolder, PreprocessOptions, VolumeFolder
 
 
@@ -55,6 +55,9 @@ def inputs_of(paths: Sequence[str], options: PreprocessOptions) -> int:
 
 def unusable(paths: Sequence[str], options: PreprocessOptions) -> Iterator[Misfit]:
     """Files that their names alone show to be missing, where the job would fail for them."""
+    if any(has_suffix(path, ARCHIVE_SUFFIXES) for path in paths):
+        # what an archive holds is known once it is read
+        return
     recipe, count = options.recipe, inputs_of(paths, options)
     if count == 0:
         found = f"only {', '.join(paths[:3])}" if paths else "nothing"

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +38,20 @@ class Planned:
 class Plan:
     """What is to be done, in `path`; made anew from the raw dataset in every attempt.
 
-    `salt` keys the hashes of patients: whoever does not know it cannot try out identifiers.
+    `salt` keys the hashes of patients: whoever does not know it cannot try out identifiers. `refused` are paths and
+    reasons of what was bad before the recipe saw it.
     """
 
-    def __init__(self, path: Path, spec: RecipeSpec, raw: Raw, seed: int, salt: bytes) -> None:
+    def __init__(self, path: Path, spec: RecipeSpec, raw: Raw, seed: int, salt: bytes,
+                 refused: Iterable[tuple[str, str]] = ()) -> None:  # fmt: skip
         path.unlink(missing_ok=True)
         self.spec, self.raw, self.salt = spec, raw, salt
         self.described: Described = recipe_of(spec).describe(spec)
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; {_TABLES}")
         self._db.execute("BEGIN")
+        for name, reason in refused:
+            self.note("bad", name, reason)
         self.count, self.bytes, self.digest = self._fill(seed)
         self.rejected = self.noted("bad") + self.noted("left_out")
         self._divide(getattr(spec, "splits", Splits(method="random")))
