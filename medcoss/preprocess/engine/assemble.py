@@ -74,6 +74,12 @@ def warnings(plan: Plan) -> list[str]:
             f"{divided} patients or groups stand in more than one of the published splits: what is measured on the "
             "later ones is too good; use random splits, which keep patients whole, if that matters"
         )
+    options = [name for name in ("patient_column", "patient_pattern") if name in type(plan.spec).model_fields]
+    if options and (unknown := plan.unknown_patients()):
+        found.append(
+            f"{unknown} of {plan.count} inputs tell no patient, each file counts as a patient of its own: if a patient "
+            f"has several, the splits divide him; give {' or '.join(options)}"
+        )
     across = plan.noted("duplicate_across_splits")
     if across:
         path, reason = next(plan.notes("duplicate_across_splits", 1))

@@ -184,6 +184,10 @@ class Plan:
         """How many patients or groups stand in two of the published splits."""
         return int(self._db.execute("SELECT count(*) FROM groups WHERE divided").fetchone()[0])
 
+    def unknown_patients(self) -> int:
+        """How many items name no patient."""
+        return int(self._db.execute("SELECT count(*) FROM items WHERE json LIKE '[false,%'").fetchone()[0])
+
     def patient_key(self, identifier: str) -> str:
         """What stands for a patient in everything that is written: a keyed hash of cohort and identifier."""
         cohort = self.described.cohort or self.spec.name

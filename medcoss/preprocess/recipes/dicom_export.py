@@ -52,7 +52,8 @@ class _Header:
 
 def describe(spec: DicomExport) -> Described:
     """Images of X-ray, tiles of CT and MR."""
-    return Described(Kind.IMAGE2D, IMAGE) if spec.modality == "xray" else Described(Kind.VOLUME3D, TILE)
+    kind, shape = (Kind.IMAGE2D, IMAGE) if spec.modality == "xray" else (Kind.VOLUME3D, TILE)
+    return Described(kind, shape, cohort=spec.cohort)
 
 
 def plan(spec: DicomExport, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medcoss.modalities import Kind, get_modality
 from medcoss.preprocess.images import fitted_image, fitted_mask
 from medcoss.preprocess.io import read_image
+from medcoss.preprocess.patients import patient_of
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.run import BadInput
@@ -25,6 +26,7 @@ def describe(spec: ImageFolder) -> Described:
     return Described(
         Kind.IMAGE2D, (get_modality(spec.modality).channels, *spec.size),
         classes=("foreground",) if spec.mask_suffix else None, has_masks=bool(spec.mask_suffix),
+        cohort=spec.cohort,
     )  # fmt: skip
 
 
@@ -37,8 +39,12 @@ def plan(spec: ImageFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
         if spec.labels == "folders" and label is None:
             yield Rejected(path, "the image lies in no class folder; expected <split>/<class>/image, or labels 'none'")
             continue
+        patient = patient_of(path, spec.patient_pattern)
+        if isinstance(patient, Rejected):
+            yield patient
+            continue
         split = folder_split(path) if spec.splits.method == "folders" else None
-        yield Item(path, files=(path, *_mask_of(path, spec, raw)), split=split, label=label)
+        yield Item(path, files=(path, *_mask_of(path, spec, raw)), patient=patient, split=split, label=label)
 
 
 def make(spec: ImageFolder, item: Item, raw: Raw) -> Iterator[Made]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medcoss.modalities import Kind, get_modality
 from medcoss.preprocess.images import fitted_image
 from medcoss.preprocess.io import read_image
+from medcoss.preprocess.patients import patient_of
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.recipes import image_folder
@@ -28,26 +29,29 @@ from medcoss.specs.recipes.labelled_image_folder import LabelledImageFolder
 
 def describe(spec: LabelledImageFolder) -> Described:
     """Images; the classes are those found, sorted."""
-    return Described(Kind.IMAGE2D, (get_modality(spec.modality).channels, *spec.size))
+    return Described(Kind.IMAGE2D, (get_modality(spec.modality).channels, *spec.size), cohort=spec.cohort)
 
 
 def plan(spec: LabelledImageFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
     """An item for every row of the table, or for every image in a class folder."""
     if spec.table is None:
-        folders = ImageFolder(modality=spec.modality, size=spec.size, labels="folders", splits=spec.splits)
+        folders = ImageFolder(modality=spec.modality, size=spec.size, labels="folders", splits=spec.splits,
+                              patient_pattern=spec.patient_pattern)  # fmt: skip
         yield from image_folder.plan(folders, raw)
         return
     optional = [column for column in (spec.patient_column, spec.split_column) if column]
     for row in read_table(raw, spec.table, [spec.file_column, spec.label_column, *optional]):
         path = str(PurePosixPath(spec.table).parent / row[spec.file_column].strip())
         label = row[spec.label_column].strip()
-        patient = row[spec.patient_column].strip() if spec.patient_column else ""
+        patient = row[spec.patient_column].strip() if spec.patient_column else patient_of(path, spec.patient_pattern)
         if not label:
             yield Rejected(path, f"the column {spec.label_column} of {spec.table} is empty; expected a class name")
         elif spec.patient_column and not patient:
             yield Rejected(path, f"the column {spec.patient_column} of {spec.table} is empty; expected a patient")
+        elif isinstance(patient, Rejected):
+            yield patient
         else:
-            yield Item(path, (path,), patient=patient or None, split=_split(row, path, spec), label=label)
+            yield Item(path, (path,), patient=patient, split=_split(row, path, spec), label=label)
 
 
 def make(spec: LabelledImageFolder, item: Item, raw: Raw) -> Iterator[Made]:

@@ -21,7 +21,7 @@ DEFAULT_SPLIT_COLUMN = OpeniReports.model_fields["split_column"].default
 
 def describe(spec: OpeniReports) -> Described:
     """Captions."""
-    return Described(Kind.TEXT, (REPORT_LENGTH,))
+    return Described(Kind.TEXT, (REPORT_LENGTH,), cohort=spec.cohort)
 
 
 def plan(spec: OpeniReports, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
@@ -34,8 +34,12 @@ def plan(spec: OpeniReports, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
             continue
         for row in read_table(raw, path, ()):
             study = row[spec.id_column]
+            patient = row[spec.patient_column].strip() if spec.patient_column else None
+            if patient == "":
+                yield Rejected(f"{path}#{study}", f"the column {spec.patient_column} is empty; expected a patient")
+                continue
             yield Item(
-                f"{path}#{study}", group=study, split=SPLIT_NAMES.get(_split_named(row, spec)),
+                f"{path}#{study}", group=study, patient=patient, split=SPLIT_NAMES.get(_split_named(row, spec)),
                 label=(row[spec.label_column] or None) if spec.label_column else None,
                 data=[row[spec.impression_column], row[spec.findings_column]],
             )  # fmt: skip
@@ -62,7 +66,7 @@ def _check(spec: OpeniReports, raw: Raw, path: str) -> None:
     trained on.
     """
     needed = [spec.id_column, spec.findings_column, spec.impression_column]
-    needed += [column for column in (spec.label_column,) if column]
+    needed += [column for column in (spec.label_column, spec.patient_column) if column]
     if spec.split_column not in (None, DEFAULT_SPLIT_COLUMN):
         # the default may be absent, a column that somebody has named may not
         needed.append(spec.split_column)

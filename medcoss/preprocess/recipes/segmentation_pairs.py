@@ -5,8 +5,8 @@ Expected layout: `[train|validation|test]/images/name.{png,jpg,tif,bmp,dcm}` and
 
 Samples are uint8 (1, H, W) for X-ray and (3, H, W) for pathology, bicubic, 224 x 224 pixels by default, with a mask
 uint8 (K, H, W), nearest, one channel for each of `label_names`: a mask with one name is any image, 1 where it is not
-black; masks with more are 8-bit grey images of the values 0 to K. Patients are not known: the content of an image
-stands for its patient.
+black; masks with more are 8-bit grey images of the values 0 to K. Patients are found by
+`patient_pattern`; without it the content of an image stands for its patient.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medcoss.modalities import Kind, get_modality
 from medcoss.preprocess.images import check_same_size, fitted_image, fitted_mask, resized_labels
 from medcoss.preprocess.io import read_image
+from medcoss.preprocess.patients import patient_of
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.run import BadInput
@@ -30,7 +31,7 @@ Bytes = NDArray[np.uint8]
 def describe(spec: SegmentationPairs) -> Described:
     """Images with a mask channel for each label."""
     channels = get_modality(spec.modality).channels
-    return Described(Kind.IMAGE2D, (channels, *spec.size), classes=spec.label_names, has_masks=True)
+    return Described(Kind.IMAGE2D, (channels, *spec.size), classes=spec.label_names, has_masks=True, cohort=spec.cohort)
 
 
 def plan(spec: SegmentationPairs, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
@@ -43,8 +44,12 @@ def plan(spec: SegmentationPairs, raw: Raw) -> Iterator[Item | Rejected | LeftOu
             yield Rejected(path, f"lies in no folder {spec.image_folder}; expected {spec.image_folder}/<image> with "
                            f"{spec.mask_folder}/<image> beside it")  # fmt: skip
             continue
+        patient = patient_of(path, spec.patient_pattern)
+        if isinstance(patient, Rejected):
+            yield patient
+            continue
         split = folder_split(path) if spec.splits.method == "folders" else None
-        yield Item(path, (path, *_mask_of(path, spec, raw)), split=split)
+        yield Item(path, (path, *_mask_of(path, spec, raw)), patient=patient, split=split)
 
 
 def make(spec: SegmentationPairs, item: Item, raw: Raw) -> Iterator[Made]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medcoss.modalities import Kind
 from medcoss.preprocess.io import read_volume
 from medcoss.preprocess.label_maps import read_label_map
+from medcoss.preprocess.patients import patient_of
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.volumes import Array, inner_slices, mask_tiles_of, tiles_of, to_lps
@@ -28,6 +29,7 @@ def describe(spec: VolumeFolder) -> Described:
     return Described(
         Kind.VOLUME3D, (1, *spec.size),
         classes=spec.label_names or None, has_masks=bool(spec.label_suffix),
+        cohort=spec.cohort,
     )  # fmt: skip
 
 
@@ -41,9 +43,13 @@ def plan(spec: VolumeFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
         if path != last:
             yield Rejected(path, f"{last} has the same name; keep one of them")
             continue
+        patient = patient_of(path, spec.patient_pattern)
+        if isinstance(patient, Rejected):
+            yield patient
+            continue
         labels = _named(stem + spec.label_suffix, raw)[-1:] if spec.label_suffix else []
         split = folder_split(path) if spec.splits.method == "folders" else None
-        yield Item(path, files=(path, *labels), group=stem, split=split)
+        yield Item(path, files=(path, *labels), group=stem, patient=patient, split=split)
 
 
 def make(spec: VolumeFolder, item: Item, raw: Raw) -> Iterator[Made]:

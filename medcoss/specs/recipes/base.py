@@ -1,8 +1,9 @@
 """What the parameters of all recipes share."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from medcoss.modalities import BUILTIN, Kind, get_modality
 from medcoss.specs.base import Spec, documented
@@ -34,6 +35,42 @@ class RecipeSpec(Spec):
     def implementation(self) -> str:
         """The module that plans and makes the samples, see `medcoss.preprocess.recipe`."""
         return f"medcoss.preprocess.recipes.{self.name}"
+
+
+class OwnPatients(RecipeSpec):
+    """What recipes share that read a hospital's own files: whose the identifiers of the patients are."""
+
+    cohort: str = documented(
+        "where the identifiers of the patients come from: recipes with the same cohort know a patient by the same "
+        "identifier; another name keeps the patient 0001 of one study from being that of another",
+        default="own",
+        min_length=1,
+        max_length=64,
+    )
+
+
+class PatientsByPath(OwnPatients):
+    """What recipes share that find the patient in the path of a file."""
+
+    patient_pattern: str | None = documented(
+        "regular expression with one group, which finds the patient in the path of a file as seen from the dataset's "
+        "folder, e.g. '^(P[0-9]+)/'; null: the content of a file stands for its patient",
+        default=None,
+        max_length=256,
+    )
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _has_one_group(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"this is no regular expression ({error})") from None
+        if groups != 1:
+            raise ValueError(f"the expression has {groups} groups; expected one, around the patient: '^(P[0-9]+)/'")
+        return value
 
 
 class Splits(Spec):

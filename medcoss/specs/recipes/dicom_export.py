@@ -3,10 +3,10 @@
 from typing import ClassVar, Literal
 
 from medcoss.specs.base import documented
-from medcoss.specs.recipes.base import RecipeSpec, Splits
+from medcoss.specs.recipes.base import OwnPatients, Splits
 
 
-class DicomExport(RecipeSpec):
+class DicomExport(OwnPatients):
     """A PACS export: any folder of DICOM files, whatever their names, with all studies of all patients mixed."""
 
     # exports seldom give their files an ending

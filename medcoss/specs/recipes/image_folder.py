@@ -7,10 +7,10 @@ from pydantic import field_validator
 from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import IMAGE_SUFFIXES
-from medcoss.specs.recipes.base import Pixels, RecipeSpec, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
 
 
-class ImageFolder(RecipeSpec):
+class ImageFolder(PatientsByPath):
     """Any folder of PNG, JPEG, TIFF or DICOM images, with class folders or mask files if there are any."""
 
     suffixes: ClassVar[tuple[str, ...]] = IMAGE_SUFFIXES

@@ -2,15 +2,15 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import IMAGE_SUFFIXES
-from medcoss.specs.recipes.base import Pixels, RecipeSpec, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
 
 
-class LabelledImageFolder(RecipeSpec):
+class LabelledImageFolder(PatientsByPath):
     """Any images with classes: a CSV table of labels, or class folders."""
 
     suffixes: ClassVar[tuple[str, ...]] = IMAGE_SUFFIXES
@@ -33,7 +33,7 @@ class LabelledImageFolder(RecipeSpec):
     )
     label_column: str = documented("column with the class name", default="label", max_length=64)
     patient_column: str | None = documented(
-        "column with the patient, who stays in one split; null: the content of an image stands for its patient",
+        "column with the patient, who stays in one split; null: patient_pattern finds the patient",
         default=None,
         max_length=64,
     )
@@ -43,6 +43,14 @@ class LabelledImageFolder(RecipeSpec):
         max_length=64,
     )
     splits: Splits = documented("division into train, val and test", default=Splits(method="random"))
+
+    @model_validator(mode="after")
+    def _one_way_to_patients(self) -> "LabelledImageFolder":
+        if self.patient_column and self.patient_pattern:
+            raise ValueError("patient_column and patient_pattern both tell the patient; give one of them")
+        if self.patient_column and self.table is None:
+            raise ValueError("patient_column is a column of the table, but table is null; give patient_pattern")
+        return self
 
     @field_validator("modality")
     @classmethod

@@ -3,10 +3,10 @@
 from typing import ClassVar, Literal
 
 from medcoss.specs.base import documented
-from medcoss.specs.recipes.base import RecipeSpec
+from medcoss.specs.recipes.base import OwnPatients
 
 
-class OpeniReports(RecipeSpec):
+class OpeniReports(OwnPatients):
     """A CSV table of radiology reports with findings and impression columns (OpenI, MIMIC-CXR master tables)."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
@@ -20,5 +20,11 @@ class OpeniReports(RecipeSpec):
     label_column: str | None = documented("column with a class name, if any", default=None, max_length=64)
     split_column: str | None = documented(
         "column with train, val or test; without it a seeded hash decides", default="split", max_length=64
+    )
+    patient_column: str | None = documented(
+        "column with the patient, who stays in one split where a seeded hash decides; null: the content of a report "
+        "stands for its patient",
+        default=None,
+        max_length=64,
     )
     min_tokens: int = documented("reports with fewer tokens are left out", "token", default=3, ge=1, le=100)

@@ -7,10 +7,10 @@ from pydantic import field_validator
 from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import IMAGE_SUFFIXES
-from medcoss.specs.recipes.base import Pixels, RecipeSpec, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
 
 
-class SegmentationPairs(RecipeSpec):
+class SegmentationPairs(PatientsByPath):
     """Any images with masks: two folders side by side that hold files of the same names."""
 
     suffixes: ClassVar[tuple[str, ...]] = IMAGE_SUFFIXES

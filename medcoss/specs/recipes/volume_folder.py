@@ -7,10 +7,10 @@ from pydantic import field_validator, model_validator
 from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import VOLUME_SUFFIXES
-from medcoss.specs.recipes.base import Pixels, RecipeSpec, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
 
 
-class VolumeFolder(RecipeSpec):
+class VolumeFolder(PatientsByPath):
     """Any folder of NIfTI volumes, with label maps named by a suffix if there are any."""
 
     suffixes: ClassVar[tuple[str, ...]] = VOLUME_SUFFIXES
