@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from medcoss import __version__
 from services.api import openapi, problems
-from services.api.dependencies import Parts
+from services.api.dependencies import Parts, no_others
 from services.api.etags import ETags
 from services.api.once import Once
 from services.api.routes import (
@@ -101,7 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         datasets, uploads, jobs, batch, preflight, registry, labels, aliases, deletion, gc, access, audit, streams,
         webhooks, workers,
     ):  # fmt: skip
-        app.include_router(part.router, responses=RESPONSES)
+        app.include_router(part.router, responses=RESPONSES, dependencies=[Depends(no_others)])
     if chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"],

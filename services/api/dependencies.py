@@ -8,7 +8,9 @@ from celery import Celery
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
+from services.core import parameters
 from services.core.access import Access
 from services.core.db import Database
 from services.core.errors import Forbidden, Unauthorized
@@ -67,6 +69,13 @@ def admit(request: Request, access: Access) -> Identity:
 def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_bearer)]) -> Identity:
     """Who calls."""
     return admit(request, found.access)
+
+
+async def no_others(request: Request, found: PartsOf) -> None:
+    """ValidationFailed for query parameters that the route does not have; only for callers with a good key."""
+    if request.url.query:
+        await run_in_threadpool(admit, request, found.access)
+        parameters.check(request.scope["route"], request.query_params)
 
 
 def needs(role: Role) -> Callable[[Identity], Awaitable[Identity]]:

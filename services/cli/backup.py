@@ -1,8 +1,9 @@
 """`medcoss backup` and `restore`: on the database and the object store themselves, not over the API."""
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,22 +50,67 @@ def restore(
     replace: Annotated[
         bool, typer.Option("--replace", help="Throw away what is in the database, which is in use.")
     ] = False,
+    paused: Annotated[
+        bool,
+        typer.Option(
+            "--paused",
+            help="Pause the jobs that have not ended and switch webhooks off: for a copy beside a platform that lives.",
+        ),
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Bring a backup back into an empty platform that does not run, and look whether all objects are there.
 
-    Exit code 1 when an object is missing or damaged; rows are back then all the same.
+    Without --paused the restored platform goes on as the old one would: it runs queued jobs and sends to webhooks. Exit
+    code 1 when an object is missing or damaged; rows are back then all the same.
     """
-    with _platform(context, data_dir, new=True) as settings:
+    with _nothing_left(_new_folder(context, data_dir)), _platform(context, data_dir, new=True) as settings:
         from services.core.backup.restore import restore as bring_back
         from services.core.storage import ObjectStore
 
         header, found = bring_back(
             settings.database_url, ObjectStore(settings), backup_folder, replace=replace,
-            triton_folder=settings.triton_model_dir, say=say,
+            triton_folder=settings.triton_model_dir, say=say, paused=paused,
         )  # fmt: skip
     _tell(header, found, as_json, {"restored from": str(backup_folder)})
+
+
+def _new_folder(context: typer.Context, data_dir: Path | None) -> Path | None:
+    """The data folder that would be made or filled; None when there is a platform in it, or no folder is meant."""
+    given = connection(context, data_dir=data_dir).data_dir
+    if given is None and "MEDCOSS_DATABASE_URL" in os.environ:
+        return None
+    folder = data_folder(given)
+    return None if folder.is_dir() and any(folder.iterdir()) else folder.resolve()
+
+
+@contextmanager
+def _nothing_left(folder: Path | None) -> Iterator[None]:
+    """A new data folder goes again when nothing was restored to it, with the folders above that were made for it."""
+    if folder is None:
+        yield
+        return
+    stays = next(each for each in (folder, *folder.parents) if each.is_dir())
+    try:
+        yield
+    except BaseException:
+        if folder.is_dir():
+            _empty(folder)
+        while folder != stays and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+        raise
+
+
+def _empty(folder: Path) -> None:
+    from services.embedded.process import PlatformError
+    from services.embedded.state import locked
+
+    # a platform that was started on it meanwhile keeps it
+    with suppress(PlatformError), locked(folder):
+        for each in folder.iterdir():
+            shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
 from services.core import leftovers, uploads
-from services.core.errors import Conflict
+from services.core.errors import Conflict, FieldError, ValidationFailed
 from services.core.jobs import has_ended
 from services.core.lifecycle import TERMINAL
 from services.core.scope import Scope
@@ -42,8 +42,16 @@ def delete_dataset(session: Session, scope: Scope, dataset_id: str, watch_s: flo
 def delete_model(session: Session, scope: Scope, model_id: str) -> None:
     """Remove a model; its files go with the next sweeps.
 
-    Conflict names the jobs, deployments and aliases that use it, and what was made from it.
+    Conflict names the jobs, deployments and aliases that use it, and what was made from it. ValidationFailed for an
+    alias: a model is removed by its id alone, lest a name that was moved meanwhile removes another one.
     """
+    if model_id.startswith("@"):
+        name = model_id.removeprefix("@")
+        detail = (
+            f"'{model_id}' is an alias, and a model is removed by its id; GET /v1/models/{model_id} tells the id, "
+            f"DELETE /v1/aliases/{name} gives the alias up and leaves the model"
+        )
+        raise ValidationFailed(detail, [FieldError("path:model_id", "expected an identifier like mdl_...")])
     row = scope.get(session, Model, model_id, with_for_update=True)
     aliases = select(Alias.name).where(Alias.model_id == model_id)
     served = select(Deployment.id).where(Deployment.model_id == model_id)

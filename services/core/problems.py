@@ -38,9 +38,9 @@ METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field: a JSON pointer into the body, or `query:`, `header:`, `part:` and a name."""
+    """What is wrong with one field of the body, or with a parameter."""
 
-    pointer: str = Field(description="JSON pointer into the body, or `query:`, `header:`, `part:` and a name")
+    pointer: str = Field(description="JSON pointer into the body, or `path:`, `query:`, `header:`, `part:` and a name")
     detail: str = Field(description="what was expected")
 
 

@@ -7,7 +7,7 @@ import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.core import audit
+from services.core import audit, parameters
 from services.core.errors import Unauthorized, Unavailable
 from services.core.keys import Identity
 from services.core.metrics import CONTENT_TYPE_LATEST, exposition
@@ -51,6 +51,12 @@ def caller(request: Request, gateway: GatewayDep) -> Identity:
 
 Caller = Annotated[Identity, Depends(caller)]
 
+
+async def no_others(request: Request, _: Caller) -> None:
+    """ValidationFailed for query parameters that the route does not have."""
+    parameters.check(request.scope["route"], request.query_params)
+
+
 InputDep = Annotated[Input, Depends(read_input)]
 
 _RAW = {"schema": {"type": "string", "format": "binary"}}
@@ -72,7 +78,7 @@ BODY: dict[str, Any] = {
 }
 MASKS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": _RAW, "image/png": _RAW}}}
 
-router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller)])
+router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller), Depends(no_others)])
 status_router = APIRouter()
 
 

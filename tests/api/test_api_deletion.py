@@ -82,6 +82,8 @@ def test_a_model_in_use_is_not_deleted(served: Served, model: str) -> None:
     served.operator.post(f"/v1/jobs/{job}/cancel")
 
     served.operator.put("/v1/aliases/production", json={"model_id": model})
+    by_alias = problem(served.operator.delete("/v1/models/@production"), 422)
+    assert "by its id" in by_alias["detail"] and "DELETE /v1/aliases/production" in by_alias["detail"]
     with served.database.session() as session:
         register_deployment(
             session, "dep_1", info=deployment_info("chest", 1), model_id=model, job_id="job_1",

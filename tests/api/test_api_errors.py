@@ -52,6 +52,19 @@ def test_malformed_keys(refusing: Served, header: str) -> None:
     assert "Authorization: Bearer <key>" in document["detail"]
 
 
+def test_query_parameters_that_a_call_does_not_have_are_refused_by_name(served: Served) -> None:
+    for path in ("/v1/jobs", "/v1/workers", "/v1/platform", "/v1/models/mdl_x", "/v1/gc"):
+        document = problem(served.admin.get(path, params={"stat": "failed", "project": "default"}), 422)
+        error = next(e for e in document["errors"] if e["pointer"] == "query:stat")
+        assert "there is no such parameter" in error["detail"]
+    assert "state" in problem(served.viewer.get("/v1/workers?stat=idle"), 422)["detail"]
+    assert "takes none" in problem(served.viewer.get("/v1/platform?x"), 422)["detail"]
+    problem(served.operator.post("/v1/jobs?dry_run=1", json={}), 422)
+    problem(served.stranger.get("/v1/jobs?stat=failed"), 401)
+    assert served.viewer.get("/healthz?from=probe").status_code == 200
+    assert served.viewer.get("/v1/models", params={"sort": "-metric.auc", "metric": "auc>=0.5"}).status_code == 200
+
+
 def test_unknown_routes_and_methods(served: Served) -> None:
     assert "/v1/nothing" in problem(served.viewer.get("/v1/nothing"), 404)["detail"]
     for method, path, allowed in (

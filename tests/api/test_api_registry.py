@@ -59,6 +59,8 @@ def test_deployments(served: Served) -> None:
     found = served.viewer.get("/v1/deployments", params={"name": "chest"}).json()["items"]
     assert [(d["id"], d["version"], d["model_id"]) for d in found] == [("dep_1", 2, model), ("dep_0", 1, model)]
     assert len(served.viewer.get("/v1/deployments").json()["items"]) == 3
+    assert served.viewer.get("/v1/deployments/dep_1").json() == found[0]
+    problem(served.viewer.get("/v1/deployments/dep_9"), 404)
 
 
 def test_kinds_come_with_schema_and_defaults(served: Served) -> None:

@@ -71,6 +71,10 @@ def test_a_data_folder_is_backed_up_and_restored_while_no_platform_runs(
 ) -> None:
     """A deployed platform moves into a data folder."""
     assert medcoss("backup", tmp_path / "deployed", "--objects").code == 0
+    (tmp_path / "damaged").mkdir()
+    refused = medcoss("restore", tmp_path / "damaged", "--data-dir", tmp_path / "new" / "folder")
+    assert refused.code == 1 and "is no backup" in text(refused.err)
+    assert not (tmp_path / "new").exists(), "a refused restore leaves nothing that it made"
     nothing = medcoss("backup", tmp_path / "x", "--data-dir", tmp_path / "first")
     assert nothing.code == 1 and "holds no platform" in text(nothing.err)
     done = medcoss("restore", tmp_path / "deployed", "--data-dir", tmp_path / "first")

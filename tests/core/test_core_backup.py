@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from medcoss.run import sha256_file
-from services.core import attempts
+from services.core import attempts, jobs
 from services.core.backup import restore as restoring
 from services.core.backup import tables
 from services.core.backup.backup import backup
@@ -23,6 +23,7 @@ from services.core.db import Database, _config, revisions
 from services.core.garbage import runs
 from services.core.ids import new_id
 from services.core.lifecycle import State
+from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.tables import (
@@ -35,6 +36,7 @@ from services.core.tables import (
     JobMetric,
     Project,
     ServedName,
+    Webhook,
 )
 from services.core.tables.base import now
 from services.worker.checkpoints import S3Checkpoints
@@ -159,6 +161,29 @@ def test_a_restored_platform_goes_on_with_its_jobs_and_no_old_attempt_does(
     with new.session() as session:
         assert attempts.succeed(session, claim.job_id, claim.fence, {})
     assert state(new, claim.job_id) is State.SUCCEEDED
+
+
+def test_a_copy_that_is_restored_paused_starts_and_sends_nothing(
+    database: Database, store: ObjectStore, other_store: ObjectStore, target: str, tmp_path: Path,
+    open_database: Callable[[str], Database],
+) -> None:  # fmt: skip
+    ids = fill(database, store, tmp_path)
+    with database.session() as session:
+        session.get_one(Webhook, "whk_1").active = True
+    taken(database, store, tmp_path / "backup")
+    said: list[str] = []
+    restore(target, other_store, tmp_path / "backup", replace=False, triton_folder=None, say=said.append, paused=True)
+    new = open_database(target)
+    assert any("jobs that had not ended are paused, 1 webhooks are switched off" in line for line in said)
+    assert swept(new, now() + timedelta(days=1)) == [] and claimed(new, ids["queued"]) is None
+    for name in ("running", "queued"):
+        assert state(new, ids[name]) is State.PAUSED and events(new, ids[name])[-1] == "paused"
+    with new.session() as session:
+        hook = session.get_one(Webhook, "whk_1")
+        assert not hook.active and "restored" in str(hook.disabled_reason)
+        jobs.request_resume(session, EVERYTHING, ids["running"])
+    claim = claimed(new, ids["running"])
+    assert claim is not None and claim.attempt == 1, "it goes on when it is told; the attempt of then does not count"
 
 
 def test_only_the_owner_reads_a_backup_and_half_a_backup_is_none(

@@ -33,6 +33,12 @@ def test_unknown_model_lists_the_known_ones(gateway: httpx.Client) -> None:
     assert "atrium, chest, lungs, reports, volumes" in document["detail"]
 
 
+def test_a_query_parameter_that_a_call_does_not_have_is_refused_by_name(gateway: httpx.Client) -> None:
+    document = problem(gateway.post("/v1/models/atrium/segment?fromat=json", content=b"x"), 422)
+    assert document["errors"][0]["pointer"] == "query:fromat" and "expected one of format" in document["detail"]
+    problem(gateway.get("/v1/models?page=2"), 422)
+
+
 @pytest.mark.parametrize(
     ("model", "call", "right"),
     [("chest", "segment", "classify"), ("atrium", "classify", "segment"), ("reports", "classify", "embed")],

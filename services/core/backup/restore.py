@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minio.error import MinioException
-from sqlalchemy import Connection, func, insert, inspect, select, table, text, update
+from sqlalchemy import Connection, and_, func, insert, inspect, select, table, text, update
 from sqlalchemy.exc import DBAPIError
 from urllib3.exceptions import HTTPError
 
@@ -14,7 +14,7 @@ from services.core.db import make_engine, move, revision_of, revisions
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, State
 from services.core.storage import ObjectStore
-from services.core.tables import AuditEntry, GcRun, Job, ServedName
+from services.core.tables import AuditEntry, GcRun, Job, JobEvent, ServedName, Webhook
 from services.core.tables.base import now
 
 # attempts that were made after the backup had higher fences than it tells: none of them may go on with a job now
@@ -24,11 +24,12 @@ _FRESH = frozenset({"alembic_version", "api_keys", "audit", "idempotency_keys", 
 
 
 def restore(url: str, store: ObjectStore, folder: Path, *, replace: bool, triton_folder: Path | None,
-            say: Callable[[str], None]) -> tuple[Header, objects.Found]:  # fmt: skip
+            say: Callable[[str], None], paused: bool = False) -> tuple[Header, objects.Found]:  # fmt: skip
     """Bring rows and objects back, and look whether all is there; what the backup was, and what is wrong with objects.
 
     `replace` allows for a database that is in use: all of it is thrown away. `triton_folder` is where Triton reads
-    models from a folder. Raises BackupError; the database is then as it was before.
+    models from a folder. With `paused` no job goes on and no message is sent until somebody wants it: for a copy beside
+    a platform that lives. Raises BackupError; the database is then as it was before.
     """
     header = read_header(folder)
     known = revisions()
@@ -47,6 +48,8 @@ def restore(url: str, store: ObjectStore, folder: Path, *, replace: bool, triton
         versions = _versions(store)
         with engine.begin() as connection:
             _rows(connection, folder, header, replace, versions)
+            if paused:
+                say(_pause(connection))
     except DBAPIError as error:
         raise BackupError(f"the database does not take the backup ({type(error.orig).__name__})") from error
     except (MinioException, HTTPError) as error:
@@ -134,6 +137,27 @@ def _settle(connection: Connection, header: Header, versions: dict[str, int]) ->
             detail=detail,
         )
     )  # fmt: skip
+
+
+def _pause(connection: Connection) -> str:
+    """Nothing starts and nothing is sent by itself; what was paused, in words."""
+    reason = "paused when the backup was restored"
+    # what is to be cancelled is cancelled by the sweeper, and does not start either
+    mine = and_(
+        Job.state.in_([State.WAITING, State.QUEUED, State.RUNNING]), func.coalesce(Job.stop_order, "") != "cancel"
+    )
+    unfinished = connection.execute(select(Job.id, Job.attempt).where(mine)).all()
+    # as if its worker had given it up after its checkpoint: the attempt is not counted
+    given_up = {"attempt": Job.attempt - 1, "worker": None, "lease_until": None, "attempt_started_at": None}
+    connection.execute(update(Job).where(mine, Job.state == State.RUNNING).values(**given_up))
+    connection.execute(update(Job).where(mine).values(state=State.PAUSED, not_before=None, stop_order=None, eta_s=None))
+    if unfinished:
+        events = [{"job_id": job, "attempt": attempt, "type": "paused", "data": {"reason": reason}}
+                  for job, attempt in unfinished]  # fmt: skip
+        connection.execute(insert(JobEvent), events)
+    off = update(Webhook).where(Webhook.active).values(active=False, disabled_reason=f"switched off: {reason}")
+    hooks = connection.execute(off).rowcount
+    return f"{len(unfinished):,} jobs that had not ended are paused, {hooks:,} webhooks are switched off"
 
 
 def _versions(store: ObjectStore) -> dict[str, int]:

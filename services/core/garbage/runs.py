@@ -47,11 +47,13 @@ def start(session: Session, asked: Asked, created_by: str) -> GcRun:
         keep_checkpoints=asked.keep_checkpoints, max_fraction=asked.max_fraction,
         created_by=created_by, expected=_expected(session),
     )  # fmt: skip
-    session.add(run)
     try:
-        session.flush()
+        with session.begin_nested():
+            session.add(run)
     except IntegrityError:
-        raise Conflict("a run of the garbage collector is not over yet; wait for it, or cancel it") from None
+        other = session.scalars(select(GcRun.id).where(GcRun.unfinished.is_not(None))).first()
+        which = f"the run {other}" if other else "a run"
+        raise Conflict(f"{which} of the garbage collector is not over yet; wait for it, or cancel it") from None
     kept = select(GcRun.id).order_by(GcRun.created_at.desc()).limit(REMEMBERED)
     session.execute(delete(GcRun).where(GcRun.unfinished.is_(None), GcRun.id.not_in(kept)))
     return run
