@@ -7,19 +7,21 @@ claimed the job, or the sweeper has taken it back, they change nothing and say s
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import ScalarSelect, Update, func, select, update
+from sqlalchemy import ColumnElement, Select, Table, Update, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
-from services.core import leftovers
+from services.core import leftovers, outbox
 from services.core.failures import explained
 from services.core.jobs import add_event, changed, get, problem
 from services.core.lifecycle import State
 from services.core.scheduling import ANYTHING, LOST_WORKER, Offer, retry_at, runnable, time_run
 from services.core.scope import EVERYTHING
-from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric
-from services.core.tables.base import now
+from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric, Webhook
+from services.core.tables.base import UtcDateTime, now
 
 _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
 
@@ -68,37 +70,59 @@ def claim_next(session: Session, worker: str, lease_s: float, offer: Offer = ANY
     Of two workers at once, each gets another one. It gets as many of the GPUs as it asks for, or one where it takes
     what is there; the event `running` names them.
     """
-    following = runnable(offer, now(), per_owner).limit(1).with_for_update(skip_locked=True)
-    return _take(session, following.scalar_subquery(), worker, lease_s, offer.names)
+    following, values = runnable(offer, now(), per_owner)
+    return _take(session, _take_first(following), values, worker, lease_s, offer.names)
 
 
 def claim(session: Session, job_id: str, worker: str, lease_s: float) -> Claim | None:
     """Take a queued job: one UPDATE that only one worker can win. None when there is nothing to run."""
-    return _take(session, job_id, worker, lease_s)
+    return _take(session, _TAKE_ONE, {"wanted_id": job_id}, worker, lease_s)
 
 
-def _take(session: Session, which: str | ScalarSelect[Any], worker: str, lease_s: float,
+def _taking(which: ColumnElement[Any]) -> ReturningUpdate[Any]:
+    """The statement of a claim. Of the table, not of its class: the session need not look for jobs that it holds."""
+    moment = bindparam("moment", type_=UtcDateTime())
+    listened = select(Webhook.id).where(Webhook.project_id == _JOBS.c.project_id, Webhook.active).exists()
+    values = {
+        "state": State.RUNNING, "attempt": _JOBS.c.attempt + 1, "fence": _JOBS.c.fence + 1,
+        "worker": bindparam("by_worker"), "lease_until": bindparam("lease_end"), "attempt_started_at": moment,
+        "started_at": func.coalesce(_JOBS.c.started_at, moment),
+        **dict.fromkeys(("stop_order", "not_before", "message", "eta_s", "error")),
+    }  # fmt: skip
+    return (
+        update(_JOBS).where(_JOBS.c.id == which, _JOBS.c.state == State.QUEUED).values(values)
+        .returning(*(_JOBS.c[name] for name in ("gpus", *_CLAIMED)), listened)
+    )  # fmt: skip
+
+
+_JOBS, _EVENTS = cast(Table, Job.__table__), cast(Table, JobEvent.__table__)
+# fields of a claim, in their order
+_CLAIMED = ("id", "project_id", "kind", "name", "spec", "attempt", "max_attempts", "fence", "trace", "memory_bytes")
+_TAKE_ONE = _taking(bindparam("wanted_id"))
+
+
+@cache
+def _take_first(following: Select[Any]) -> ReturningUpdate[Any]:
+    """Take the first of them that nobody else is taking; made once for each statement."""
+    return _taking(following.limit(1).with_for_update(skip_locked=True).scalar_subquery())
+
+
+def _take(session: Session, statement: ReturningUpdate[Any], values: dict[str, Any], worker: str, lease_s: float,
           names: tuple[str, ...] = ()) -> Claim | None:  # fmt: skip
     moment = now()
-    statement = (
-        update(Job)
-        .where(Job.id == which, Job.state == State.QUEUED)
-        .values(
-            state=State.RUNNING, attempt=Job.attempt + 1, fence=Job.fence + 1, worker=worker, stop_order=None,
-            lease_until=moment + timedelta(seconds=lease_s), started_at=func.coalesce(Job.started_at, moment),
-            attempt_started_at=moment, not_before=None, message=None, eta_s=None, error=None,
-        )
-        .returning(Job.gpus, Job.id, Job.project_id, Job.kind, Job.name, Job.spec, Job.attempt, Job.max_attempts,
-                   Job.fence, Job.trace, Job.memory_bytes)
-        .execution_options(synchronize_session=False)
-    )  # fmt: skip
-    row = session.execute(statement).one_or_none()
+    given = {"moment": moment, "by_worker": worker, "lease_end": moment + timedelta(seconds=lease_s)}
+    row = session.execute(statement, values | given).one_or_none()
     if row is None:
         return None
-    wanted, *known = row
+    wanted, *known, listened = row
+    taken = Claim(*known)
     gpus = names[: 1 if wanted is None else wanted]
-    add_event(session, row.id, row.attempt, "running", worker=worker, **({"gpus": list(gpus)} if gpus else {}))
-    return replace(Claim(*known), gpus=gpus)
+    data = {"worker": worker, **({"gpus": list(gpus)} if gpus else {})}
+    event = {"job_id": taken.job_id, "attempt": taken.attempt, "type": "running", "data": data}
+    session.execute(insert(_EVENTS), event)
+    if listened:
+        outbox.tell_of_jobs(session, [event])
+    return replace(taken, gpus=gpus)
 
 
 def _held(job_id: str, fence: int) -> Update:

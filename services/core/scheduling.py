@@ -8,9 +8,10 @@ owner and one job of another alternate, and an owner who was away has saved noth
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Integer, Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.core.lifecycle import State
@@ -61,31 +62,45 @@ def next_turns(session: Session, owner: str, priorities: Sequence[int]) -> list[
     return turns
 
 
-def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> Select[Any]:
-    """Ids of the queued jobs that this worker may take now, the next one first."""
-    fits = Job.gpus <= offer.gpus
+@cache
+def _runnable(all_taken: bool, by_memory: bool, by_owner: bool) -> Select[Any]:
+    """Made once for each kind of worker: to put it together costs as much as to run it."""
+    fits = Job.gpus <= bindparam("free_gpus")
     statement = select(Job.id).where(
         Job.state == State.QUEUED,
-        or_(Job.not_before.is_(None), Job.not_before <= moment),
-        fits if offer.all_taken else or_(Job.gpus.is_(None), fits),
+        or_(Job.not_before.is_(None), Job.not_before <= bindparam("moment")),
+        fits if all_taken else or_(Job.gpus.is_(None), fits),
     )
-    if offer.memory_bytes is not None:
-        statement = statement.where(or_(Job.memory_bytes.is_(None), Job.memory_bytes <= offer.memory_bytes))
-    if per_owner is not None:
+    if by_memory:
+        statement = statement.where(or_(Job.memory_bytes.is_(None), Job.memory_bytes <= bindparam("free_bytes")))
+    if by_owner:
         busy = (
             select(Job.created_by).where(Job.state == State.RUNNING).group_by(Job.created_by)
-            .having(func.count() >= per_owner)
+            .having(func.count() >= bindparam("per_owner", type_=Integer()))
         )  # fmt: skip
         statement = statement.where(Job.created_by.not_in(busy))
     return statement.order_by(Job.rank, Job.turn, Job.created_at, Job.id)
+
+
+def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> tuple[Select[Any], dict[str, Any]]:
+    """Ids of the queued jobs that this worker may take now, the next one first: a statement, the same for all workers
+    that offer as much in kind, and its values.
+    """
+    values: dict[str, Any] = {"moment": moment, "free_gpus": offer.gpus}
+    if offer.memory_bytes is not None:
+        values["free_bytes"] = offer.memory_bytes
+    if per_owner is not None:
+        values["per_owner"] = per_owner
+    return _runnable(offer.all_taken, offer.memory_bytes is not None, per_owner is not None), values
 
 
 def to_ring(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
     """Queued jobs (id and GPUs) that could run now: up to RINGS that need GPUs, and as many that do not."""
     found: list[tuple[str, int | None]] = []
     for condition in (Job.gpus > 0, or_(Job.gpus.is_(None), Job.gpus == 0)):
-        statement = runnable(ANYTHING, moment, None).add_columns(Job.gpus).where(condition).limit(RINGS)
-        found += [(job_id, gpus) for job_id, gpus in session.execute(statement)]
+        statement, values = runnable(ANYTHING, moment, None)
+        some = statement.add_columns(Job.gpus).where(condition).limit(RINGS)
+        found += [(job_id, gpus) for job_id, gpus in session.execute(some, values)]
     return found
 
 

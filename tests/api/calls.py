@@ -115,4 +115,5 @@ def take(database: Database, job_id: str) -> Claim:
 def next_up(database: Database) -> str | None:
     """The job that a worker would take next."""
     with database.reading() as session:
-        return session.scalars(runnable(ANYTHING, now(), None).limit(1)).first()
+        statement, values = runnable(ANYTHING, now(), None)
+        return session.scalars(statement.limit(1), values).first()
