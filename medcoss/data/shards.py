@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from medcoss.data.frames import FrameWriter, compressed
+from medcoss.data.frames import FrameReader, FrameWriter, compressed
 from medcoss.modalities import Kind
 from medcoss.run import BadInput
 from medcoss.specs.records import DatasetInfo
@@ -141,9 +140,9 @@ class ShardReader:
         self._images = self._open("images.b2nd")
         self._masks = self._open("masks.b2nd")
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str) -> FrameReader | None:
         path = self.root / name
-        return blosc2.open(str(path), mode="r") if path.is_file() else None
+        return FrameReader(path) if path.is_file() else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -154,7 +153,7 @@ class ShardReader:
 
     def stored_image(self, index: int) -> NDArray[Any]:
         """The image as stored: uint8 (C, H, W) or float32 (1, D, H, W)."""
-        return np.asarray(self._images[index])
+        return self._images[index]
 
     def image(self, index: int) -> NDArray[np.float32]:
         """Model input: float32 (3, H, W) in [0, 1], grey repeated, or (1, D, H, W) normalised."""
@@ -166,7 +165,7 @@ class ShardReader:
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Binary channels (K, H, W) or (K, D, H, W), or None."""
-        return None if self._masks is None else np.asarray(self._masks[index])
+        return None if self._masks is None else self._masks[index]
 
     def label(self, index: int) -> int:
         """Class index, -1 without a label."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medcoss.data.frames import FrameReader
 from medcoss.data.shards import Sample, ShardReader, ShardWriter, copy_subset, to_model_input
 from medcoss.modalities import Kind
 from medcoss.run import BadInput
@@ -67,6 +68,29 @@ def test_one_sample_is_one_chunk(tmp_path: Path) -> None:
         writer.add(sample(i), np.zeros((1, 32, 32), np.uint8))
     writer.close(info(Kind.IMAGE2D, 3, [1, 32, 32]))
     assert blosc2.open(str(tmp_path / "images.b2nd"), mode="r").chunks == (1, 1, 32, 32)
+
+
+def test_floats_of_earlier_versions_are_read_and_damage_is_named(tmp_path: Path) -> None:
+    import blosc2
+
+    images = RNG.normal(size=(3, 1, 16, 32, 32)).astype(np.float32)
+    images[1] = 0
+    path = tmp_path / "images.b2nd"
+    whole = (1, *images.shape[1:])
+    blosc2.asarray(
+        images, chunks=whole, blocks=whole, urlpath=str(path), mode="w",
+        cparams=blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5),
+    )  # fmt: skip
+    reader = FrameReader(path)
+    assert all(np.array_equal(reader[i], images[i]) for i in (2, 0, 1, -1))
+    with pytest.raises(IndexError, match="sample 3 of 3"):
+        reader[3]
+    content = bytearray(path.read_bytes())
+    first = int.from_bytes(content[11:15], "big")
+    content[first + 32 : first + 80] = bytes([255]) * 48
+    (tmp_path / "damaged.b2nd").write_bytes(content)
+    with pytest.raises(BadInput, match=r"^damaged.b2nd: sample 0 is damaged; preprocess the dataset again"):
+        FrameReader(tmp_path / "damaged.b2nd")[0]
 
 
 def test_model_input_units() -> None:
