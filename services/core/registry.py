@@ -68,6 +68,11 @@ def get_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
     return scope.get(session, Dataset, dataset_id)
 
 
+def get_deployment(session: Session, scope: Scope, deployment_id: str) -> Deployment:
+    """A served version, or NotFound."""
+    return scope.get(session, Deployment, deployment_id)
+
+
 def get_model(session: Session, scope: Scope, model_id: str) -> Model:
     """The model of an id or of an alias such as `@production`, or NotFound."""
     return scope.get(session, Model, aliases.model_id(session, scope, model_id))

@@ -284,6 +284,27 @@ def test_a_batch_is_looked_over_as_a_whole(served: Served, stage: dict[str, str]
     assert alone["valid"] and alone["jobs"][0]["steps"]["value"] == 10
 
 
+def test_wrong_fields_are_an_answer_and_a_body_that_asks_for_no_job_is_refused(served: Served) -> None:
+    wrong = {"kind": "pretrain", "spec": {"mask_ratio": 2}, "priority": 1000, "prio": 1, "project": "nowhere"}
+    seen = look(served.operator, **wrong)
+    assert not seen["valid"] and seen["kind"] == "pretrain" and seen["spec"] is None
+    assert {e["pointer"] for e in seen["errors"]} >= {"/priority", "/prio", "/spec/mask_ratio", "/spec/dataset"}
+    seen = look(served.operator, "pretrain", {"dataset": "ds_ct000000"}, project="nowhere")
+    assert not seen["valid"] and [e["pointer"] for e in seen["errors"]] == ["/project"]
+    jobs = [{"kind": "pretrain", "spec": {}}, {"kind": "preprocess", "spec": {}, "priority": 1000}]
+    batch = served.operator.post("/v1/jobs:validate-batch", json={"jobs": jobs, "all": 1}).json()
+    assert not batch["valid"] and [e["pointer"] for e in batch["errors"]] == ["/all"]
+    assert [e["pointer"] for e in batch["jobs"][0]["errors"]] == ["/spec/dataset"]
+    assert "/priority" in [e["pointer"] for e in batch["jobs"][1]["errors"]]
+    for body in ([], "text", {"spec": {}}, {"kind": 1, "spec": {}}, {"kind": "pretrain", "spec": []}):
+        problem(served.operator.post("/v1/jobs:validate", json=body), 422)
+        problem(served.operator.post("/v1/jobs:validate-batch", json={"jobs": [body]}), 422)
+    half = served.operator.post("/v1/jobs:validate", content=b'{"kind": "\\ud800", "spec": {}, "x": 1}',
+                                headers={"Content-Type": "application/json"})  # fmt: skip
+    assert half.status_code == 422
+    problem(served.viewer.post("/v1/jobs:validate", json=wrong), 403)
+
+
 def test_it_is_for_those_who_may_submit_and_tells_nothing_of_others(served: Served, stage: dict[str, str]) -> None:
     problem(served.viewer.post("/v1/jobs:validate", json={"kind": "pretrain", "spec": stage}), 403)
     problem(served.stranger.post("/v1/jobs:validate-batch", json={"jobs": []}), 401)

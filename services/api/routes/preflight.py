@@ -1,15 +1,19 @@
 """Jobs looked over before they are submitted: what is wrong, what they take, what they would wait for."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf
+from services.api.faults import is_batch, is_job, looked_over
 from services.api.problems import responses
 from services.api.routes.batch import Batch, check_size, moved, read
-from services.api.routes.jobs import new_job
+from services.api.routes.jobs import new_job, resolved_spec
 from services.api.schemas import JobRequest
 from services.api.schemas_batch import BatchJob, BatchRequest
 from services.api.schemas_preflight import BatchPreflightOut, FigureOut, PreflightOut, WaitOut
@@ -21,6 +25,8 @@ from services.core.preflight import Preflight
 from services.core.problems import FieldProblem
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+_IN_JOB = re.compile(r"/jobs/(\d+)(?=/|$)")
 
 
 def _shown(figure: Figure | None) -> FigureOut | None:
@@ -49,11 +55,59 @@ def _look(session: Session, parts: Parts, asked: NewJob, owner: str, after: Sequ
     return preflight.preflight(session, asked, owner, parts.settings.quota_running, after)
 
 
-@router.post("/jobs:validate")
-def validate_job(request: JobRequest, parts: PartsOf, session: ReaderOf, caller: Operator) -> PreflightOut:
-    """Look a job over without recording it: what is wrong, what it takes and how that is known, what it waits for."""
-    project_id = projects.resolve(session, caller.scope, request.project)
+def _spec_errors(job: dict[str, Any]) -> list[FieldError]:
+    """What is wrong with the spec of a job whose other fields are wrong."""
     try:
+        resolved_spec(JobRequest(kind=job["kind"], spec=job["spec"]))
+    except ValidationFailed as error:
+        return error.errors
+    return []
+
+
+def _faulty(job: dict[str, Any], errors: Sequence[FieldError]) -> PreflightOut:
+    return _view(job["kind"], Preflight(None, {}, [*errors, *_spec_errors(job)]))
+
+
+def _faulty_batch(body: dict[str, Any], errors: Sequence[FieldError]) -> BatchPreflightOut:
+    """Errors go to their jobs; a job without one is not valid either, as nobody has looked further."""
+    mine: dict[int, list[FieldError]] = {place: _spec_errors(job) for place, job in enumerate(body["jobs"])}
+    whole = []
+    for error in errors:
+        place = _IN_JOB.match(error.pointer)
+        if place is None:
+            whole.append(error)
+        else:
+            mine[int(place[1])].append(FieldError(error.pointer[place.end(1) :], error.detail))
+    unseen = [FieldError("", "not looked over: other fields of the batch are wrong; mend them first")]
+    jobs = [_view(job["kind"], Preflight(None, {}, mine[i] or unseen)) for i, job in enumerate(body["jobs"])]
+    why = "it is not known while fields are wrong"
+    unknown = {"duration": _unknown("s", why), "storage": _unknown("byte", why)}
+    return BatchPreflightOut(valid=False, errors=_problems(whole), jobs=jobs, **unknown)
+
+
+def _unknown(unit: str, why: str) -> FigureOut:
+    return FigureOut(value=None, unit=unit, how=why, parts={})
+
+
+def _looking(path: str, route: type[APIRoute], **more: Any) -> Callable[[Handler], Handler]:
+    """A POST below /v1 whose wrong fields are an answer."""
+
+    def add(function: Handler) -> Handler:
+        router.add_api_route(path, function, methods=["POST"], route_class_override=route, **more)
+        return function
+
+    return add
+
+
+@_looking("/jobs:validate", looked_over(is_job, _faulty))
+def validate_job(request: JobRequest, parts: PartsOf, session: ReaderOf, caller: Operator) -> PreflightOut:
+    """Look a job over without recording it: what is wrong, what it takes and how that is known, what it waits for.
+
+    Wrong fields of a request that names a `kind` and a `spec` are told with a 200 and `valid: false`. A 422 is for a
+    body that asks for no job: no JSON object, or `kind` is no text or `spec` no object.
+    """
+    try:
+        project_id = projects.resolve(session, caller.scope, request.project)
         asked = new_job(request, project_id, parts.settings, request.depends_on)
     except ValidationFailed as error:
         return _view(request.kind, Preflight(None, {}, error.errors))
@@ -62,11 +116,22 @@ def validate_job(request: JobRequest, parts: PartsOf, session: ReaderOf, caller:
     return _view(request.kind, replace(found, errors=[*found.errors, *full]))
 
 
-@router.post("/jobs:validate-batch", responses=responses(too_large="More jobs than a batch may have"))
+@_looking(
+    "/jobs:validate-batch",
+    looked_over(is_batch, _faulty_batch),
+    responses=responses(too_large="More jobs than a batch may have"),
+)
 def validate_batch(request: BatchRequest, parts: PartsOf, session: ReaderOf, caller: Operator) -> BatchPreflightOut:
-    """Look a batch over without recording it, each job for itself and all of them together."""
+    """Look a batch over without recording it, each job for itself and all of them together.
+
+    Wrong fields are told with a 200 and `valid: false`; a 422 is for a body that has no list of jobs, each with a
+    `kind` and a `spec`.
+    """
     check_size(request, parts.settings)
-    project_id = projects.resolve(session, caller.scope, request.project)
+    try:
+        project_id = projects.resolve(session, caller.scope, request.project)
+    except ValidationFailed as error:
+        return _faulty_batch(request.model_dump(), error.errors)
     batch, given = read(request.jobs, project_id, parts), request.jobs
     found = [_of_batch(session, parts, batch, place, given, caller.owner) for place in range(len(given))]
     full = preflight.room(session, caller.owner, parts.settings.quota_queued, len(given))

@@ -16,7 +16,7 @@ from services.api.views import MODEL_INFO, deployment_view, file_views, model_vi
 from services.core import projects, registry
 from services.core.errors import NotFound
 from services.core.lists import DEPLOYMENTS, MODELS
-from services.core.tables import Deployment, Model, ModelFile
+from services.core.tables import Model, ModelFile
 
 router = APIRouter(prefix="/v1", tags=["registry"])
 _MODELS = Shown(MODELS, ModelOut, model_views, (Heavy(Model.info, MODEL_INFO),))
@@ -62,7 +62,7 @@ def list_deployments(
 @router.get("/deployments/{deployment_id}")
 def show_deployment(deployment_id: str, session: ReaderOf, caller: Viewer) -> DeploymentOut:
     """One served version."""
-    return deployment_view(caller.scope.get(session, Deployment, deployment_id))
+    return deployment_view(registry.get_deployment(session, caller.scope, deployment_id))
 
 
 def _kind(name: str) -> JobKind:
