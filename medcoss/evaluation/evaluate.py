@@ -132,8 +132,7 @@ def _segmentation(spec: EvaluateSpec, model: Segmenter, reader: ShardReader, ind
 def _case_rows(case: Case, classes: list[str], unit: str) -> list[Row]:
     """The scores of one case, a row a class; `empty` tells which masks have no voxel of it."""
     rows: list[Row] = []
-    for value, name in enumerate(classes, start=1):
-        predicted, reference = case.predicted == value, case.reference == value
+    for name, predicted, reference in zip(classes, case.predicted_masks, case.reference_masks, strict=True):
         found = surface_scores(predicted, reference, case.spacing)
         missing = [which for which, mask in (("predicted", predicted), ("reference", reference)) if not mask.any()]
         rows.append(

@@ -10,22 +10,42 @@ from numpy.typing import NDArray
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.models.heads import Classifier, Segmenter
-from medcoss.preprocess.volumes import blend, to_label_map
+from medcoss.preprocess.volumes import blend
 from medcoss.training.features import model_inputs
 from medcoss.training.precision import pick_device, precision
+
+# channels are independent: each is scored for itself
+THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Case:
-    """One whole image or volume: label maps (H, W) or (D, H, W) on the stored grid, and the size of its voxels,
-    in mm for volumes, 1 for images.
+    """One whole image or volume: its channels of masks (K, H, W) or (K, D, H, W) on the stored grid, which may overlap
+    (a tumour lies in its liver), and the size of its voxels, in mm for volumes, 1 for images.
     """
 
     name: str
     image: NDArray[np.float32]
-    predicted: NDArray[np.uint8]
-    reference: NDArray[np.uint8]
+    predicted_masks: NDArray[np.bool_]
+    reference_masks: NDArray[np.bool_]
     spacing: tuple[float, ...]
+
+    @property
+    def predicted(self) -> NDArray[np.uint8]:
+        """What is predicted as a label map 1 .. K, later channels above earlier ones."""
+        return _layered(self.predicted_masks)
+
+    @property
+    def reference(self) -> NDArray[np.uint8]:
+        """What is known as a label map 1 .. K, later channels above earlier ones."""
+        return _layered(self.reference_masks)
+
+
+def _layered(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    labels = np.zeros(masks.shape[1:], np.uint8)
+    for value, mask in enumerate(masks, start=1):
+        labels[mask] = value
+    return labels
 
 
 def class_probabilities(
@@ -84,13 +104,13 @@ def segmented_cases(
         images = np.stack([reader.image(i) for i in members])
         first = reader.rows[members[0]]
         if probabilities.ndim == 4:
-            yield Case(name, images[0][0], to_label_map(probabilities[0]), to_label_map(masks[0]), (1.0, 1.0))
+            yield Case(name, images[0][0], probabilities[0] > THRESHOLD, masks[0] > THRESHOLD, (1.0, 1.0))
             continue
         starts, slices = [reader.rows[i].offset for i in members], first.slices
         yield Case(
             name,
             blend(images, starts, slices)[0],
-            to_label_map(blend(probabilities, starts, slices)),
-            to_label_map(blend(masks, starts, slices)),
+            blend(probabilities, starts, slices) > THRESHOLD,
+            blend(masks, starts, slices) > THRESHOLD,
             first.spacing,
         )

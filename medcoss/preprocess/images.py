@@ -1,5 +1,7 @@
 """Images and masks of any size to those of a dataset: what the image recipes share."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from medcoss.run import BadInput
 
 Bytes = NDArray[np.uint8]
+Labels = NDArray[np.integer[Any]]
 
 
 def fitted_image(
@@ -18,7 +21,7 @@ def fitted_image(
     return resized[None] if resized.ndim == 2 else np.ascontiguousarray(resized.transpose(2, 0, 1))
 
 
-def fitted_mask(mask: Bytes, shape: tuple[int, ...], size: tuple[int, int], path: str, above: int = 0) -> Bytes:
+def fitted_mask(mask: Labels, shape: tuple[int, ...], size: tuple[int, int], path: str, above: int = 0) -> Bytes:
     """(1, H, W) of `size` (height, width), 1 where any channel is more than `above`.
 
     Raises BadInput naming `path` when the mask has another size than its image, of `shape` (H, W, ...).
@@ -28,7 +31,7 @@ def fitted_mask(mask: Bytes, shape: tuple[int, ...], size: tuple[int, int], path
     return resized_labels((grey > above).astype(np.uint8), size)[None]
 
 
-def check_same_size(mask: Bytes, shape: tuple[int, ...], path: str) -> None:
+def check_same_size(mask: Labels, shape: tuple[int, ...], path: str) -> None:
     """Raise BadInput naming `path` when the mask has another size than its image, of `shape` (H, W, ...)."""
     if mask.shape[:2] != shape[:2]:
         raise BadInput(

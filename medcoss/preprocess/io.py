@@ -113,11 +113,33 @@ def read_image(data: bytes, filename: str) -> NDArray[np.uint8]:
     """
     if data[128:132] == b"DICM":
         return _dicom_image(data, filename)
+    decoded = _decoded(data, filename)
+    return decoded if decoded.dtype == np.uint8 else scaled_to_bytes(decoded, filename)
+
+
+def read_mask(data: bytes, filename: str) -> NDArray[np.integer[Any]]:
+    """Decode a mask to its label values as they are stored, (H, W) of any depth, or (H, W, 3) 8 bit.
+
+    Raises BadInput naming `filename`, also for values that are no whole numbers from 0 on.
+    """
+    if data[128:132] == b"DICM":
+        return _dicom_image(data, filename)
+    decoded = _decoded(data, filename)
+    if decoded.dtype == np.uint8:
+        return decoded
+    whole = np.isfinite(decoded).all() and decoded.min() >= 0 and np.array_equal(decoded, np.round(decoded))
+    if not whole or decoded.max() > np.iinfo(np.int32).max:
+        raise BadInput("the mask holds values that are no labels; expected whole numbers from 0 on", filename)
+    return decoded.astype(np.int32)
+
+
+def _decoded(data: bytes, filename: str) -> NDArray[Any]:
+    """Pixels of an image that is no DICOM: 8-bit (H, W) or (H, W, 3), deeper ones (H, W) as they are stored."""
     try:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
             image.load()
             if image.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
-                return scaled_to_bytes(np.asarray(image), filename)
+                return np.asarray(image)
             grey = image.mode in {"1", "L", "LA"}
             return np.asarray(image.convert("L" if grey else "RGB"))
     except UnidentifiedImageError:

@@ -36,11 +36,21 @@ class SliceSeries:
     split: str
 
 
-def read_dl_info(data: bytes, filename: str) -> dict[str, SliceSeries]:
+@dataclass(frozen=True)
+class RowFault:
+    """A row that cannot be used: `where` it is, the `reason`, and the folder name of its `series` if it has one."""
+
+    where: str
+    reason: str
+    series: str
+
+
+def read_dl_info(data: bytes, filename: str, faults: list[RowFault] | None = None) -> dict[str, SliceSeries]:
     """The series of `DL_info.csv` by folder name; a row is a lesion, so that a series may have several.
 
-    Raises BadInput naming `filename` and the line for missing columns, values that are none, and rows of a
-    series that contradict each other.
+    Rows with values that are none, and rows that contradict an earlier one of their series, which then is not among
+    the series, go to `faults`. Raises BadInput naming `filename` for missing columns and, without `faults`, the line
+    of the first of these rows.
     """
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
@@ -50,18 +60,29 @@ def read_dl_info(data: bytes, filename: str) -> dict[str, SliceSeries]:
     if missing:
         raise BadInput(f"there is no column {', '.join(missing)}; expected the columns of DeepLesion", filename)
     found: dict[str, SliceSeries] = {}
+    contradicted: set[str] = set()
     for row in reader:
         where = f"{filename}, line {reader.line_num}"
         name = _FILE_NAME.fullmatch((row["File_name"] or "").strip())
-        if name is None:
-            raise BadInput("File_name is not <series>_<slice>.png", where)
-        split = _SPLITS.get((row["Train_Val_Test"] or "").strip())
-        if split is None:
-            raise BadInput("Train_Val_Test is not 1, 2 or 3 (train, val, test)", where)
-        series = SliceSeries(_spacing(row["Spacing_mm_px_"] or "", where), (row["Patient_index"] or "").strip(), split)
-        if found.setdefault(name[1], series) != series:
-            raise BadInput(f"spacing, patient or split of {name[1]} differ from an earlier line", where)
-    return found
+        try:
+            if name is None:
+                raise BadInput("File_name is not <series>_<slice>.png", where)
+            series = _series(row, where)
+            if found.setdefault(name[1], series) != series:
+                contradicted.add(name[1])
+                raise BadInput(f"spacing, patient or split of {name[1]} differ from an earlier line", where)
+        except BadInput as error:
+            if faults is None:
+                raise
+            faults.append(RowFault(where, error.message, name[1] if name else ""))
+    return {name: series for name, series in found.items() if name not in contradicted}
+
+
+def _series(row: dict[str, str], where: str) -> SliceSeries:
+    split = _SPLITS.get((row["Train_Val_Test"] or "").strip())
+    if split is None:
+        raise BadInput("Train_Val_Test is not 1, 2 or 3 (train, val, test)", where)
+    return SliceSeries(_spacing(row["Spacing_mm_px_"] or "", where), (row["Patient_index"] or "").strip(), split)
 
 
 def _spacing(text: str, where: str) -> tuple[float, float, float]:

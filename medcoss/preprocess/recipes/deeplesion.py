@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from medcoss.modalities import Kind
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
-from medcoss.preprocess.slices import read_dl_info, read_slice, slice_runs, volume_of_slices
+from medcoss.preprocess.slices import RowFault, read_dl_info, read_slice, slice_runs, volume_of_slices
 from medcoss.preprocess.tiling import ct_tiles
 from medcoss.run import BadInput
 from medcoss.specs.recipes.deeplesion import Deeplesion
@@ -34,11 +34,15 @@ def plan(spec: Deeplesion, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
     if table is None:
         raise BadInput(f"there is no {TABLE}, which gives spacings, patients and splits; add it to the dataset",
                        "dataset")  # fmt: skip
-    known = read_dl_info(raw.read(table), table)
+    faults: list[RowFault] = []
+    known = read_dl_info(raw.read(table), table, faults)
+    yield from (Rejected(fault.where, fault.reason) for fault in faults)
+    told = {fault.series: f"its row cannot be used: {fault.where}: {fault.reason}" for fault in faults}
     for folder, paths in groupby(raw.files(spec.suffixes), key=lambda path: PurePosixPath(path).parent):
         slices = list(paths)
         if folder.name not in known:
-            yield from (Rejected(path, f"{TABLE} has no row of a series '{folder.name}'") for path in slices)
+            why = told.get(folder.name, f"{TABLE} has no row of a series '{folder.name}'")
+            yield from (Rejected(path, why) for path in slices)
             continue
         series = known[folder.name]
         try:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from medcoss.modalities import Kind
 from medcoss.preprocess.images import fitted_image, fitted_mask
-from medcoss.preprocess.io import read_image
+from medcoss.preprocess.io import read_image, read_mask
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.tables import read_table
@@ -56,7 +56,7 @@ def make(spec: Glas, item: Item, raw: Raw) -> Iterator[Made]:
     path, annotation = item.files
     if not raw.has(annotation):
         raise BadInput(f"there is no annotation {annotation}", path)
-    image, glands = (read_image(raw.read(file), file) for file in item.files)
+    image, glands = read_image(raw.read(path), path), read_mask(raw.read(annotation), annotation)
     yield Made(fitted(image, spec), fitted_mask(glands, image.shape, spec.size, annotation))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcoss.modalities import Kind, get_modality
 from medcoss.preprocess.images import fitted_image, fitted_mask
-from medcoss.preprocess.io import read_image
+from medcoss.preprocess.io import read_image, read_mask
 from medcoss.preprocess.patients import patient_of
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
@@ -53,7 +53,7 @@ def make(spec: ImageFolder, item: Item, raw: Raw) -> Iterator[Made]:
     if spec.mask_suffix and not masks:
         raise BadInput(f"there is no mask with the suffix '{spec.mask_suffix}' beside it", path)
     image = read_image(raw.read(path), path)
-    found = [fitted_mask(read_image(raw.read(mask), mask), image.shape, spec.size, mask) for mask in masks]
+    found = [fitted_mask(read_mask(raw.read(mask), mask), image.shape, spec.size, mask) for mask in masks]
     yield Made(fitted(image, spec), found[0] if found else None)
 
 

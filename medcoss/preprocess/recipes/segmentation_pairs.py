@@ -5,7 +5,7 @@ Expected layout: `[train|validation|test]/images/name.{png,jpg,tif,bmp,dcm}` and
 
 Samples are uint8 (1, H, W) for X-ray and (3, H, W) for pathology, bicubic, 224 x 224 pixels by default, with a mask
 uint8 (K, H, W), nearest, one channel for each of `label_names`: a mask with one name is any image, 1 where it is not
-black; masks with more are 8-bit grey images of the values 0 to K. Patients are found by
+black; masks with more are grey images, 8 or 16 bit, of the values 0 to K. Patients are found by
 `patient_pattern`; without it the content of an image stands for its patient.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcoss.modalities import Kind, get_modality
-from medcoss.preprocess.images import check_same_size, fitted_image, fitted_mask, resized_labels
-from medcoss.preprocess.io import read_image
+from medcoss.preprocess.images import Labels, check_same_size, fitted_image, fitted_mask, resized_labels
+from medcoss.preprocess.io import read_image, read_mask
 from medcoss.preprocess.patients import patient_of
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
@@ -57,7 +57,7 @@ def make(spec: SegmentationPairs, item: Item, raw: Raw) -> Iterator[Made]:
     path, *masks = item.files
     if not masks:
         raise BadInput(f"there is no mask of its name in the folder {spec.mask_folder} beside it", path)
-    image, mask = read_image(raw.read(path), path), read_image(raw.read(masks[0]), masks[0])
+    image, mask = read_image(raw.read(path), path), read_mask(raw.read(masks[0]), masks[0])
     yield Made(fitted(image, spec), _channels(mask, image.shape, spec, masks[0]))
 
 
@@ -66,7 +66,7 @@ def fitted(image: Bytes, spec: SegmentationPairs) -> Bytes:
     return fitted_image(image, spec.size, get_modality(spec.modality).channels)
 
 
-def _channels(mask: Bytes, shape: tuple[int, ...], spec: SegmentationPairs, path: str) -> Bytes:
+def _channels(mask: Labels, shape: tuple[int, ...], spec: SegmentationPairs, path: str) -> Bytes:
     """A channel for each label: uint8 (K, H, W)."""
     labels = len(spec.label_names)
     if labels == 1:
@@ -81,7 +81,7 @@ def _channels(mask: Bytes, shape: tuple[int, ...], spec: SegmentationPairs, path
             f"{labels} entries)",
             path,
         )
-    resized = resized_labels(mask, spec.size)
+    resized = resized_labels(mask.astype(np.uint8), spec.size)
     return np.stack([resized == value for value in range(1, labels + 1)]).astype(np.uint8)
 
 

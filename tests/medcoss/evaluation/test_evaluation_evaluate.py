@@ -10,7 +10,7 @@ import torch
 from medcoss.data.shards import Sample, ShardReader, ShardWriter
 from medcoss.evaluation.evaluate import evaluate
 from medcoss.evaluation.metrics import dice, hd95
-from medcoss.evaluation.predict import class_features, mask_probabilities, segmented_cases
+from medcoss.evaluation.predict import Case, class_features, mask_probabilities, segmented_cases
 from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model, save_model
@@ -202,3 +202,12 @@ def test_what_does_not_fit_is_named(folder: Path, segmenter: Path, boxes: Path) 
         evaluate(spec(split="train"), segmenter, no_test, folder / "no", run)
     with pytest.raises(Stopped):
         evaluate(spec(), segmenter, boxes, folder / "no", LocalRun(folder / "run-stop", stop_requested=True))
+
+
+def test_a_channel_within_another_is_scored_by_itself() -> None:
+    liver, tumour = np.zeros((2, 4, 8, 8), bool)
+    liver[:, 1:7, 1:7] = True
+    tumour[1:3, 3:5, 3:5] = True
+    case = Case("lits", np.zeros(liver.shape, np.float32), np.stack([liver, tumour]), np.stack([liver, tumour]), (1.0,))
+    assert np.array_equal(case.predicted == 2, tumour), "the tumour is not hidden by its liver"
+    assert np.array_equal(case.predicted > 0, liver)

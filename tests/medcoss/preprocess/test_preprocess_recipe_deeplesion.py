@@ -91,3 +91,21 @@ def test_as_published_the_axes_are_swapped(raw: Path, prepare: Prepare) -> None:
     reader, _ = prepare(Deeplesion(published=True))
     tile = reader.stored_image(0)[0]
     assert tile[:, :, 100:].mean() - tile[:, :, :92].mean() == pytest.approx(100 / 1024, rel=0.02)
+
+
+def test_a_bad_row_costs_its_series_alone(raw: Path, prepare: Prepare) -> None:
+    lines = [row("000001_01_01", 6, 1), row("000002_01_01", 6, 1, "1, 1, 0"), row("000003_01_01", 6, 1),
+             row("000003_01_01", 7, 1, "1, 1, 1"), row("000001_01_01", 7, 9)]  # fmt: skip
+    put(raw / "DL_info.csv", "\n".join([HEADER, *lines, ""]).encode())
+    for number in range(1, 14):
+        put_slice(raw / "000001_01_01", number, 0)
+    for name in ("000002_01_01", "000003_01_01"):
+        put_slice(raw / name, 1, 0)
+    reader, report = prepare(Deeplesion(), max_bad_fraction=0.9)
+    assert {row.source for row in reader.rows} == {"000001_01_01/001.png"}
+    bad = {entry["path"]: entry["reason"] for entry in report["bad_files"]}
+    assert "expected three lengths above 0 mm" in bad["DL_info.csv, line 3"]
+    assert "line 3: Spacing_mm_px_ is 1, 1, 0" in bad["000002_01_01/001.png"]
+    assert "differ from an earlier line" in bad["000003_01_01/001.png"]
+    assert "not 1, 2 or 3" in bad["DL_info.csv, line 6"]
+    assert len(bad) == 5

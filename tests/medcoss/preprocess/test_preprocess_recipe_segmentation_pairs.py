@@ -52,3 +52,17 @@ def test_several_labels(raw: Path, prepare: Prepare) -> None:
     assert reasons["colour"].startswith("the mask is a colour image")
     with pytest.raises(ValidationError, match="label_names"):
         SegmentationPairs(label_names=())
+
+
+def test_sixteen_bit_masks_keep_their_labels(raw: Path, prepare: Prepare) -> None:
+    mask = np.zeros((32, 32), np.uint16)
+    mask[:16], mask[16:24] = 1, 2
+    for name, labels in (("a", mask), ("b", mask * 300)):
+        put(raw / "images" / f"{name}.png", image_bytes(np.zeros((32, 32), np.uint8)))
+        put(raw / "masks" / f"{name}.png", image_bytes(labels))
+    reader, report = prepare(SegmentationPairs(modality="xray", label_names=("lung", "heart"), size=(32, 32)))
+    found = reader.mask(0)
+    assert found is not None
+    assert found.sum(axis=(1, 2)).tolist() == [16 * 32, 8 * 32]
+    assert [(one["path"], one["reason"][:41]) for one in report["bad_files"]] == [
+        ("masks/b.png", "the mask holds the values 0, 300, 600; ex")]  # fmt: skip
