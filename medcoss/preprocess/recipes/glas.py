@@ -37,6 +37,8 @@ def describe(spec: Glas) -> Described:
 def plan(spec: Glas, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
     """An item for every image."""
     patients = _patients(raw)
+    # their training images stay in train: val would share the patients of test
+    tested = {patient for name, patient in patients.items() if name.startswith("test")}
     for path in raw.files(spec.suffixes):
         if path.endswith(ANNOTATION):
             continue
@@ -48,7 +50,8 @@ def plan(spec: Glas, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
             yield Rejected(path, f"{GRADES} has no row of this name, which gives the patient")
         else:
             annotation = path[: -len(".bmp")] + ANNOTATION
-            yield Item(path, (path, annotation), patient=patients[name], split=match[1])
+            divided = spec.val_fraction and match[1] == "train" and patients[name] not in tested
+            yield Item(path, (path, annotation), patient=patients[name], split=None if divided else match[1])
 
 
 def make(spec: Glas, item: Item, raw: Raw) -> Iterator[Made]:

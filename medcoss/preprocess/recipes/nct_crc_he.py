@@ -3,7 +3,8 @@
 Expected layout: `NCT-CRC-HE-100K/<class>/*.tif` (or `NCT-CRC-HE-100K-NONORM`), which is train, and
 `CRC-VAL-HE-7K/<class>/*.tif`, which is test, with the nine class folders ADI, BACK, DEB, LYM, MUC, MUS, NORM, STR and
 TUM. Samples are uint8 (3, H, W), RGB (with `published` BGR), 224 x 224 pixels as the tiles are, with a class. Patients
-are not told by the files (the two sets share none): the content of a tile stands for its patient.
+are not told by the files (the two sets share none): the content of a tile stands for its patient, and
+`val_fraction` of the training tiles in val may show patients of others in train.
 """
 
 from collections.abc import Iterator
@@ -37,7 +38,9 @@ def plan(spec: NctCrcHe, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
             yield Rejected(path, f"lies in no class folder of the dataset; expected {' or '.join(SETS)}, and in it one "
                            f"of {', '.join(CLASSES)}")  # fmt: skip
         else:
-            yield Item(path, (path,), split=split, label=folders[-1])
+            # left open, a share of it goes to val
+            published = None if spec.val_fraction and split == "train" else split
+            yield Item(path, (path,), split=published, label=folders[-1])
 
 
 def make(spec: NctCrcHe, item: Item, raw: Raw) -> Iterator[Made]:

@@ -56,3 +56,13 @@ def test_the_table_gives_the_patients(raw: Path, prepare: Prepare) -> None:
     put(raw / "Grade.csv", b"name,grade\ntrain_1,benign\n")
     with pytest.raises(BadInput, match=r"row train_1 has no patient ID"):
         prepare(Glas())
+
+
+def test_patients_of_the_training_set_alone_go_to_val(raw: Path, prepare: Prepare) -> None:
+    put(raw / "Grade.csv", GRADES.encode())
+    for name in ("train_1", "train_2", "train_3", "testA_1"):
+        put_pair(raw, name)
+    reader, _ = prepare(Glas(val_fraction=0.5))
+    splits = {Path(row.source).stem: row.split for row in reader.rows}
+    assert (splits["testA_1"], splits["train_2"]) == ("test", "train"), "the patient of both stays where he is"
+    assert sorted([splits["train_1"], splits["train_3"]]) == ["train", "val"]

@@ -33,3 +33,16 @@ def test_folders_as_published(raw: Path, prepare: Prepare) -> None:
     assert (right[:, 0] == 200).all()
     reader, _ = prepare(NctCrcHe(published=True))
     assert np.array_equal(np.stack([reader.stored_image(i) for i in range(len(reader))]), right[:, ::-1])
+
+
+def test_a_share_of_the_training_tiles_goes_to_val(raw: Path, prepare: Prepare) -> None:
+    for number in range(8):
+        put(
+            raw / "NCT-CRC-HE-100K" / "ADI" / f"{number}.tif",
+            image_bytes(np.full((16, 16, 3), number, np.uint8), "TIFF"),
+        )
+    put(raw / "CRC-VAL-HE-7K" / "ADI" / "t.tif", image_bytes(np.full((16, 16, 3), 99, np.uint8), "TIFF"))
+    reader, _ = prepare(NctCrcHe(val_fraction=0.25, size=(16, 16)), seed=3)
+    assert reader.info.splits == {"train": 6, "val": 2, "test": 1}
+    again, _ = prepare(NctCrcHe(val_fraction=0.25, size=(16, 16)), seed=3)
+    assert [row.split for row in again.rows] == [row.split for row in reader.rows]
