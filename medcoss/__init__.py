@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medcoss.library import build_buffer, embed, finetune, prepare, pretrain
+    from medcoss.library import build_buffer, embed, finetune, inspect_dataset, prepare, pretrain
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build_buffer", "embed", "finetune", "prepare", "pretrain"]
+__all__ = ["__version__", "build_buffer", "embed", "finetune", "inspect_dataset", "prepare", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

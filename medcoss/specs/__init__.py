@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from medcoss.specs.base import DatasetRef, ModelRef, Spec
 from medcoss.specs.export import ExportSpec
 from medcoss.specs.imports import ImportModelSpec
+from medcoss.specs.inspection import InspectDatasetSpec
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessSpec, Recipe, Splits, VolumeFolder
 from medcoss.specs.training import BuildBufferSpec, EvaluateSpec, FinetuneSpec, ModelSize, PretrainSpec
 
@@ -28,6 +29,7 @@ JOB_KINDS: dict[str, JobKind] = {
     kind.name: kind
     for kind in (
         JobKind("preprocess", PreprocessSpec, "dataset"),
+        JobKind("inspect_dataset", InspectDatasetSpec, "report"),
         JobKind("pretrain", PretrainSpec, "model", ranks=True),
         JobKind("build_buffer", BuildBufferSpec, "dataset"),
         JobKind("finetune", FinetuneSpec, "model", ranks=True),
@@ -46,6 +48,7 @@ __all__ = [
     "FinetuneSpec",
     "ImageFolder",
     "ImportModelSpec",
+    "InspectDatasetSpec",
     "JobKind",
     "ModelRef",
     "ModelSize",

@@ -15,6 +15,7 @@ from medcoss.specs import (
     FinetuneSpec,
     ImageFolder,
     ImportModelSpec,
+    InspectDatasetSpec,
     PreprocessSpec,
     PretrainSpec,
     Spec,
@@ -42,6 +43,7 @@ _IMAGES = ImageFolder(name="image_folder", modality="xray", size=(224, 224), lab
 
 SPECS: dict[str, Spec] = {
     "preprocess": PreprocessSpec(dataset=RAW, recipe=_IMAGES),
+    "inspect_dataset": InspectDatasetSpec(dataset=RAW, modality="xray"),
     "pretrain": PretrainSpec(dataset=PREPARED, size="small", epochs=100, batch_size=64),
     "build_buffer": BuildBufferSpec(model=MODEL, dataset=PREPARED, buffer_fraction=0.05),
     "finetune": FinetuneSpec(dataset=PREPARED, task="classification", init_model=MODEL, epochs=20),

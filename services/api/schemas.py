@@ -371,7 +371,7 @@ class JobKindOut(BaseModel):
 
     name: str = Field(description="what `kind` of a request takes")
     description: str = Field(description="what such a job does")
-    produces: str = Field(description="dataset, model, evaluation or deployment")
+    produces: str = Field(description="dataset, model, evaluation, deployment or report")
 
 
 class Platform(BaseModel):

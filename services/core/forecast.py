@@ -18,6 +18,7 @@ from medcoss.specs import (
     FinetuneSpec,
     ImageFolder,
     ImportModelSpec,
+    InspectDatasetSpec,
     PreprocessSpec,
     PretrainSpec,
     Spec,
@@ -304,6 +305,21 @@ def _(spec: PreprocessSpec, found: Inputs, paths: list[str], hardware: Hardware)
         storage=storage, work=Work(count, "file", modality=recipe.modality, size=recipe.name),
         warnings=(fit.Misfit("recipe/modality", f"the recipe makes {recipe.modality} of a dataset that was uploaded as "
                              f"{row.modality}"),) * told,
+    )  # fmt: skip
+
+
+@forecast.register
+def _(spec: InspectDatasetSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
+    dataset, no_model = found.dataset(spec.dataset), "no model takes part"
+    count = len(paths) if dataset is None else dataset.samples
+    samples = _none("sample", f"{count} files; how many samples they hold is known once they are read")
+    if dataset is not None:
+        samples = Figure(count, "sample", "samples of the dataset, each is read once")
+    return Forecast(
+        samples=samples, batches=_none("batch", "files are read one by one"), steps=_none("step", "nothing is trained"),
+        parameters=_none("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
+        storage=_none(BYTE, "a report and a few pictures, whose sizes depend on what is found"),
+        work=Work(count, "file" if dataset is None else "sample", modality=dataset.modality if dataset else None),
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from services.core.tables import Dataset, Job, Model
 
 # kinds whose datasets are files as they were uploaded
 _READ_RAW = frozenset({"preprocess", "import_model"})
+# kinds that take any dataset
+_READ_ALL = frozenset({"inspect_dataset"})
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def check(session: Session, asked: NewJob) -> None:
 def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
     if row.state != "ready":
         yield f"dataset {row.id} is still {row.state}; complete its upload first"
+    elif kind in _READ_ALL:
+        return
     elif kind in _READ_RAW or field == "vocabulary":
         if row.role != "raw":
             yield f"dataset {row.id} is {row.role}; expected a raw dataset"

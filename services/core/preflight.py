@@ -111,8 +111,8 @@ def _longest(times: Sequence[float | None], after: Sequence[Sequence[int]]) -> f
 
 
 def _paths(session: Session, asked: NewJob) -> list[str]:
-    """The files of a raw dataset that recipes look at."""
-    if asked.kind != "preprocess":
+    """The files of a dataset that recipes and inspections look at."""
+    if asked.kind not in ("preprocess", "inspect_dataset"):
         return []
     named = select(DatasetFile.path).where(DatasetFile.dataset_id == asked.spec["dataset"])
     return sorted(path for path in session.scalars(named) if is_shown(path))

@@ -18,6 +18,7 @@ from medcoss.specs import (
     FinetuneSpec,
     ImageFolder,
     ImportModelSpec,
+    InspectDatasetSpec,
     OpeniReports,
     PreprocessSpec,
     PretrainSpec,
@@ -35,6 +36,7 @@ MINIMAL: dict[type[Spec], dict[str, Any]] = {
     EvaluateSpec: {"dataset": DATASET, "model": MODEL},
     ExportSpec: {"model": MODEL, "name": "chest"},
     ImportModelSpec: {"dataset": DATASET},
+    InspectDatasetSpec: {"dataset": DATASET},
     ImageFolder: {},
     VolumeFolder: {},
     OpeniReports: {},
@@ -47,7 +49,7 @@ def test_every_job_kind_is_tested_here() -> None:
     assert {kind.spec for kind in JOB_KINDS.values()} <= set(KINDS)
     for kind in JOB_KINDS.values():
         assert kind.description.endswith(".")
-        assert kind.produces in {"dataset", "model", "evaluation", "deployment"}
+        assert kind.produces in {"dataset", "model", "evaluation", "deployment", "report"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
