@@ -39,8 +39,11 @@ class InspectOptions(Spec):
         "factor",
         default=10.0,
         ge=1,
+        le=10_000,
     )
-    few_samples: int = documented("a warning for splits and classes with fewer", "sample", default=10, ge=1)
+    few_samples: int = documented(
+        "a warning for splits and classes with fewer", "sample", default=10, ge=1, le=1_000_000
+    )
     pictures: int = documented("samples in the montage, of each class of a split", "sample", default=8, ge=0, le=32)
     seed: Seed = documented("seed of the draw of samples for the montage", default=0)
 

@@ -66,7 +66,7 @@ def test_deployments(served: Served) -> None:
 def test_kinds_come_with_schema_and_defaults(served: Served) -> None:
     kinds = served.viewer.get("/v1/job-kinds").json()["items"]
     assert [kind["name"] for kind in kinds] == list(JOB_KINDS)
-    assert {kind["produces"] for kind in kinds} == {"dataset", "model", "evaluation", "deployment"}
+    assert {kind["produces"] for kind in kinds} == {"dataset", "model", "evaluation", "deployment", "report"}
     for name, kind in JOB_KINDS.items():
         schema = served.viewer.get(f"/v1/job-kinds/{name}/schema").json()
         defaults = served.viewer.get(f"/v1/job-kinds/{name}/defaults").json()
