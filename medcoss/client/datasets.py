@@ -1,11 +1,13 @@
 """Datasets: upload, look, fetch, delete."""
 
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Unpack
 
+from medcoss.client.deidentified import Notice, deidentified
 from medcoss.client.download import Wanted, download
 from medcoss.client.errors import ApiError, ClientError, FileChanged, ServerUnreachable, TransferFailed
 from medcoss.client.filters import DatasetFilters, params
@@ -15,7 +17,7 @@ from medcoss.client.records import Dataset, PlatformInfo, Registered, StoredFile
 from medcoss.client.sending import FolderUpload
 from medcoss.client.transfer import THREADS, Notify
 from medcoss.client.transport import Connections, Transport
-from medcoss.client.upload import check_limits, hash_files, local_files
+from medcoss.client.upload import LocalFile, check_limits, hash_files, local_files
 from medcoss.client.uploads import Uploads
 
 REGISTER_TIMEOUT_S = 600.0
@@ -39,6 +41,8 @@ class Datasets:
         progress: Notify | None = None,
         threads: int = THREADS,
         part_bytes: int | None = None,
+        deidentify: bool = True,
+        notice: Notice = warnings.warn,
     ) -> Dataset:
         """Upload a folder or a file as a raw dataset; `progress` is told of bytes hashed and sent. `project` is a name
         or id, by default the key's only one, or else `default`.
@@ -48,12 +52,23 @@ class Datasets:
         same call goes on with what an earlier one of the same name, modality and files has left unfinished.
         That is kept when a connection or the program breaks, and when large files were on their way; any other failure,
         Ctrl-C included, leaves no half dataset behind.
+        DICOM files are rewritten without identity before anything is sent, see `medcoss.client.deidentified`; `notice`
+        is told what is left out. `deidentify=False` sends them as they are.
         Raises ValueError for an empty folder, ApiError, or TransferFailed naming the file.
         """
         files = local_files(Path(path))
         labels = [*tags]
         self._refuse_early(name, modality, description, labels, project)
         check_limits(files, self._transport.parse(PlatformInfo, self._transport.get("/v1/platform")).limits)
+        with ExitStack() as stack:
+            if deidentify:
+                files = stack.enter_context(deidentified(files, progress, notice, threads))
+            return self._send(files, name, modality, description, labels, project, progress, threads, part_bytes)
+
+    def _send(self, files: "list[LocalFile]", name: str, modality: str | None, description: str, labels: "list[str]",
+              project: str | None, progress: Notify | None, threads: int,
+              part_bytes: int | None) -> Dataset:  # fmt: skip
+        """Hash, announce, send and complete."""
         hashes = hash_files(files, progress, threads)
         listed = [{"path": f.path, "size": f.size, "sha256": h} for f, h in zip(files, hashes, strict=True)]
         registered = self.register(

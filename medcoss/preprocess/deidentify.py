@@ -4,8 +4,8 @@ The table is that of the library dicom-anonymizer, which generates it from the s
 library's own does not enter sequences and makes up UIDs anew in each process. An attribute that the table removes,
 empties or replaces goes, in sequences, too, and an attribute that has to be there stays with an empty or a dummy
 value. UIDs are replaced by a keyed hash, so that files of one series keep together, in every process and after a
-restart. Beyond the profile, private attributes and those that the dictionary does not know go, and so do names of
-persons wherever they stand. Text that is burned into pixels is not found.
+restart. Beyond the table, some attributes about the patient, private attributes and those that the dictionary does not
+know go, and so do names of persons wherever they stand. Text that is burned into pixels is not found.
 """
 
 import hashlib
@@ -31,6 +31,9 @@ _UIDS = ("U_TAGS",)
 _REPLACED = ("Z_TAGS", "D_TAGS", "Z_D_TAGS", "X_Z_TAGS", "X_D_TAGS", "X_Z_D_TAGS", "X_Z_U_STAR_TAGS")
 _DUMMY = {"DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "DS": "0", "IS": "0"}
 _NUMBERS = ("FD", "FL", "SS", "US", "SL", "UL", "SV", "UV")
+# dates of birth and death in other calendars, comments on the patient's performance, who has assigned an identifier:
+# the table of the library has none of them
+_BEYOND = frozenset({0x00100033, 0x00100034, 0x00240044, 0x00400031, 0x00400032, 0x00400033})
 _KEPT_UIDS = ("1.2.840.10008.",)  # the standard's own: SOP classes, transfer syntaxes
 
 
@@ -70,7 +73,7 @@ def _actions() -> tuple[dict[int, str], list[tuple[int, int, str]]]:
 def _action(tag: BaseTag, vr: str) -> str:
     single, repeating = _actions()
     found = single.get(int(tag)) or next((a for value, mask, a in repeating if int(tag) & mask == value), None)
-    if found is None and (tag.is_private or not dictionary_has_tag(tag)):
+    if int(tag) in _BEYOND or (found is None and (tag.is_private or not dictionary_has_tag(tag))):
         return "remove"
     return found or ("replace" if vr == "PN" else "uid" if vr == "UI" else "keep")
 

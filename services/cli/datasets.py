@@ -59,6 +59,10 @@ def upload(
     part_mib: Annotated[
         int | None, typer.Option("--part-mib", min=5, max=5120, help="Size of the parts of large files; 16 and more.")
     ] = None,
+    deidentify: Annotated[
+        bool,
+        typer.Option(help="Take identity out of DICOM headers and of the names of files before anything is sent."),
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Upload a folder or a file as a raw dataset. After a break, the same command goes on with what has arrived."""
@@ -74,6 +78,8 @@ def upload(
                 progress=notify,
                 threads=threads,
                 part_bytes=part_mib * 2**20 if part_mib else None,
+                deidentify=deidentify,
+                notice=say,
             )
     except KeyboardInterrupt as stopped:
         for note in getattr(stopped, "__notes__", []):

@@ -87,3 +87,33 @@ def marked_file(**tags: Any) -> bytes:
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+# what is said of animals and devices
+_NOT_OF_A_PERSON = ("EventTimerNames", "PatientSpeciesDescription", "PatientBreedDescription",
+                    "PatientReliabilityIndicator")  # fmt: skip
+
+
+def identified_file(pixels: NDArray[Any] = PIXELS, **tags: Any) -> bytes:
+    """A radiograph with a marker in each text of the dictionary that is of a patient, a person or an institution, in
+    private attributes, in a sequence and before the header.
+    """
+    dataset = pydicom.dcmread(io.BytesIO(dicom_bytes(pixels, "MONOCHROME2")))
+    for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
+        about = any(word in keyword for word in ("Patient", "Physician", "Institution", "Operator", "Person", "Names"))
+        if (
+            vr in ("LO", "SH", "PN", "LT", "ST", "UT")
+            and about
+            and keyword not in _NOT_OF_A_PERSON
+            and 0x0008 <= tag >> 16 <= 0x0040
+        ):
+            dataset.add(marked(tag, vr))
+    dataset.add(marked(0x00081110, "SQ"))
+    dataset.private_block(0x0011, TEXT, create=True).add_new(1, "LO", TEXT)
+    dataset.preamble = TEXT.encode().ljust(128, b"\0")
+    for name, value in ({"StudyInstanceUID": f"{UID}3", "SeriesInstanceUID": f"{UID}2", "SOPInstanceUID": f"{UID}1",
+                         "Modality": "DX"} | tags).items():  # fmt: skip
+        setattr(dataset, name, value)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
