@@ -9,6 +9,7 @@ import gzip
 import io
 import math
 import re
+import struct
 import tempfile
 import zlib
 from pathlib import Path
@@ -192,12 +193,18 @@ def _check_nifti(reader: sitk.ImageFileReader, path: Path, filename: str) -> Non
         raise BadInput(
             f"the file is truncated: its header asks for {expected:,} bytes, it has {found:,}; copy it again", filename
         )
+    with path.open("rb") as handle:
+        header = handle.read(168)
+    order = "<" if int.from_bytes(header[:4], "little") in (348, 540) else ">"
+    # of both versions of the format; ITK takes 1 for 0, and drops the sign
+    new = int.from_bytes(header[:4], "little" if order == "<" else "big") == 540
+    spacing = struct.unpack_from(order + ("3d" if new else "3f"), header, 112 if new else 80)
+    if not all(math.isfinite(mm) and mm > 0 for mm, size in zip(spacing, reader.GetSize(), strict=False) if size > 1):
+        told = ", ".join(f"{mm:g}" for mm in spacing)
+        raise BadInput(f"the spacing in its header (pixdim) is {told}; expected three lengths above 0 mm", filename)
     kind = {16: "f4", 64: "f8"}.get(code)
-    if kind:
-        with path.open("rb") as handle:
-            order = "<" if int.from_bytes(handle.read(4), "little") in (348, 540) else ">"
-        if not np.isfinite(np.memmap(path, order + kind, "r", offset, (count,))).all():
-            raise BadInput("the volume holds NaN or infinite values; replace them", filename)
+    if kind and not np.isfinite(np.memmap(path, order + kind, "r", offset, (count,))).all():
+        raise BadInput("the volume holds NaN or infinite values; replace them", filename)
 
 
 def _opened(data: bytes, path: Path, reader_name: str, filename: str) -> sitk.ImageFileReader:

@@ -1,0 +1,99 @@
+"""Every kind of bad input is named in the report with its reason, and the good one beside it is used."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medcoss.run import BadInput
+from medcoss.specs.preprocess import ImageFolder, OpeniReports, VolumeFolder
+from medcoss.specs.recipes.segmentation_pairs import SegmentationPairs
+from tests.medcoss.preprocess.files import Prepare, dicom_bytes, image_bytes, itk_image, put, volume_bytes
+
+RNG = np.random.default_rng(0)
+PNG, OTHER = (image_bytes(RNG.integers(0, 255, (32, 32), dtype=np.uint8)) for _ in range(2))
+DICOM = dicom_bytes(RNG.integers(0, 255, (32, 32), dtype=np.uint8), "MONOCHROME2")
+VOXELS = RNG.normal(0, 1, (16, 16, 16)).astype(np.float32)
+NIFTI = volume_bytes(itk_image(VOXELS), ".nii")
+PACKED = volume_bytes(itk_image(VOXELS))
+LABELS = volume_bytes(itk_image((VOXELS > 1).astype(np.uint8)))
+
+
+def with_voxel(value: float) -> bytes:
+    changed = VOXELS.copy()
+    changed[3, 4, 5] = value
+    return volume_bytes(itk_image(changed))
+
+
+def with_spacing(*spacing: float) -> bytes:
+    changed = bytearray(NIFTI)
+    struct.pack_into("<3f", changed, 80, *spacing)
+    return bytes(changed)
+
+
+IMAGES = ImageFolder(modality="xray", size=(32, 32))
+MASKED = SegmentationPairs(modality="xray", size=(32, 32), label_names=("lung", "heart"))
+VOLUMES = VolumeFolder(modality="mr", size=(16, 16, 16))
+LABELLED = VolumeFolder(modality="mr", size=(16, 16, 16), label_suffix="_seg", label_names=("box",))
+Files = dict[str, bytes]
+CASES: list[tuple[str, Any, Files, str, str]] = [
+    ("truncated PNG", IMAGES, {"good.png": OTHER, "x.png": PNG[: len(PNG) // 2]}, "x.png", "damaged"),
+    ("truncated DICOM", IMAGES, {"good.png": OTHER, "x.dcm": DICOM[:-500]}, "x.dcm", "no readable pixels"),
+    ("zero bytes", IMAGES, {"good.png": OTHER, "x.png": b""}, "x.png", "an empty file"),
+    ("no image", IMAGES, {"good.png": OTHER, "x.png": b"%PDF-1.7 .."}, "x.png", "a PDF document"),
+    ("mask of another size", MASKED, {"images/good.png": OTHER, "masks/good.png": image_bytes(np.ones((32, 32),
+     np.uint8)),
+     "images/x.png": PNG, "masks/x.png": image_bytes(np.ones((31, 32), np.uint8))}, "masks/x.png",
+     "expected the same size"),
+    ("label out of range", MASKED, {"images/good.png": OTHER, "masks/good.png": image_bytes(np.ones((32, 32),
+     np.uint8)),
+     "images/x.png": PNG, "masks/x.png": image_bytes(np.full((32, 32), 7, np.uint8))}, "masks/x.png",
+     "values 7; expected 0 to 2"),
+    ("truncated gzip", VOLUMES, {"good.nii": NIFTI, "x.nii.gz": PACKED[: len(PACKED) // 2]}, "x.nii.gz",
+     "damaged or truncated"),
+    ("zero-byte volume", VOLUMES, {"good.nii": NIFTI, "x.nii": b""}, "x.nii", "the file is empty"),
+    ("2D", VOLUMES, {"good.nii": NIFTI, "x.nii.gz": volume_bytes(sitk.GetImageFromArray(VOXELS[0]))}, "x.nii.gz",
+     "has 2 dimensions"),
+    ("4D", VOLUMES, {"good.nii": NIFTI, "x.nii.gz": volume_bytes(sitk.JoinSeries([itk_image(VOXELS)] * 2))},
+     "x.nii.gz", "has 4 dimensions"),
+    ("NaN", VOLUMES, {"good.nii": NIFTI, "x.nii.gz": with_voxel(np.nan)}, "x.nii.gz", "NaN or infinite"),
+    ("infinite", VOLUMES, {"good.nii": NIFTI, "x.nii.gz": with_voxel(np.inf)}, "x.nii.gz", "NaN or infinite"),
+    ("zero spacing", VOLUMES, {"good.nii": NIFTI, "x.nii": with_spacing(1, 0, 1)}, "x.nii", "spacing"),
+    ("negative spacing", VOLUMES, {"good.nii": NIFTI, "x.nii": with_spacing(1, 1, -2)}, "x.nii", "spacing"),
+    ("duplicate names", VOLUMES, {"x.nii": NIFTI, "x.nii.gz": PACKED}, "x.nii", "x.nii.gz has the same name"),
+    ("label map of another size", LABELLED, {"good.nii": NIFTI, "good_seg.nii.gz": LABELS, "x.nii.gz": with_voxel(9),
+     "x_seg.nii.gz": volume_bytes(itk_image(np.zeros((15, 16, 16), np.uint8)))}, "x_seg.nii.gz",
+     "expected the same grid"),
+    ("label value out of range", LABELLED, {"good.nii": NIFTI, "good_seg.nii.gz": LABELS, "x.nii.gz": with_voxel(9),
+     "x_seg.nii.gz": volume_bytes(itk_image(np.full((16, 16, 16), 5, np.uint8)))}, "x_seg.nii.gz",
+     "holds the values 5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipe", "files", "path", "reason"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
+def test_a_bad_file_is_named_and_the_good_one_used(
+    raw: Path, prepare: Callable[..., Any], recipe: Any, files: Files, path: str, reason: str
+) -> None:
+    for name, data in files.items():
+        put(raw / name, data)
+    reader, report = prepare(recipe)
+    bad = {entry["path"]: entry["reason"] for entry in report["bad_files"]}
+    assert bad.keys() == {path}
+    assert reason in bad[path]
+    assert len({row.source for row in reader.rows}) == 1
+    with pytest.raises(BadInput, match="inputs cannot be used") as caught:
+        prepare(recipe, max_bad_fraction=0.0)
+    assert caught.value.where == path
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"), [(b"\xff\xfe\x00bad", "not UTF-8"), (b"", "no column"), (b"uid,image\n1,x\n", "no column")]
+)
+def test_an_unreadable_table_of_reports_ends_the_job(raw: Path, prepare: Prepare, table: bytes, reason: str) -> None:
+    put(raw / "indiana_reports.csv", table)
+    with pytest.raises(BadInput, match=reason):
+        prepare(OpeniReports())
