@@ -2,10 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
+from medcoss.modalities import get_modality
 from medcoss.specs.fit import Misfit
 from medcoss.specs.names import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, class_of, has_suffix, stem_of
 from medcoss.specs.preprocess import ImageFolder, PreprocessOptions, VolumeFolder
+from medcoss.specs.recipes.chestxr import ChestXr
+from medcoss.specs.recipes.labelled_image_folder import LabelledImageFolder
+from medcoss.specs.recipes.mimic_cxr_images import MimicCxrImages
+from medcoss.specs.recipes.nct_crc_he import NctCrcHe
+from medcoss.specs.recipes.tcga import SLIDE_SUFFIXES, Tcga
+
+# recipes that make one image of a file, or none
+_IMAGE_A_FILE = (ChestXr, ImageFolder, LabelledImageFolder, MimicCxrImages, NctCrcHe, Tcga)
 
 
 def images_of(paths: Iterable[str], recipe: ImageFolder) -> list[str]:
@@ -53,10 +63,39 @@ def inputs_of(paths: Sequence[str], options: PreprocessOptions) -> int:
     return sum(has_suffix(path, recipe.suffixes) for path in paths)
 
 
+def packed(paths: Iterable[str]) -> list[str]:
+    """The archives, whose content is known once they are read."""
+    return [path for path in paths if has_suffix(path, ARCHIVE_SUFFIXES)]
+
+
+@dataclass(frozen=True)
+class MostImages:
+    """An upper bound of what a recipe makes: images, and the bytes (C, H, W) of each with its mask."""
+
+    count: int
+    shape: tuple[int, int, int]
+
+    @property
+    def total_bytes(self) -> int:
+        """All of them before they are compressed."""
+        return self.count * prod(self.shape)
+
+
+def most_images(paths: Sequence[str], options: PreprocessOptions) -> MostImages | None:
+    """What a recipe makes at most that makes one image of a file; None when the names of files cannot tell."""
+    recipe = options.recipe
+    if not isinstance(recipe, _IMAGE_A_FILE) or packed(paths):
+        return None
+    if isinstance(recipe, Tcga) and any(has_suffix(path, SLIDE_SUFFIXES) for path in paths):
+        return None
+    masks = isinstance(recipe, ImageFolder) and bool(recipe.mask_suffix)
+    channels = get_modality(recipe.modality).channels + masks
+    return MostImages(inputs_of(paths, options), (channels, *recipe.size))
+
+
 def unusable(paths: Sequence[str], options: PreprocessOptions) -> Iterator[Misfit]:
     """Files that their names alone show to be missing, where the job would fail for them."""
-    if any(has_suffix(path, ARCHIVE_SUFFIXES) for path in paths):
-        # what an archive holds is known once it is read
+    if packed(paths):
         return
     recipe, count = options.recipe, inputs_of(paths, options)
     if count == 0:

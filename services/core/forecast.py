@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
-from math import prod
 
 from medcoss.modalities import Kind, get_modality
 from medcoss.specs import (
@@ -16,7 +15,6 @@ from medcoss.specs import (
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
-    ImageFolder,
     ImportModelSpec,
     InspectDatasetSpec,
     PreprocessSpec,
@@ -287,22 +285,24 @@ def _(spec: EvaluateSpec, found: Inputs, paths: list[str], hardware: Hardware) -
 @forecast.register
 def _(spec: PreprocessSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     recipe, count, row = spec.recipe, raw.inputs_of(paths, spec), found.datasets[spec.dataset]
-    no_model = "no model takes part"
-    if isinstance(recipe, ImageFolder):
-        samples = Figure(count, "sample", "images of the dataset by name; those that cannot be read are left out")
-        channels = get_modality(recipe.modality).channels + bool(recipe.mask_suffix)
-        size = count * channels * prod(recipe.size)
-        storage = Figure(size, BYTE, f"{count} images of {channels} x {recipe.size[0]} x {recipe.size[1]} bytes, masks "
+    no_model, archives, most = "no model takes part", raw.packed(paths), raw.most_images(paths, spec)
+    if most is not None:
+        samples = Figure(most.count, "sample", "images of the dataset by name; those that cannot be read, or that the "
+                         "recipe leaves out, make no sample: an upper bound")  # fmt: skip
+        channels, height, width = most.shape
+        storage = Figure(most.total_bytes, BYTE, f"{most.count} images of {channels} x {height} x {width} bytes, masks "
                          "included, before they are compressed: an upper bound")  # fmt: skip
     else:
-        what = "tiles" if recipe.name == "volume_folder" else "rows"
+        what = "rows" if get_modality(recipe.modality).kind is Kind.TEXT else "images or tiles"
         why = f"{count} files by their names; how many {what} they hold is known once they are read"
+        if archives:
+            why = f"what {archives[0]} holds is known once it is unpacked"
         samples, storage = _none("sample", why), _none(BYTE, why)
     told = row.modality is not None and row.modality != recipe.modality
     return Forecast(
         samples=samples, batches=_none("batch", "files are read one by one"), steps=_none("step", "nothing is trained"),
         parameters=_none("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
-        storage=storage, work=Work(count, "file", modality=recipe.modality, size=recipe.name),
+        storage=storage, work=Work(None if archives else count, "file", modality=recipe.modality, size=recipe.name),
         warnings=(fit.Misfit("recipe/modality", f"the recipe makes {recipe.modality} of a dataset that was uploaded as "
                              f"{row.modality}"),) * told,
     )  # fmt: skip

@@ -174,6 +174,17 @@ def test_raw_files_are_told_by_their_names(served: Served) -> None:
     seen = look(served.operator, "preprocess", masked | {"max_bad_fraction": 0.5})
     assert (values(seen)["samples"], values(seen)["storage"]) == (4, 4 * 2 * 32 * 64)
     assert seen["warnings"][0]["pointer"] == "/spec/recipe/modality", "xray of what was uploaded as pathology"
+    counted = look(served.operator, "preprocess", {"dataset": raw, "recipe": {"name": "tcga", "size": [32, 64]}})
+    assert (values(counted)["samples"], values(counted)["storage"]) == (6, 6 * 3 * 32 * 64)
+    for file, name, why in (
+        ("s.svs", "tcga", "1 files by their names; how many images or tiles they hold is known"),
+        ("all.zip", "image_folder", "what all.zip holds is known once it is unpacked"),
+        ("r.csv", "openi_reports", "1 files by their names; how many rows they hold is known"),
+    ):
+        other = uploaded(served.operator, {file: b"content"})
+        seen = look(served.operator, "preprocess", {"dataset": other, "recipe": {"name": name}})
+        assert (values(seen)["samples"], values(seen)["storage"]) == (None, None), name
+        assert seen["samples"]["how"].startswith(why) and seen["storage"]["how"].startswith(why)
     none = look(served.operator, "preprocess", {"dataset": raw, "recipe": {"name": "volume_folder"}})
     assert "holds no NIfTI, MHA or NRRD volumes" in none["errors"][0]["detail"]
 
