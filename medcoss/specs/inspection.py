@@ -33,6 +33,7 @@ class InspectOptions(Spec):
         "factor",
         default=1.5,
         ge=1,
+        le=100,
     )
     imbalance: float = documented(
         "a warning when the largest class of a split has more than this times the samples of the smallest",
