@@ -100,6 +100,7 @@ def test_preprocessing_makes_a_dataset(worker: Supervisor, dataset: str, tmp_pat
 def test_bad_input_is_named_and_not_tried_again(worker: Supervisor) -> None:
     files = {"good.png": png(0), "notes.png": b"this is no picture\n"}
     raw = raw_dataset(worker.settings, worker.database, files, "ds_bad0000000")
+    stored = ObjectStore(worker.settings).list_keys("datasets/")
     job_id = submitted(worker.database, spec={"dataset": raw, "recipe": {"name": "image_folder"}})
     worker.run_next()
     job = row(worker.database, job_id)
@@ -109,6 +110,7 @@ def test_bad_input_is_named_and_not_tried_again(worker: Supervisor) -> None:
     assert "notes.png" in job.error["detail"] and "text" in job.error["detail"]
     with worker.database.reading() as session:
         assert session.scalars(select(Dataset.id).where(Dataset.job_id == job_id)).all() == []
+    assert ObjectStore(worker.settings).list_keys("datasets/") == stored, "no objects of a dataset are left"
     assert not [line for line in logs(worker.database, job_id) if "Traceback" in line]
 
 
