@@ -199,16 +199,16 @@ def build_buffer(model: Folder, data: Folder, out: Folder, *, resume: bool = Fal
 
 
 @shows_options(FinetuneOptions, without=("task",))
-def finetune(data: Folder, out: Folder, task: Literal["classification", "segmentation"], *,
+def finetune(data: Folder, out: Folder, task: Literal["classification", "segmentation"] | None = None, *,
              init_model: Folder | None = None, resume: bool = False, overwrite: bool = False, quiet: bool = False,
              **options: Any) -> ModelInfo:  # fmt: skip
     """Train a classifier or a segmenter on a prepared dataset with labels or masks; it goes to `out`/model.
 
-    `init_model` is the encoder to start from; None starts from scratch. An interrupted run goes on with the same
-    call and `resume=True`. Raises BadInput, and Stopped on Ctrl-C.
+    `task` may be left out with a `preset`. `init_model` is the encoder to start from; None starts from scratch. An
+    interrupted run goes on with the same call and `resume=True`. Raises BadInput, and Stopped on Ctrl-C.
     """
     refuse_unknown(finetune, options, [name for name in FinetuneOptions.model_fields if name != "task"])
-    spec = checked(FinetuneOptions, {"task": task, **options})
+    spec = checked(FinetuneOptions, options if task is None else {"task": task, **options})
     dataset = found(data, "dataset", "data")
     model = found(init_model, "model", "init_model") if init_model is not None else None
     call = _Call("finetune", out, {"data": dataset, "init_model": model}, spec, resume, overwrite, quiet)

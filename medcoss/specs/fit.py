@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from medcoss.modalities import Kind
 from medcoss.specs.encoder import PATCH, TABLE_ROWS
 from medcoss.specs.export import ExportSpec
+from medcoss.specs.presets import PRESETS
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from medcoss.specs.training import EvaluateSpec, FinetuneOptions, PretrainOptions
 
@@ -100,6 +101,8 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
     """What fine-tuning needs: labels or masks of the training split, and an encoder that can read the samples."""
     if model is not None:
         yield from encoder(model, "init_model")
+    if options.preset is not None:
+        yield from preset(options.preset, options.task, dataset)
     if options.task == "segmentation" and dataset.kind is Kind.TEXT:
         yield Misfit("task", "reports cannot be segmented; expected images or volumes")
     elif options.task == "segmentation" and not dataset.has_masks:
@@ -110,6 +113,21 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
         yield Misfit("dataset", "the dataset has no labelled training samples")
     if dataset.kind is Kind.TEXT and (model is None or model.config.get("vocabulary") == 0):
         yield Misfit("init_model", "a report classifier needs an encoder that has learnt reports; give init_model")
+
+
+def preset(name: str, task: str, dataset: DatasetInfo) -> Iterator[Misfit]:
+    """Published settings are those of samples of one kind and size, and of so many classes."""
+    wanted = PRESETS[name]
+    if task != wanted.task:
+        yield Misfit("task", f"the preset '{name}' is for {wanted.task}, not {task}; leave one out")
+        return
+    shape, classes = tuple(dataset.sample_shape), len(dataset.classes or [])
+    if (dataset.kind, shape[-len(wanted.shape) :], classes) != (wanted.kind, wanted.shape, wanted.classes):
+        yield Misfit(
+            "preset",
+            f"the preset '{name}' is for {wanted.expected}; the samples of the dataset are {dataset.kind} {shape} with "
+            f"{classes} classes; prepare the dataset in that size, or give its settings as fields without a preset",
+        )
 
 
 def with_targets(dataset: DatasetInfo, split: str, task: str) -> int:

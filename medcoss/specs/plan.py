@@ -22,9 +22,14 @@ def all_batches(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def training_steps(sources: Iterable[int], batch_size: int, epochs: int, max_steps: int | None) -> Steps:
-    """Steps of a run whose epoch holds every whole batch of each source; `sources` are their numbers of samples."""
-    per_epoch = sum(whole_batches(samples, batch_size) for samples in sources)
+def training_steps(sources: Iterable[int], batch_size: int, epochs: int, max_steps: int | None,
+                   steps_per_epoch: int | None = None) -> Steps:  # fmt: skip
+    """Steps of a run whose epoch holds every whole batch of each source, or `steps_per_epoch` of them.
+
+    `sources` are their numbers of samples.
+    """
+    whole = sum(whole_batches(samples, batch_size) for samples in sources)
+    per_epoch = steps_per_epoch if steps_per_epoch and whole else whole
     total = per_epoch * epochs
     return Steps(per_epoch, total if max_steps is None else min(total, max_steps))
 

@@ -1,10 +1,11 @@
 """Parameters of `pretrain`, `build_buffer`, `finetune` and `evaluate` jobs."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documented
+from medcoss.specs.presets import PRESETS, PresetName, Task, filled_in
 
 ModelSize = Literal["tiny", "small", "base", "large"]
 
@@ -159,10 +160,26 @@ class BuildBufferSpec(BuildBufferOptions, _BuildBufferInputs):
     output_name: Name | None = documented("name of the buffer", default=None)
 
 
+def _task_or_preset(schema: dict[str, Any]) -> None:
+    """A preset tells the task: one of the two has to be given."""
+    schema["required"] = [name for name in schema.get("required", []) if name != "task"]
+    named = {"required": ["preset"], "properties": {"preset": {"type": "string"}}}
+    schema["anyOf"] = [{"required": ["task"]}, named]
+
+
 class _FinetuneScience(Spec):
-    task: Literal["classification", "segmentation"] = documented("what the head predicts")
+    model_config = ConfigDict(json_schema_extra=_task_or_preset)
+
+    preset: PresetName | None = documented(
+        "published settings of a downstream task; fields that are given win over it", default=None
+    )
+    task: Task = documented("what the head predicts; may be left out with a preset")
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
     epochs: int = documented("passes over the training split", "epoch", default=100, ge=1, le=10_000)
+    steps_per_epoch: int | None = documented(
+        "optimizer steps that count as an epoch, whatever the size of the training split; None: one pass over it",
+        "step", default=None, ge=1, le=1_000_000,
+    )  # fmt: skip
     max_steps: int | None = documented(
         "end after so many optimizer steps; the schedule of the learning rate is shortened with it",
         "step",
@@ -178,6 +195,17 @@ class _FinetuneScience(Spec):
     freeze_encoder: bool = documented("train the head alone (linear probe)", default=False)
     augment: bool = documented("augmentation of the training split", default=True)
     seed: Seed = documented("seed of weights, order and augmentation", default=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, given: Any) -> Any:
+        return filled_in(given)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The fields that validate to this spec: those of the preset, and what is not at its default."""
+        own = PRESETS[self.preset].fields if self.preset else ()
+        return self.model_dump(exclude_defaults=True) | {name: getattr(self, name) for name in own}
 
 
 class FinetuneOptions(LoopOptions, _FinetuneScience):

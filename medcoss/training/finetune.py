@@ -23,7 +23,7 @@ from medcoss.models.registry import load_encoder, save_model
 from medcoss.run import BadInput, RunContext, refuse
 from medcoss.specs import fit
 from medcoss.specs.encoder import SIZES
-from medcoss.specs.plan import training_steps
+from medcoss.specs.plan import training_steps, whole_batches
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneOptions
 from medcoss.training.batches import check_parts, moved, named
@@ -48,26 +48,28 @@ class FinetuneSteps(Dataset[Pair]):
     def __init__(self, reader: ShardReader, indices: NDArray[np.int64], spec: FinetuneOptions,
                  tokenizer: Tokenizer | None) -> None:  # fmt: skip
         self.reader, self.indices, self.spec, self.tokenizer = reader, indices, spec, tokenizer
-        planned = training_steps([len(indices)], spec.batch_size, spec.epochs, spec.max_steps)
+        planned = training_steps([len(indices)], spec.batch_size, spec.epochs, spec.max_steps, spec.steps_per_epoch)
         self.per_epoch, self.total = planned.per_epoch, planned.total
+        # passes go on from one epoch into the next where steps_per_epoch is not a pass
+        self.per_pass = whole_batches(len(indices), spec.batch_size)
         self._plan: tuple[int, list[NDArray[np.int64]]] | None = None
 
-    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The epoch's batches in order: positions among the indices."""
-        if self._plan is None or self._plan[0] != epoch:
-            self._plan = (epoch, epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, epoch))
+    def plan(self, number: int) -> list[NDArray[np.int64]]:
+        """The batches of a pass over the samples in order: positions among the indices."""
+        if self._plan is None or self._plan[0] != number:
+            self._plan = (number, epoch_batches(len(self.indices), self.spec.batch_size, self.spec.seed, number))
         return self._plan[1]
 
     def chosen(self, step: int) -> NDArray[np.int64]:
         """Places in the dataset of the samples of a step."""
-        epoch, place = divmod(step, self.per_epoch)
-        return self.indices[self.plan(epoch)[place]]
+        number, place = divmod(step, self.per_pass)
+        return self.indices[self.plan(number)[place]]
 
     def __getitem__(self, step: int) -> Pair:
-        epoch, chosen = step // self.per_epoch, self.chosen(step)[self.share]
+        number, chosen = step // self.per_pass, self.chosen(step)[self.share]
         if self.reader.info.kind is Kind.TEXT:
             return model_inputs(self.reader, chosen, self.tokenizer), self._labels(chosen)
-        pairs = [self._sample(int(i), epoch) for i in chosen]
+        pairs = [self._sample(int(i), number) for i in chosen]
         images = torch.from_numpy(np.stack([image for image, _ in pairs]))
         if self.spec.task == "classification":
             return (images,), self._labels(chosen)
@@ -76,15 +78,15 @@ class FinetuneSteps(Dataset[Pair]):
     def _labels(self, indices: NDArray[np.int64]) -> Tensor:
         return torch.tensor([self.reader.label(int(i)) for i in indices])
 
-    def _sample(self, index: int, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    def _sample(self, index: int, number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
         image = self.reader.planes(index)
         mask = self.reader.mask(index) if self.spec.task == "segmentation" else None
         if image.ndim == 4:
             if not self.spec.augment:
                 return image, mask
-            return augment_volume(image, sample_rng(self.spec.seed, epoch, index), mask, intensity=0.1)
+            return augment_volume(image, sample_rng(self.spec.seed, number, index), mask, intensity=0.1)
         if self.spec.augment:
-            image, mask = augment_image(image, sample_rng(self.spec.seed, epoch, index), mask, scale=(0.6, 1.0))
+            image, mask = augment_image(image, sample_rng(self.spec.seed, number, index), mask, scale=(0.6, 1.0))
         return three_channels(image), mask
 
 

@@ -26,7 +26,7 @@ from medcoss.specs import (
 from medcoss.specs.costs import Shape
 from medcoss.specs.encoder import SIZES, EncoderConfig
 from medcoss.specs.footprint import CHECKPOINTS, FLOAT, Hardware, Source, Training, finetuning, inference, pretraining
-from medcoss.specs.plan import Steps, all_batches, buffer_size, cluster_counts, training_steps
+from medcoss.specs.plan import Steps, all_batches, buffer_size, cluster_counts, training_steps, whole_batches
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from services.core.inputs import Inputs
 
@@ -161,9 +161,12 @@ def _of_training(spec: PretrainSpec | FinetuneSpec, training: Training | None, s
                  at_most: str) -> Forecast:  # fmt: skip
     """Batches, steps, parameters, memory and storage of a training; its samples and work are the caller's."""
     ended = f", ended by max_steps {spec.max_steps}" if spec.max_steps and spec.max_steps == steps.total else ""
-    batches = Figure(steps.per_epoch, "batch",
-                     f"whole batches of {spec.batch_size} in an epoch, of each dataset for itself; a dataset with "
-                     "fewer samples is one batch, and the shorter last batch is left out")  # fmt: skip
+    held = (
+        "of each dataset for itself; a dataset with fewer samples is one batch, and the shorter last batch is left out"
+    )
+    if getattr(spec, "steps_per_epoch", None):
+        held = "as many as steps_per_epoch says"
+    batches = Figure(steps.per_epoch, "batch", f"whole batches of {spec.batch_size} in an epoch, {held}")
     total = Figure(steps.total, "step", f"{steps.per_epoch} batches an epoch, {spec.epochs} epochs, a step each{ended}")
     nothing = _none("sample", "the caller counts them")
     if training is None:
@@ -197,7 +200,8 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     assert dataset is not None
     in_split, count = dataset.splits.get("train", 0), fit.with_targets(dataset, "train", spec.task)
     source = _source(dataset, count)
-    steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps)
+    steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps, spec.steps_per_epoch)
+    passes = Steps(whole_batches(count, spec.batch_size), steps.total)
     config, classes = _config(model, SIZES[spec.size]), len(dataset.classes or [])
     training = None if config is None else finetuning(spec, config, source, classes, hardware)
     how = "training samples of the dataset"
@@ -207,7 +211,7 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     return replace(
         _of_training(spec, training, steps, "", ""),
         samples=Figure(count, "sample", how),
-        work=_training_work(training, [source], steps, spec.batch_size, dataset, model.size if model else spec.size),
+        work=_training_work(training, [source], passes, spec.batch_size, dataset, model.size if model else spec.size),
         warnings=(*_not_learnt(dataset, model), *_unlabelled(in_split, count), *_without_val(dataset, "val score")),
     )  # fmt: skip
 

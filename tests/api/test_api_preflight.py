@@ -104,6 +104,10 @@ CERTAIN: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"kind": "finetune", "spec": {"dataset": "ds_ct000000", "task": "classification"}},
         {"/spec/dataset": "has no class labels"},
     ),
+    "another task's preset": (
+        {"kind": "finetune", "spec": {"dataset": "ds_xray0000", "preset": "chestxr"}},
+        {"/spec/preset": "is for images of 224 x 224 with 3 classes"},
+    ),
     "no encoder": (
         {"kind": "build_buffer", "spec": {"model": "mdl_head0000", "dataset": "ds_xray0000"}},
         {"/spec/model": "is a classification model; expected an encoder"},
@@ -157,6 +161,9 @@ def test_what_is_certain_to_fail_is_refused_at_once(served: Served, stage: dict[
     assert (values(scored)["samples"], values(scored)["batches"], values(scored)["steps"]) == (10, 2, None)
     labelled = look(served.operator, "finetune", {"dataset": "ds_xray0000", "task": "classification", "epochs": 3})
     assert (values(labelled)["samples"], values(labelled)["steps"]) == (90, 33)
+    counted = {"dataset": "ds_xray0000", "task": "classification", "epochs": 3, "steps_per_epoch": 250}
+    counted = look(served.operator, "finetune", counted)
+    assert (values(counted)["batches"], values(counted)["steps"]) == (250, 750)
     assert "10 of 100 training samples have no class" in labelled["warnings"][0]["detail"]
     chosen = look(served.operator, "build_buffer", {"model": "mdl_xray0000", "dataset": "ds_xray0000"})
     assert (values(chosen)["samples"], values(chosen)["batches"]) == (100, 4)

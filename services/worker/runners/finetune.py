@@ -15,7 +15,7 @@ from services.worker.runners.threads import limit_threads
 def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport | None:
     """Train and store the model."""
     # stored specs name every field; what is at its default was not asked for
-    spec = FinetuneSpec.model_validate(FinetuneSpec.model_validate(job.spec).model_dump(exclude_defaults=True))
+    spec = FinetuneSpec.model_validate(FinetuneSpec.model_validate(job.spec).asked)
     limit_threads(context)
     ranks = join_ranks(context)
     with ExitStack() as inputs:

@@ -177,6 +177,16 @@ def test_targets_belong_to_their_inputs(folder: Path, encoder: Path) -> None:
     assert inside > outside + 0.15, "the box stays bright"
 
 
+def test_an_epoch_of_so_many_steps_goes_on_through_the_samples(stripes: Path) -> None:
+    reader = ShardReader(stripes)
+    given = CLASSIFY | {"epochs": 2, "steps_per_epoch": 5}
+    steps = FinetuneSteps(reader, np.arange(12), FinetuneSpec(batch_size=4, **given), None)
+    assert (steps.per_epoch, steps.total) == (5, 10)
+    seen = np.concatenate([steps.chosen(step) for step in range(10)])
+    assert sorted(seen[:12]) == sorted(seen[12:24]) == list(range(12)), "every sample once before any comes again"
+    assert list(seen[:12]) != list(seen[12:24])
+
+
 def test_from_scratch_without_an_encoder(folder: Path, stripes: Path) -> None:
     spec = FinetuneSpec(
         task="classification", dataset=DATASET, size="tiny", max_steps=2, batch_size=8
