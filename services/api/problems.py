@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from urllib3.exceptions import HTTPError
 
 from services.api.dependencies import admit
+from services.api.patterns import WORDS
 from services.core import db
 from services.core.errors import (
     BadRequest,
@@ -76,6 +77,8 @@ def _words(entry: dict[str, Any]) -> str:
         start = str(entry["ctx"]["pattern"])[1:].split("_")[0]
         alias = " or an alias like @production" if start == "mdl" else ""
         return f"expected an identifier like {start}_0123456789abcdef01234{alias}"
+    if entry["type"] == "string_pattern_mismatch" and entry["ctx"]["pattern"] in WORDS:
+        return f"expected {WORDS[entry['ctx']['pattern']]}"
     return str(entry["msg"]).removeprefix("Value error, ")
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from services.core import problems
 
-NEEDED = ("401", "413", "429", "503")
+NEEDED = ("401", "413", "422", "429", "503")
 # of calls that take an input
-OF_INPUT = ("400", "404", "408", "409", "422")
+OF_INPUT = ("400", "404", "408", "409")
 _MEANINGS = {409: "The model does not answer this call; `detail` names one that it answers"}
 _PARAMETERS = {"name": "name under which a model is served", "format": "file: the mask; json: what it covers alone"}
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.core import audit, parameters
@@ -77,6 +78,11 @@ BODY: dict[str, Any] = {
     }
 }
 MASKS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": _RAW, "image/png": _RAW}}}
+
+_METRICS_EXAMPLE = """# HELP python_info Python platform information
+# TYPE python_info gauge
+python_info{implementation="CPython",major="3",minor="11"} 1.0
+"""
 
 router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller), Depends(no_others)])
 status_router = APIRouter()
@@ -181,7 +187,11 @@ def readyz(gateway: GatewayDep) -> Health:
     return Health(status="ok", checks=checks)
 
 
-@status_router.get("/metrics", include_in_schema=False)
+@status_router.get(
+    "/metrics", response_class=PlainTextResponse,
+    responses={200: {"description": "Numbers in the text format of Prometheus",
+                     "content": {"text/plain": {"example": _METRICS_EXAMPLE}}}},
+)  # fmt: skip
 def prometheus() -> Response:
     """Numbers for Prometheus."""
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,5 +1,6 @@
 """The OpenAPI document is complete: whoever adds a route or a field says what it is, and shows it."""
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from services.api.app import create_app
+from services.api.patterns import WORDS
 from services.core.settings import Settings
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
@@ -44,6 +46,18 @@ def check(schema: dict[str, Any], value: Any) -> None:
 
 def test_the_document_is_valid() -> None:
     validate(document())
+
+
+def test_numbers_for_prometheus_are_described() -> None:
+    answer = document()["paths"]["/metrics"]["get"]["responses"]["200"]
+    assert list(answer["content"]) == ["text/plain"] and "medcoss_http" in answer["content"]["text/plain"]["example"]
+
+
+def test_every_pattern_of_a_body_is_told_in_words() -> None:
+    found = set(re.findall(r'"pattern": ("(?:[^"\\\\]|\\\\.)*")', json.dumps(document()["components"]["schemas"])))
+    patterns = {json.loads(each) for each in found}
+    assert len(patterns) > 5
+    assert {p for p in patterns if not p.startswith(("^ds_", "^mdl_"))} <= WORDS.keys()
 
 
 def test_operations_have_names_of_their_own() -> None:

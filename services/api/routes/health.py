@@ -5,6 +5,7 @@ from collections.abc import Callable
 import redis
 import structlog
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from sqlalchemy import select
 
 from services.api.dependencies import Parts, PartsOf
@@ -18,6 +19,13 @@ from services.core.tables import Job
 from services.core.tables.base import now
 
 router = APIRouter(tags=["health"])
+_METRICS_EXAMPLE = """# HELP medcoss_http_requests_total Answered requests
+# TYPE medcoss_http_requests_total counter
+medcoss_http_requests_total{method="GET",route="/v1/jobs",status="200"} 412.0
+# HELP medcoss_http_requests_in_flight Requests under way
+# TYPE medcoss_http_requests_in_flight gauge
+medcoss_http_requests_in_flight 1.0
+"""
 _log = structlog.get_logger()
 
 
@@ -77,7 +85,11 @@ def numbers_of(found: Callable[[], Parts], kept_s: float = KEPT_S) -> PlatformNu
     )  # fmt: skip
 
 
-@router.get("/metrics", include_in_schema=False)
+@router.get(
+    "/metrics", response_class=PlainTextResponse,
+    responses={200: {"description": "Numbers in the text format of Prometheus",
+                     "content": {"text/plain": {"example": _METRICS_EXAMPLE}}}},
+)  # fmt: skip
 def prometheus(request: Request) -> Response:
     """Numbers for Prometheus; there are fewer while the database is away."""
     return Response(exposition(request.app.state.numbers), media_type=CONTENT_TYPE_LATEST)

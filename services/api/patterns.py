@@ -1,0 +1,13 @@
+"""What patterns of fields ask for, in words: nobody should have to read a regular expression."""
+
+_NAME = "1 to 63 characters: {}, the first of them a letter or digit"
+WORDS = {
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$": _NAME.format("letters, digits, ., _ and -"),
+    r"^[a-z0-9][a-z0-9._-]{0,62}$": _NAME.format("small letters, digits, ., _ and -"),
+    r"^[a-z0-9][a-z0-9_-]{0,62}$": _NAME.format("small letters, digits, _ and -"),
+    r"^(job_[0-9a-z]{8,40}|[a-z0-9][a-z0-9._-]{0,62})$": "the id of a job, job_..., or the ref of a job of this batch",
+    r"^job_[0-9a-z]{8,40}$": "an identifier like job_0123456789abcdef01234",
+    r"^[0-9a-f]{32}$": "an MD5 of 32 hexadecimal digits, 0-9 and a-f",
+    r"^[0-9a-f]{64}$": "a SHA-256 of 64 hexadecimal digits, 0-9 and a-f",
+    r"^https?://[!-~]+$": "an address that begins with http:// or https://, in ASCII and without spaces",
+}
