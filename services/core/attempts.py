@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, Update, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Update, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -21,7 +21,7 @@ from services.core.lifecycle import State
 from services.core.scheduling import ANYTHING, LOST_WORKER, Offer, retry_at, runnable, time_run
 from services.core.scope import EVERYTHING
 from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric, Webhook
-from services.core.tables.base import UtcDateTime, now
+from services.core.tables.base import UtcDateTime, now, table_of
 
 _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
 
@@ -95,7 +95,7 @@ def _taking(which: ColumnElement[Any]) -> ReturningUpdate[Any]:
     )  # fmt: skip
 
 
-_JOBS, _EVENTS = cast(Table, Job.__table__), cast(Table, JobEvent.__table__)
+_JOBS, _EVENTS = table_of(Job), table_of(JobEvent)
 # fields of a claim, in their order
 _CLAIMED = ("id", "project_id", "kind", "name", "spec", "attempt", "max_attempts", "fence", "trace", "memory_bytes")
 _TAKE_ONE = _taking(bindparam("wanted_id"))

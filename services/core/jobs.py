@@ -28,7 +28,7 @@ from services.core.tables import (
     JobLog,
     JobMetric,
 )
-from services.core.tables.base import now
+from services.core.tables.base import now, table_of
 
 Row = TypeVar("Row", JobEvent, JobLog, JobMetric)
 
@@ -172,7 +172,7 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
         {"job_id": job.id, "attempt": 0, "type": job.state, "data": {"aliases": ids} if ids else {}}
         for job, ids in zip(rows, stood_for, strict=True)
     ]
-    session.execute(insert(JobEvent), events)
+    session.execute(insert(table_of(JobEvent)), events)
     outbox.tell_of_jobs(session, events)
     labels.made(session, rows, {job.id: one.tags for job, one in zip(rows, asked, strict=True)})
     return rows

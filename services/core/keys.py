@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Literal, get_args
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -161,18 +161,20 @@ def bearer(authorization: str | None) -> str:
     return key.strip()
 
 
-def _good(digest: str, moment: datetime) -> ColumnElement[bool]:
-    return or_(ApiKey.digest == digest, and_(ApiKey.previous_digest == digest, ApiKey.previous_until > moment))
+_GOOD = or_(
+    ApiKey.digest == bindparam("digest"),
+    and_(ApiKey.previous_digest == bindparam("digest"), ApiKey.previous_until > bindparam("moment")),
+)
+# every request asks: made once
+_CALLER = (
+    select(ApiKey, KeyProject.project_id).outerjoin(KeyProject, KeyProject.key_id == ApiKey.id).where(_GOOD)
+)  # fmt: skip
 
 
 def authenticate(session: Session, authorization: str | None) -> Identity:
     """Who an `Authorization: Bearer <key>` header belongs to. Raises Unauthorized."""
     digest, moment = _digest(bearer(authorization)), now()
-    statement = (
-        select(ApiKey, KeyProject.project_id).outerjoin(KeyProject, KeyProject.key_id == ApiKey.id)
-        .where(_good(digest, moment))
-    )  # fmt: skip
-    rows = session.execute(statement).all()
+    rows = session.execute(_CALLER, {"digest": digest, "moment": moment}).all()
     found = rows[0][0] if rows else None
     if found is None or not any(hmac.compare_digest(d, digest) for d in (found.digest, found.previous_digest or "")):
         raise Unauthorized("the key is not known; ask an administrator for one")

@@ -18,6 +18,7 @@ from services.core.tables import (
     ModelTag,
     ModelWord,
 )
+from services.core.tables.base import table_of
 from services.core.tables.labels import folded, words
 
 Labelled = Dataset | Job | Model
@@ -66,13 +67,13 @@ def made(session: Session, rows: Sequence[Labelled], tags: Mapping[str, Sequence
         for row in rows for word in words(row.name, *given.get(row.id, ()), notes_of(row))
     ]  # fmt: skip
     if found:
-        session.execute(insert(WORDS[table]), found)
+        session.execute(insert(table_of(WORDS[table])), found)
     tagged = [
         {"item_id": row.id, "project_id": row.project_id, "created_at": row.created_at, "tag": tag}
         for row in rows for tag in given.get(row.id, ())
     ]  # fmt: skip
     if tagged:
-        session.execute(insert(TAGS[table]), tagged)
+        session.execute(insert(table_of(TAGS[table])), tagged)
 
 
 def measured(session: Session, model: Model, metrics: Mapping[str, float]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from services.core.ids import new_id
@@ -23,6 +23,15 @@ EVERYTHING = "*"
 _MADE = re.compile(r"(ds|mdl|dep)_[0-9a-z]{1,60}")
 
 
+# one statement for all jobs, which finds nothing where nobody listens
+_LISTENING = (
+    select(Webhook.id, Webhook.topics, Job.id.label("job_id"), Job.project_id, Job.kind, Job.name, Job.state,
+           Job.error, Job.result)
+    .join(Job, Job.project_id == Webhook.project_id)
+    .where(Job.id.in_(bindparam("told", expanding=True)), Webhook.active).order_by(Job.id)
+)  # fmt: skip
+
+
 def tell_of_jobs(session: Session, events: Sequence[Mapping[str, Any]]) -> None:
     """Jobs' states have changed, one event a job (`job_id`, `attempt`, `type`, `data`): write a message for each
     webhook of its project that wants it.
@@ -30,14 +39,7 @@ def tell_of_jobs(session: Session, events: Sequence[Mapping[str, Any]]) -> None:
     told = {event["job_id"]: event for event in events if event["type"] in JOB_EVENTS}
     if not told:
         return
-    # one statement for all, which finds nothing where nobody listens
-    wanted = (
-        select(Webhook.id, Webhook.topics, Job.id.label("job_id"), Job.project_id, Job.kind, Job.name, Job.state,
-               Job.error, Job.result)
-        .join(Job, Job.project_id == Webhook.project_id)
-        .where(Job.id.in_(told), Webhook.active).order_by(Job.id)
-    )  # fmt: skip
-    for row in session.execute(wanted):
+    for row in session.execute(_LISTENING, {"told": list(told)}):
         event = told[row.job_id]
         if listens(row.topics, f"job.{event['type']}"):
             write(session, row.id, f"job.{event['type']}", _about(row, event))

@@ -42,12 +42,18 @@ class Offer:
 ANYTHING = Offer(gpus=1_000_000)
 
 
+# the turn that is being served, and the owner's last one
+_TURNS = select(
+    select(Job.turn).where(Job.state == State.QUEUED, Job.priority == bindparam("its_priority"))
+    .order_by(Job.turn).limit(1).scalar_subquery(),
+    select(func.max(Job.turn))
+    .where(Job.created_by == bindparam("owner"), Job.state.in_([State.QUEUED, State.WAITING])).scalar_subquery(),
+)  # fmt: skip
+
+
 def next_turn(session: Session, owner: str, priority: int) -> int:
     """The turn of a new job."""
-    queued = select(Job.turn).where(Job.state == State.QUEUED)
-    served = queued.where(Job.priority == priority).order_by(Job.turn).limit(1).scalar_subquery()
-    last = select(func.max(Job.turn)).where(Job.created_by == owner, Job.state.in_([State.QUEUED, State.WAITING]))
-    found_served, found_last = session.execute(select(served, last.scalar_subquery())).one()
+    found_served, found_last = session.execute(_TURNS, {"owner": owner, "its_priority": priority}).one()
     return max(found_served or 0, 0 if found_last is None else found_last + 1)
 
 

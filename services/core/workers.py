@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from services.core.jobs import changed
@@ -78,7 +78,12 @@ def known(session: Session) -> Sequence[Worker]:
     return session.scalars(select(Worker).order_by(Worker.name)).all()
 
 
+_ALIVE = (
+    select(Worker).where(Worker.seen_at >= bindparam("heard_after"), Worker.state != WorkerState.GONE)
+    .order_by(Worker.name)
+)  # fmt: skip
+
+
 def alive(session: Session, moment: datetime) -> Sequence[Worker]:
     """Workers that were heard of lately and have not said good-bye, by name."""
-    lately = select(Worker).where(Worker.seen_at >= moment - SILENT, Worker.state != WorkerState.GONE)
-    return session.scalars(lately.order_by(Worker.name)).all()
+    return session.scalars(_ALIVE, {"heard_after": moment - SILENT}).all()

@@ -97,7 +97,7 @@ def _new_view(session: Session, row: Job, asked: NewJob, quota: int | None) -> J
 @router.post("", status_code=201, response_model=JobOut, responses=responses(conflict="A dependency has failed"))
 def submit_job(
     request: JobRequest, http: Request, parts: PartsOf, caller: Operator, background: BackgroundTasks
-) -> JobOut | Response:
+) -> Response:
     """Record a job. The spec is checked as a whole, and every dataset and model it names must be there."""
     with parts.database.reading() as session:
         project_id = projects.resolve(session, caller.scope, request.project)
@@ -111,7 +111,8 @@ def submit_job(
         return again(job)
     if job.state == State.QUEUED:
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
-    return job
+    # it is valid: it need not be checked against its schema once more
+    return Response(job.model_dump_json(), 201, media_type="application/json")
 
 
 @router.get("", response_model=response_model(JobOut))
