@@ -71,7 +71,9 @@ def test_a_stage_writes_its_tree_and_the_resolved_options(encoder: Path, stripes
 
 
 def test_outputs_are_the_next_calls_inputs(folder: Path, images: Path, sentences: Path) -> None:
-    prepared = prepare(images, folder / "prepared", size=(32, 32), labels="folders", quiet=True)
+    # a number is a patient: without a pattern, a warning stands in log.txt
+    known = {"labels": "folders", "patient_pattern": "([0-9]+)[.]png$"}
+    prepared = prepare(images, folder / "prepared", size=(32, 32), quiet=True, **known)
     assert isinstance(prepared, DatasetInfo)
     assert (prepared.samples, prepared.classes) == (12, ["left", "right"])
     assert tree(folder / "prepared") == {"options.json", "dataset", "artifacts"}
