@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.models.heads import Classifier, Segmenter
-from medcoss.preprocess.volumes import blend
+from medcoss.preprocess.volumes import blend, to_label_map, to_masks
 from medcoss.training.features import model_inputs
 from medcoss.training.precision import pick_device, precision
-
-# channels are independent: each is scored for itself
-THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,19 +30,12 @@ class Case:
     @property
     def predicted(self) -> NDArray[np.uint8]:
         """What is predicted as a label map 1 .. K, later channels above earlier ones."""
-        return _layered(self.predicted_masks)
+        return to_label_map(self.predicted_masks)
 
     @property
     def reference(self) -> NDArray[np.uint8]:
         """What is known as a label map 1 .. K, later channels above earlier ones."""
-        return _layered(self.reference_masks)
-
-
-def _layered(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    labels = np.zeros(masks.shape[1:], np.uint8)
-    for value, mask in enumerate(masks, start=1):
-        labels[mask] = value
-    return labels
+        return to_label_map(self.reference_masks)
 
 
 def class_probabilities(
@@ -104,13 +94,13 @@ def segmented_cases(
         images = np.stack([reader.image(i) for i in members])
         first = reader.rows[members[0]]
         if probabilities.ndim == 4:
-            yield Case(name, images[0][0], probabilities[0] > THRESHOLD, masks[0] > THRESHOLD, (1.0, 1.0))
+            yield Case(name, images[0][0], to_masks(probabilities[0]), to_masks(masks[0]), (1.0, 1.0))
             continue
         starts, slices = [reader.rows[i].offset for i in members], first.slices
         yield Case(
             name,
             blend(images, starts, slices)[0],
-            blend(probabilities, starts, slices) > THRESHOLD,
-            blend(masks, starts, slices) > THRESHOLD,
+            to_masks(blend(probabilities, starts, slices)),
+            to_masks(blend(masks, starts, slices)),
             first.spacing,
         )

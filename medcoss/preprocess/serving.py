@@ -25,12 +25,14 @@ from medcoss.preprocess.volumes import (
     resize_in_plane,
     to_label_map,
     to_lps,
+    to_masks,
 )
 from medcoss.run import BadInput
 from medcoss.specs.recipes import Recipe
 from medcoss.specs.recipes.base import RecipeSpec
 
 Array = NDArray[np.float32]
+Masks = NDArray[np.bool_]
 # 512 x 512 x 2048; as numbers of 32 bit, with its tiles, that is several GiB
 SERVED_VOXELS = 2**29
 _RECIPE: TypeAdapter[RecipeSpec] = TypeAdapter(Recipe)
@@ -45,24 +47,23 @@ class VolumeRequest:
     shape: tuple[int, int, int]
     original: Geometry
 
-    def restore(self, probabilities: Array) -> NDArray[np.uint8]:
-        """Label map (z, y, x) on the volume's LPS grid from the windows' probabilities (N, K, D, H, W)."""
+    def restore(self, probabilities: Array) -> Masks:
+        """Masks (K, z, y, x) on the volume's LPS grid from the windows' probabilities (N, K, D, H, W)."""
         slices, height, width = self.shape
         blended = blend(probabilities, self.starts, slices)
-        return to_label_map(np.stack([resize_in_plane(channel, height, width) for channel in blended]))
+        return np.stack([to_masks(resize_in_plane(channel, height, width)) for channel in blended])
 
-    def to_nifti(self, label_map: NDArray[np.uint8]) -> bytes:
-        """The label map as `.nii.gz` in the input's own geometry."""
+    def to_nifti(self, masks: Masks) -> bytes:
+        """The label map of masks (K, z, y, x) as `.nii.gz` in the input's own geometry, later ones above."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "mask.nii.gz"
-            sitk.WriteImage(from_lps(label_map, self.original), str(path))
+            sitk.WriteImage(from_lps(to_label_map(masks), self.original), str(path))
             return path.read_bytes()
 
-    def volume_ml(self, label_map: NDArray[np.uint8], labels: int) -> list[float]:
-        """Volume of the labels 1 .. `labels` in ml."""
+    def volume_ml(self, masks: Masks) -> list[float]:
+        """Volume of each of the masks (K, z, y, x) in ml; a liver's counts the tumours in it."""
         voxel_ml = float(np.prod(self.original.spacing)) / 1000
-        counts = np.bincount(label_map.ravel(), minlength=labels + 1)[1 : labels + 1]
-        return [float(count * voxel_ml) for count in counts]
+        return [float(np.count_nonzero(mask) * voxel_ml) for mask in masks]
 
 
 class ServingPipeline:
@@ -89,14 +90,14 @@ class ServingPipeline:
         return to_model_input(self._step("fitted")(decoded, self.recipe), Kind.IMAGE2D)[None]
 
     @staticmethod
-    def image_mask(probabilities: Array, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Label map (height, width) of the image's own size from probabilities (K, H, W)."""
+    def image_masks(probabilities: Array, size: tuple[int, int]) -> Masks:
+        """Masks (K, height, width) of the image's own size from probabilities (K, H, W)."""
         height, width = size
         resized = [
             np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR))
             for channel in probabilities
         ]
-        return to_label_map(np.stack(resized))
+        return to_masks(np.stack(resized))
 
     def volume(self, data: bytes, filename: str) -> VolumeRequest:
         """Tiles of a volume file, of the slices that training uses; a segmenter's cover the whole volume."""

@@ -11,6 +11,8 @@ from scipy import ndimage
 from medcoss.specs.preprocess import VolumeFolder
 
 Array = NDArray[np.float32]
+# of the probability of a channel, in evaluation and serving alike
+MASK_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,14 @@ def blend(tiles: Array, starts: list[int], slices: int) -> Array:
     return (total / np.maximum(norm, 1e-6))[:, :slices]
 
 
-def to_label_map(probabilities: Array) -> NDArray[np.uint8]:
-    """Labels 1 .. K from independent probabilities (K, ...): the likeliest channel where it is above one half."""
-    best = probabilities.argmax(axis=0).astype(np.uint8) + 1
-    return np.where(probabilities.max(axis=0) > 0.5, best, 0).astype(np.uint8)
+def to_masks(probabilities: Array) -> NDArray[np.bool_]:
+    """Masks of independent probabilities, both (K, ...): each channel for itself, so that they may overlap."""
+    return probabilities > MASK_THRESHOLD
+
+
+def to_label_map(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Labels 1 .. K of masks (K, ...), later channels above earlier ones: a tumour stays visible in its liver."""
+    labels = np.zeros(masks.shape[1:], np.uint8)
+    for value, mask in enumerate(masks, start=1):
+        labels[mask] = value
+    return labels

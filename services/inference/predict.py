@@ -14,6 +14,7 @@ from scipy.special import expit, softmax
 
 from medcoss.modalities import Kind
 from medcoss.preprocess.serving import VolumeRequest
+from medcoss.preprocess.volumes import to_label_map
 from services.core.errors import FieldError, ValidationFailed
 from services.inference.deployments import Preprocessing, Served
 from services.inference.inputs import Input
@@ -78,18 +79,18 @@ class Predictor:
         return dict(zip(self.classes, map(float, probabilities), strict=True))
 
     def segment(self, given: Input, timing: Timing) -> Mask:
-        """The label map on the input's own grid."""
+        """The label map on the input's own grid, later classes above earlier ones, and what each covers by itself."""
         self._check_form(given)
         if self.served.info.kind is Kind.VOLUME3D:
             return self._segment_volume(given, timing)
         with timing.stage("decode"):
             image, size = self.preprocessing.pipeline.image_and_size(given.data, given.filename)
         probabilities = expit(self._run({"image": image}, "logits", timing)[0])
-        labels = self.preprocessing.pipeline.image_mask(probabilities, size)
+        masks = self.preprocessing.pipeline.image_masks(probabilities, size)
         png = io.BytesIO()
-        Image.fromarray(labels).save(png, format="PNG")
-        counts = np.bincount(labels.ravel(), minlength=len(self.classes) + 1)[1:]
-        return Mask(png.getvalue(), "image/png", dict(zip(self.classes, map(float, counts), strict=True)))
+        Image.fromarray(to_label_map(masks)).save(png, format="PNG")
+        counts = [float(np.count_nonzero(mask)) for mask in masks]
+        return Mask(png.getvalue(), "image/png", dict(zip(self.classes, counts, strict=True)))
 
     @property
     def classes(self) -> list[str]:
@@ -99,9 +100,9 @@ class Predictor:
     def _segment_volume(self, given: Input, timing: Timing) -> Mask:
         volume = self._volume(given, timing)
         probabilities = expit(self._run({"image": volume.windows}, "logits", timing))
-        labels = volume.restore(probabilities)
-        millilitres = volume.volume_ml(labels, len(self.classes))
-        return Mask(volume.to_nifti(labels), "application/gzip", dict(zip(self.classes, millilitres, strict=True)))
+        masks = volume.restore(probabilities)
+        millilitres = volume.volume_ml(masks)
+        return Mask(volume.to_nifti(masks), "application/gzip", dict(zip(self.classes, millilitres, strict=True)))
 
     def _volume(self, given: Input, timing: Timing) -> VolumeRequest:
         with timing.stage("decode"):

@@ -64,7 +64,7 @@ def test_volumes_are_served_as_they_were_trained(real_data: Path, tmp_path: Path
         assert mask.GetOrigin() == pytest.approx(image.GetOrigin())
         found, expected = (sitk.GetArrayFromImage(m) > 0 for m in (mask, truth))
         assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.9
-        (millilitres,) = request.volume_ml(restored, 1)
+        (millilitres,) = request.volume_ml(restored)
         assert millilitres == pytest.approx(found.sum() * np.prod(image.GetSpacing()) / 1000)
 
 
@@ -89,9 +89,9 @@ def test_image_masks_come_back_in_the_size_of_the_image() -> None:
     image[30:60, 10:30] = 255
     model_input, size = pipeline.image_and_size(image_bytes(image), "a.png")
     assert size == (90, 40)
-    mask = pipeline.image_mask(model_input[0, :1], size)
+    (mask,) = pipeline.image_masks(model_input[0, :1], size)
     assert mask.shape == (90, 40)
-    assert ((mask > 0) != (image > 0)).mean() < 0.06
+    assert (mask != (image > 0)).mean() < 0.06
 
 
 def test_a_segmenter_is_served_every_slice_of_a_turned_volume(tmp_path: Path) -> None:
@@ -103,10 +103,25 @@ def test_a_segmenter_is_served_every_slice_of_a_turned_volume(tmp_path: Path) ->
     request = pipeline.volume(volume_bytes(image), "a.nii.gz")
     assert request.windows.shape[1:] == (1, 16, 32, 32)
     channels = np.concatenate([np.zeros_like(request.windows), (request.windows > 0.45).astype(np.float32)], axis=1)
-    labels = request.restore(channels)
-    restored = sitk.GetArrayFromImage(sitk.ReadImage(str(put(tmp_path / "mask.nii.gz", request.to_nifti(labels)))))
+    masks = request.restore(channels)
+    restored = sitk.GetArrayFromImage(sitk.ReadImage(str(put(tmp_path / "mask.nii.gz", request.to_nifti(masks)))))
     assert restored.shape == array.shape
     assert set(np.unique(restored)) == {0, 2}
     overlap = (restored == 2) & (array > 0)
     assert 2 * overlap.sum() / ((restored == 2).sum() + (array > 0).sum()) > 0.85
-    assert request.volume_ml(labels, 2) == pytest.approx([0.0, (restored == 2).sum() * 6 / 1000])
+    assert request.volume_ml(masks) == pytest.approx([0.0, (restored == 2).sum() * 6 / 1000])
+
+
+def test_a_served_tumour_is_not_hidden_by_its_liver(tmp_path: Path) -> None:
+    recipe = VolumeFolder(size=(16, 32, 32), modality="ct", label_suffix="_l", label_names=("liver", "tumour"))
+    pipeline = ServingPipeline(recipe.model_dump(mode="json"), Kind.VOLUME3D)
+    request = pipeline.volume(volume_bytes(itk_image(np.zeros((16, 32, 32), np.int16), (1.0, 2.0, 3.0))), "a.nii.gz")
+    # the liver is the surer of the two in the tumour
+    probabilities = np.zeros((1, 2, 16, 32, 32), np.float32)
+    probabilities[0, 0, :, 4:28, 4:28] = 0.99
+    probabilities[0, 1, :, 10:20, 10:20] = 0.7
+    masks = request.restore(probabilities)
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(put(tmp_path / "mask.nii.gz", request.to_nifti(masks)))))
+    assert (labels == 2).sum() == 16 * 10 * 10
+    assert (labels > 0).sum() == 16 * 24 * 24
+    assert request.volume_ml(masks) == pytest.approx([16 * 24 * 24 * 6 / 1000, 16 * 10 * 10 * 6 / 1000])

@@ -24,6 +24,7 @@ from medcoss.preprocess.volumes import (
     tiles_of,
     to_label_map,
     to_lps,
+    to_masks,
 )
 from medcoss.specs.preprocess import VolumeFolder
 from tests.medcoss.preprocess.files import itk_image
@@ -202,6 +203,8 @@ def test_auto_intensity_follows_the_modality() -> None:
     assert intensity_rule(VolumeFolder(modality="ct", intensity="percentile_zscore")) == "percentile_zscore"
 
 
-def test_label_map_takes_the_likeliest_channel_above_one_half() -> None:
-    probabilities = np.array([[0.2, 0.6, 0.6, 0.5], [0.4, 0.1, 0.9, 0.5]], np.float32)
-    assert to_label_map(probabilities).tolist() == [0, 1, 2, 0]
+def test_a_later_channel_above_one_half_lies_above_earlier_ones() -> None:
+    probabilities = np.array([[0.2, 0.6, 0.9, 0.5], [0.4, 0.1, 0.6, 0.5]], np.float32)
+    masks = to_masks(probabilities)
+    assert masks.tolist() == [[False, True, True, False], [False, False, True, False]]
+    assert to_label_map(masks).tolist() == [0, 1, 2, 0]
