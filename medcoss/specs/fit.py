@@ -111,6 +111,12 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
         yield Misfit("dataset", "the dataset has no class labels; preprocess it with labels 'folders'")
     elif not with_targets(dataset, "train", options.task):
         yield Misfit("dataset", "the dataset has no labelled training samples")
+    if options.early_stopping is not None and not with_targets(dataset, "val", options.task):
+        yield Misfit(
+            "early_stopping",
+            "the dataset has no labelled samples in the split 'val' to stop by; prepare it with one, or leave "
+            "early_stopping out",
+        )
     if dataset.kind is Kind.TEXT and (model is None or model.config.get("vocabulary") == 0):
         yield Misfit("init_model", "a report classifier needs an encoder that has learnt reports; give init_model")
 

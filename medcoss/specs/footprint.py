@@ -59,6 +59,9 @@ class Training:
     number_bytes: int
     accumulate: int
     hardware: Hardware
+    # copies of the weights beside them: a moving average, and the best ones, which are in the CPU's memory
+    average: bool = False
+    best: bool = False
 
     def memory(self) -> dict[str, int]:
         """Bytes of the tensors at the peak of a step, by what they are. Gradients come as activations go, unless they
@@ -74,14 +77,19 @@ class Training:
             "16-bit weights": 2 * (self.updated.parameters + self.teacher) if self.number_bytes == 2 else 0,
             "activations": activations,
             "gradients": gradients,
-            "checkpoint": 0 if self.hardware.on_gpu else FLOAT * (self.parameters + MOMENTS * self.updated.parameters),
+            "average": FLOAT * self.parameters * self.average,
+            "best weights": 0 if self.hardware.on_gpu else FLOAT * self.parameters * self.best,
+            "checkpoint": 0
+            if self.hardware.on_gpu
+            else FLOAT * ((1 + self.average + self.best) * self.parameters + MOMENTS * self.updated.parameters),
         }
         return {name: size for name, size in parts.items() if size}
 
     def checkpoint(self) -> int:
         """Bytes of a checkpoint: the weights, and the optimizer's state."""
         state = FLOAT * MOMENTS * self.updated.parameters + _STATE_HEADER * self.updated.tensors
-        return FLOAT * self.parameters + state + _TENSOR_HEADER * self.updated.tensors
+        copies = 1 + self.average + self.best
+        return copies * FLOAT * self.parameters + state + _TENSOR_HEADER * self.updated.tensors
 
     def model(self) -> int:
         """Bytes of the model that it makes."""
@@ -132,8 +140,8 @@ def _pretext_head(options: PretrainOptions, config: EncoderConfig, new: Shape) -
 
 
 def finetuning(options: FinetuneOptions, config: EncoderConfig, source: Source, classes: int,
-               hardware: Hardware = Hardware()) -> Training:  # fmt: skip
-    """Training of a head, and of the encoder unless that is frozen."""
+               hardware: Hardware = Hardware(), validated: bool = True) -> Training:  # fmt: skip
+    """Training of a head, and of the encoder unless that is frozen. `validated`: there is a validation split."""
     number, shape, frozen = number_bytes(options, hardware.on_gpu), source.shape, options.freeze_encoder
     segments = options.task == "segmentation"
     body = costs.encoded(config, shape, shape.tokens, with_class_token=not segments)
@@ -150,6 +158,7 @@ def finetuning(options: FinetuneOptions, config: EncoderConfig, source: Source, 
         activations=_kept(made, number, source, options.batch_size, options.accumulate * hardware.processes),
         number_bytes=number,
         accumulate=options.accumulate, hardware=hardware,
+        average=options.ema_decay is not None, best=validated and options.keep == "best",
     )  # fmt: skip
 
 

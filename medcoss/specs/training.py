@@ -193,6 +193,27 @@ class _FinetuneScience(Spec):
     clip_norm: float | None = documented("largest gradient norm; None does not clip", default=12.0, gt=0, le=1e6)
     drop_path: float = documented("drop path rate of every encoder block", "fraction", default=0.1, ge=0, le=0.9)
     freeze_encoder: bool = documented("train the head alone (linear probe)", default=False)
+    layer_decay: float = documented(
+        "each block learns at this fraction of the rate of the block after it, the last one at that of the rate of "
+        "the head; 1: all at the same rate",
+        "fraction", default=1.0, gt=0, le=1,
+    )  # fmt: skip
+    ema_decay: float | None = documented(
+        "share of the past in a moving average of the weights, which is then validated and kept; it rises from 0 to "
+        "this. None keeps no average", "fraction", default=None, gt=0, lt=1,
+    )  # fmt: skip
+    validate_every: int = documented(
+        "epochs between two validations; one more is at the end", "epoch", default=1, ge=1, le=10_000
+    )
+    keep: Literal["best", "last"] = documented(
+        "weights that become the model: those with the best validation score (macro F1, or Dice), or the last ones. "
+        "Without a validation split, the last ones",
+        default="best",
+    )
+    early_stopping: int | None = documented(
+        "end after so many epochs without a better validation score; None trains to the end",
+        "epoch", default=None, ge=1, le=10_000,
+    )  # fmt: skip
     augment: bool = documented("augmentation of the training split", default=True)
     seed: Seed = documented("seed of weights, order and augmentation", default=0)
 

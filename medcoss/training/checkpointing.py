@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,13 +32,15 @@ class TrainingState:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
+    follower: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, step: int, world: int, modules: nn.Module, optimizer: torch.optim.Optimizer,
-           scaler: torch.amp.GradScaler) -> "TrainingState":  # fmt: skip
+           scaler: torch.amp.GradScaler, follower: dict[str, Any] | None = None) -> "TrainingState":  # fmt: skip
         """A copy of the present state, which the next steps do not change."""
         weights = {name: _copied(tensor).contiguous() for name, tensor in modules.state_dict().items()}
-        return cls(step, world, weights, _copied(optimizer.state_dict()), _copied(scaler.state_dict()))
+        rest = (_copied(part) for part in (optimizer.state_dict(), scaler.state_dict(), follower or {}))
+        return cls(step, world, weights, *rest)
 
     def restore(self, modules: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
         """Bring modules, optimizer and scaler to this state."""
@@ -50,13 +52,15 @@ class TrainingState:
     def write(self, folder: Path) -> None:
         """Write `model.safetensors` and `optimizer.pt`."""
         save_file(self.weights, folder / WEIGHTS)
-        torch.save({"world": self.world, "optimizer": self.optimizer, "scaler": self.scaler}, folder / REST)
+        rest = {"world": self.world, "optimizer": self.optimizer, "scaler": self.scaler, "follower": self.follower}
+        torch.save(rest, folder / REST)
 
     @classmethod
     def read(cls, step: int, folder: Path) -> "TrainingState":
         """What `write` has written."""
         rest = torch.load(folder / REST, map_location="cpu", weights_only=True)
-        return cls(step, rest["world"], load_file(folder / WEIGHTS), rest["optimizer"], rest["scaler"])
+        follower = rest.get("follower", {})
+        return cls(step, rest["world"], load_file(folder / WEIGHTS), rest["optimizer"], rest["scaler"], follower)
 
 
 def _copied(value: Any) -> Any:

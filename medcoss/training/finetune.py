@@ -1,6 +1,7 @@
 """Fine-tuning of a classifier or a segmenter on an encoder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from medcoss.training.ignored import log_ignored
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.losses import UNKNOWN, segmentation_loss
 from medcoss.training.optim import adamw, polynomial
+from medcoss.training.selection import Selection
 
 SCORED_AT_MOST = 512
 STARTED_FROM = 128
@@ -166,7 +168,7 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     model = head(encoder, reader.info.kind, len(reader.info.classes or []))
     _start_head(model, reader, indices, spec, min(spec.batch_size, len(indices)) // (spec.accumulate * ranks.world))
     steps = FinetuneSteps(reader, indices, spec, tokenizer)
-    _train(spec, model, steps, ranks, context)
+    done = _train(spec, model, steps, ranks, context)
     encoder.set_drop_path(0.0)
     model.requires_grad_(True)
     metrics: dict[str, float] = {}
@@ -176,7 +178,7 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
             model.fold(class_features(model, reader, known, spec.batch_size, tokenizer))
         for split in ("train", "val"):
             metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
-        context.metrics(steps.total, metrics)
+        context.metrics(done, metrics)
     info = _describe(spec, encoder, previous, reader, ranks.from_main(metrics))
     info.leakage += [leakage] if leakage else []
     if ranks.main:
@@ -186,18 +188,36 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
 
 
 def _train(spec: FinetuneOptions, model: Classifier | Segmenter, steps: FinetuneSteps, ranks: Ranks,
-           context: RunContext) -> None:  # fmt: skip
+           context: RunContext) -> int:  # fmt: skip
+    """Train, and leave the main rank's model with the weights to keep; the number of steps made."""
     model.to(ranks.device)
-    total = steps.total
+    total, reader = steps.total, steps.reader
+    judged = len(_scored(spec, model, reader, "val")) > 0
+    metric = "f1" if isinstance(model, Classifier) else "dice"
+
+    def scores(present: Any) -> dict[str, float]:
+        return _scores(spec, present, reader, "val", steps.tokenizer)
+
+    selection = Selection(model, spec, metric, scores if judged else None, ranks.main, steps.per_epoch)
+    optimizer = adamw(model, spec.lr, spec.weight_decay, (0.9, 0.999), spec.layer_decay)
     loop = Loop(
-        FinetuneTask(model), adamw(model, spec.lr, spec.weight_decay, (0.9, 0.999)), steps, total,
+        FinetuneTask(model), optimizer, steps, total,
         lambda step: polynomial(step, total, spec.lr), context, LoopSettings.of(spec, "lr"), ranks,
-        describe=lambda step: named(steps.reader.info.modality, steps.chosen(step)),
+        describe=lambda step: named(reader.info.modality, steps.chosen(step)),
+        picture_every=steps.per_epoch * spec.validate_every if judged else None,
+        held_out=selection.validate, follower=selection,
     )  # fmt: skip
     loop.context.log(
         f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {ranks.world} x {ranks.device.type}"
     )
+    if spec.keep == "best" and not judged:
+        loop.context.log("there are no labelled validation samples: the last weights are kept", "warning")
     loop.run()
+    if selection.ended:
+        loop.context.log(f"ended at step {loop.done}: no better val/{metric} for {spec.early_stopping} epochs")
+    kept = selection.apply() if ranks.main else ""
+    loop.context.log(kept)
+    return loop.done
 
 
 def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDArray[np.int64],
@@ -216,14 +236,20 @@ def _start_head(model: Classifier | Segmenter, reader: ShardReader, indices: NDA
         model.set_prior(torch.from_numpy(masks).float().flatten(2).mean(dim=(0, 2)))
 
 
-def _scores(spec: FinetuneOptions, model: Classifier | Segmenter, reader: ShardReader, split: str,
-            tokenizer: Tokenizer | None) -> dict[str, float]:  # fmt: skip
-    """Scores on at most 512 samples of a split, drawn with the seed, without augmentation."""
+def _scored(spec: FinetuneOptions, model: nn.Module, reader: ShardReader, split: str) -> NDArray[np.int64]:
+    """At most 512 samples of a split that have a target, drawn with the seed."""
     indices = reader.indices(split)
     if isinstance(model, Classifier):
         indices = indices[[reader.label(int(i)) >= 0 for i in indices]]
     if len(indices) > SCORED_AT_MOST:
         indices = np.sort(np.random.default_rng(spec.seed).choice(indices, SCORED_AT_MOST, replace=False))
+    return indices
+
+
+def _scores(spec: FinetuneOptions, model: Classifier | Segmenter, reader: ShardReader, split: str,
+            tokenizer: Tokenizer | None) -> dict[str, float]:  # fmt: skip
+    """Scores on some samples of a split, without augmentation."""
+    indices = _scored(spec, model, reader, split)
     if len(indices) == 0:
         return {}
     if isinstance(model, Classifier):

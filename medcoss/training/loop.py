@@ -51,6 +51,21 @@ class Task(Protocol):
         """Number of equal terms that the loss of this batch is the mean of; asked when a batch is cut."""
 
 
+class Follower(Protocol):
+    """What looks at the weights after every step, with a state of its own in the checkpoints."""
+
+    ended: bool
+
+    def stepped(self, done: int) -> None:
+        """Called after every optimizer step, with the number of steps so far."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain numbers."""
+
+    def restore(self, done: int, state: dict[str, Any]) -> None:
+        """Take what `state` has given after `done` steps."""
+
+
 @dataclass(frozen=True)
 class LoopSettings:
     """What the specs say of the loop; `lr_field` is the field to name when the loss is not finite."""
@@ -97,18 +112,20 @@ class Loop:
 
     `rate(step)` gives the learning rate. `describe(step)` says which samples a step saw, for errors.
     `pictures(done)` is called every `picture_every` steps, if given; `held_out()` gives numbers to report then and
-    at the last step. Both run on the main rank alone, the others wait for its next step.
+    at the last step. Both run on the main rank alone, the others wait for its next step. A `follower` that has
+    `ended` after `held_out()` ends the run early; `done` is the number of steps made.
     """
 
     def __init__(self, task: Task, optimizer: torch.optim.Optimizer, steps: Dataset[Any], total: int,
                  rate: Callable[[int], float], context: RunContext, settings: LoopSettings, ranks: Ranks, *,
                  describe: Callable[[int], str] | None = None, picture_every: int | None = None,
                  pictures: Callable[[int], None] | None = None,
-                 held_out: Callable[[], dict[str, float]] | None = None) -> None:  # fmt: skip
+                 held_out: Callable[[], dict[str, float]] | None = None,
+                 follower: Follower | None = None) -> None:  # fmt: skip
         self.task, self.optimizer, self.steps, self.total, self.rate = task, optimizer, steps, total, rate
         self.context, self.settings, self.ranks, self.device = ranks.context(context), settings, ranks, ranks.device
         self.describe, self.picture_every, self.pictures = describe, picture_every, pictures
-        self.held_out = held_out
+        self.held_out, self.follower, self.done = held_out, follower, 0
         self.scaler = gradient_scaler(self.device, settings.precision)
         self.watch, self.flops = Watch(), FlopCount(settings.compile)
         sixteen_bits = number_type(self.device, settings.precision) is not torch.float32
@@ -128,7 +145,7 @@ class Loop:
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        first = self._resume()
+        first = self.done = self._resume()
         self.task.modules.train()
         self.context.progress(first, self.total, "training")
         with self.checkpoints, self._events(first) as events, self._compiled():
@@ -136,12 +153,15 @@ class Loop:
             for step, batch in self._batches(first):
                 orders = self._step(step, batch)
                 self._report(step, events)
-                done = step + 1
+                self.done = done = step + 1
                 if orders.stop or (orders.save and done < self.total):
                     self._save(done, events)
                 if orders.stop:
                     self._end(events)
                     raise Stopped
+                if self._ended():
+                    self.context.progress(done, done, "ended early")
+                    break
             self._refuse(self.watch.found(wait=True))
             self._end(events)
         self.task.modules.eval()
@@ -152,6 +172,8 @@ class Loop:
         if state is None:
             return 0
         state.restore(self.task.modules, self.optimizer, self.scaler)
+        if self.follower is not None:
+            self.follower.restore(state.step, state.follower)
         self.context.log(f"resumed from the checkpoint at step {state.step}")
         if state.world != self.ranks.world:
             self.context.log(
@@ -159,6 +181,9 @@ class Loop:
                 "the training goes on, but not to the same bits", "warning",
             )  # fmt: skip
         return state.step
+
+    def _ended(self) -> bool:
+        return self.follower is not None and self.follower.ended
 
     @contextlib.contextmanager
     def _events(self, first: int) -> Iterator[Events | None]:
@@ -184,7 +209,8 @@ class Loop:
         made = isinstance(self.steps, Sharing)
         if isinstance(self.steps, Sharing):
             self.steps.share = share
-        numbers = range(first, self.total)
+        # a run that was killed once it had ended early is not to go on
+        numbers = range(first, first if self._ended() else self.total)
         on_gpu = self.device.type == "cuda"
         loader = DataLoader(
             self.steps, batch_size=None, sampler=numbers, collate_fn=as_tensors,  # type: ignore[arg-type]
@@ -198,7 +224,7 @@ class Loop:
 
     def _step(self, step: int, batch: Any) -> Orders:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"] = self.rate(step) * group.get("lr_scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         made = self._gradients(step, batch)
         trained = [p for p in self.task.modules.parameters() if p.grad is not None]
@@ -212,6 +238,8 @@ class Loop:
             nn.utils.clip_grads_with_norm_(trained, self.settings.clip_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.follower is not None:
+            self.follower.stepped(step + 1)
         self.meter.add(made.values, norm, made.samples, made.flops)
         return orders
 
@@ -263,6 +291,8 @@ class Loop:
         shown = self.picture_every is not None and done % self.picture_every == 0 and done < self.total
         if shown or done == self.total:
             row |= self._looked_at(done, pictures=shown)
+            if self.follower is not None:
+                self.follower.ended = self.ranks.from_main(self.follower.ended)
         if row:
             self.context.metrics(done, row)
             if events is not None:
@@ -297,7 +327,14 @@ class Loop:
         self._refuse(self.watch.found(wait=True))
         if self.ranks.main:
             self.checkpoints.save(
-                TrainingState.of(done, self.ranks.world, self.task.modules, self.optimizer, self.scaler)
+                TrainingState.of(
+                    done,
+                    self.ranks.world,
+                    self.task.modules,
+                    self.optimizer,
+                    self.scaler,
+                    self.follower.state() if self.follower is not None else None,
+                )
             )
         if events is not None:
             # a run that is killed goes on from here: what was told up to now must not be lost with it

@@ -203,7 +203,11 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps, spec.steps_per_epoch)
     passes = Steps(whole_batches(count, spec.batch_size), steps.total)
     config, classes = _config(model, SIZES[spec.size]), len(dataset.classes or [])
-    training = None if config is None else finetuning(spec, config, source, classes, hardware)
+    training = (
+        None
+        if config is None
+        else finetuning(spec, config, source, classes, hardware, fit.with_targets(dataset, "val", spec.task) > 0)
+    )
     how = "training samples of the dataset"
     if spec.task == "classification":
         uncounted = dataset.labelled is None

@@ -117,6 +117,28 @@ def test_segmentation(tmp_path: Path, stage_one: Path, kind: str) -> None:
     assert_resumable(work, tmp_path, 7)
 
 
+def test_averages_the_best_weights_and_an_early_end(tmp_path: Path, folder: Path, stage_one: Path) -> None:
+    """What decides which weights are kept goes on where it was, even in a run that is killed at its early end."""
+    spec = FinetuneSpec(
+        task="classification", dataset=DATASET, init_model=MODEL, lr=1e-6, layer_decay=0.7, ema_decay=0.9,
+        steps_per_epoch=2, early_stopping=2, **(SHORT | {"epochs": 4}),
+    )  # fmt: skip
+
+    def work(output: Path, run: LocalRun) -> ModelInfo:
+        return finetune(spec, folder / "xrays", stage_one, output, run)
+
+    # the second epoch's score is the first one's, and so is the third's
+    assert_resumable(work, tmp_path, 6)
+    with pytest.raises(Stopped):
+        work(tmp_path / "late" / "model", StopsAfter(tmp_path / "run-late", steps=6))
+    last = LocalRun(tmp_path / "run-late")
+    work(tmp_path / "late" / "model", last)
+    assert "info: resumed from the checkpoint at step 6" in last.lines
+    assert "info: ended at step 6: no better val/f1 for 2 epochs" in last.lines
+    late = (tmp_path / "late" / "model" / "model.safetensors").read_bytes()
+    assert late == (tmp_path / "whole" / "model" / "model.safetensors").read_bytes()
+
+
 # checkpoints on a local disk
 
 
