@@ -10,10 +10,12 @@ from medcoss.specs.recipes.base import Pixels, RecipeSpec, Splits
 
 
 class LaSeg(RecipeSpec):
-    """2018 Left Atrium challenge: MR with outlines of the left atrium, as h5 files or NIfTI pairs."""
+    """2018 Left Atrium challenge: MR with outlines of the left atrium, as NRRD, h5 files or NIfTI pairs."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".h5", *VOLUME_SUFFIXES)
-    expected: ClassVar[str] = "h5 files or NIfTI pairs <case>.nii.gz and <case>_label.nii.gz"
+    expected: ClassVar[str] = (
+        "<case>/lgemri.nrrd with laendo.nrrd, h5 files, or NIfTI pairs <case>.nii.gz and <case>_label.nii.gz"
+    )
 
     name: Literal["la_seg"] = documented("always la_seg", default="la_seg")
     modality: Literal["mr"] = documented("always mr", default="mr")
@@ -22,7 +24,8 @@ class LaSeg(RecipeSpec):
     )
     stride: int = documented("slices between the starts of two tiles", "slice", default=8, ge=1, le=512)
     splits: Splits = documented(
-        "division of the cases that stand in neither train.list nor test.list", default=Splits(method="random")
+        "division of the cases that stand in no list (train.list, val.list, test.list) and not in a published set",
+        default=Splits(method="random"),
     )
 
     @model_validator(mode="after")

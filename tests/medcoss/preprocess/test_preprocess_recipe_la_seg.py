@@ -72,6 +72,57 @@ def test_files_as_published(raw: Path, prepare: Prepare) -> None:
     assert "no label map" in bad["nifti"]
 
 
+def outlined(values: Any = LABEL * 255, direction: tuple[float, ...] = (1, 0, 0, 0, 1, 0, 0, 0, 1)) -> bytes:
+    return volume_bytes(itk_image(values.T, (0.5, 0.625, 1.25), direction=direction), ".nrrd")
+
+
+def test_the_folders_of_the_challenge(raw: Path, prepare: Prepare) -> None:
+    spacing, train, test = (0.5, 0.625, 1.25), raw / "data" / "Training Set", raw / "data" / "Testing Set"
+    image = volume_bytes(itk_image(IMAGE.T, spacing), ".nrrd")
+    for case in (train / "A", train / "VALIDATED", test / "D"):
+        put(case / "lgemri.nrrd", image)
+        put(case / "laendo.nrrd", outlined())
+    put(train / "A" / "lawall.nrrd", outlined())
+    put(train / "A" / "desktop.ini", b"[ViewState]")
+    put(raw / "val.list", b"VALIDATED")
+    # the same case, its voxels stored from the right to the left and from the feet up
+    turned = (-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    put(train / "TURNED" / "lgemri.nrrd",
+        volume_bytes(itk_image(IMAGE.T[:, ::-1, ::-1], spacing, direction=turned), ".nrrd"))  # fmt: skip
+    put(train / "TURNED" / "laendo.nrrd", outlined(LABEL[::-1, ::-1] * 255, turned))
+    put(test / "HIDDEN" / "lgemri.nrrd", image)
+    bad = {"ALONE": (image, None), "NOIMAGE": (None, outlined()), "GREY": (image, outlined(LABEL * 128)),
+           "SMALL": (image, outlined(LABEL[1:])), "ELSEWHERE": (image, outlined(direction=turned)),
+           "CUT": (image[: len(image) // 2], outlined()), "EMPTY": (b"", outlined())}  # fmt: skip
+    for case, files in bad.items():
+        for name, data in zip(("lgemri.nrrd", "laendo.nrrd"), files, strict=True):
+            if data is not None:
+                put(train / case / name, data)
+
+    reader, report = prepare(SPEC, max_bad_fraction=0.7)
+
+    tiles = {case: [i for i, row in enumerate(reader.rows) if f"/{case}/" in row.source] for case in ("A", "TURNED")}
+    assert {row.source.split("/")[-2]: row.split for row in reader.rows} == {
+        "A": "train", "TURNED": "train", "VALIDATED": "val", "D": "test"}  # fmt: skip
+    assert reader.rows[0].spacing == pytest.approx((1.25, 0.625 * 24 / 64, 0.5 * 20 / 64))
+    for plain, other in zip(tiles["A"], tiles["TURNED"], strict=True):
+        np.testing.assert_allclose(reader.stored_image(plain), reader.stored_image(other), atol=1e-3)
+        np.testing.assert_array_equal(reader.mask(plain), reader.mask(other))
+    mask = reader.mask(tiles["A"][2])
+    assert mask is not None and mask[0, 6:, 40, 20].all() and not mask[0, :6].any() and not mask[0, :, :30].any()
+    reasons = {(Path(e["path"]).parent.name, Path(e["path"]).name): e["reason"] for e in report["bad_files"]}
+    expected = {("ALONE", "lgemri.nrrd"): "no laendo.nrrd beside", ("NOIMAGE", "laendo.nrrd"): "no lgemri.nrrd beside",
+                ("GREY", "laendo.nrrd"): "values 128; expected 0 and 255", ("SMALL", "laendo.nrrd"): "the same grid",
+                ("ELSEWHERE", "laendo.nrrd"): "lies elsewhere", ("CUT", "lgemri.nrrd"): "damaged",
+                ("EMPTY", "lgemri.nrrd"): "the file is empty"}  # fmt: skip
+    assert reasons.keys() == expected.keys()
+    for key, reason in expected.items():
+        assert reason in reasons[key], key
+    left_out = {"/".join(e["path"].split("/")[-2:]): e["reason"] for e in report["left_out"]}
+    assert left_out.keys() == {"A/lawall.nrrd", "HIDDEN/lgemri.nrrd"}
+    assert "without outlines" in left_out["HIDDEN/lgemri.nrrd"]
+
+
 def test_no_case_in_both_lists(raw: Path, prepare: Prepare) -> None:
     put(raw / "A" / "mri_norm2.h5", h5_bytes())
     put(raw / "train.list", b"A\n")
