@@ -29,6 +29,11 @@ class Raw:
         """True when there is such a file."""
         return _inside(path) and (self.root / path).is_file()
 
+    def named(self, stem: str, endings: tuple[str, ...]) -> list[str]:
+        """The files `stem` + one of `endings`, these in lower or upper case, in the order of their paths."""
+        both = (*endings, *(ending.upper() for ending in endings))
+        return sorted(stem + ending for ending in both if self.has(stem + ending))
+
     def path(self, path: str) -> Path:
         """Where a file lies, for libraries that open files themselves. Raises BadInput when there is none."""
         if not _inside(path):

@@ -1,7 +1,8 @@
 """Any images with classes.
 
 Expected layout: `labels.csv` (`table`) with the columns file and label and, if named, patient and split; files are
-given as seen from the folder of the table. Without table: `[train|validation|test]/<class>/image.{png,jpg,tif,dcm}`.
+given as seen from the folder of the table; a file of several rows counts once, and not at all when its rows contradict
+each other. Without table: `[train|validation|test]/<class>/image.{png,jpg,tif,dcm}`.
 
 Samples are uint8 (1, H, W) for X-ray and (3, H, W) for pathology, bicubic, 224 x 224 pixels by default, with a class;
 classes are the labels found, sorted.
@@ -39,15 +40,35 @@ def plan(spec: LabelledImageFolder, raw: Raw) -> Iterator[Item | Rejected | Left
                               patient_pattern=spec.patient_pattern)  # fmt: skip
         yield from image_folder.plan(folders, raw)
         return
+    said: dict[str, tuple[str | None, ...]] = {}
+    contradicted = set[str]()
+    for found in _rows(spec, raw, spec.table):
+        if isinstance(found, Item):
+            told = (found.label, found.patient, found.split)
+            if said.setdefault(found.name, told) != told:
+                contradicted.add(found.name)
+    for found in _rows(spec, raw, spec.table):
+        if isinstance(found, Rejected):
+            yield found
+            continue
+        is_first = said.pop(found.name, None) is not None
+        if found.name not in contradicted:
+            yield found if is_first else LeftOut(found.name, f"an earlier row of {spec.table} names it, too")
+        elif is_first:
+            yield Rejected(found.name, f"rows of {spec.table} give it different classes, patients or splits; keep one")
+
+
+def _rows(spec: LabelledImageFolder, raw: Raw, table: str) -> Iterator[Item | Rejected]:
+    """An item for every row of the table that has what is needed."""
     optional = [column for column in (spec.patient_column, spec.split_column) if column]
-    for row in read_table(raw, spec.table, [spec.file_column, spec.label_column, *optional]):
-        path = str(PurePosixPath(spec.table).parent / row[spec.file_column].strip())
+    for row in read_table(raw, table, [spec.file_column, spec.label_column, *optional]):
+        path = str(PurePosixPath(table).parent / row[spec.file_column].strip())
         label = row[spec.label_column].strip()
         patient = row[spec.patient_column].strip() if spec.patient_column else patient_of(path, spec.patient_pattern)
         if not label:
-            yield Rejected(path, f"the column {spec.label_column} of {spec.table} is empty; expected a class name")
+            yield Rejected(path, f"the column {spec.label_column} of {table} is empty; expected a class name")
         elif spec.patient_column and not patient:
-            yield Rejected(path, f"the column {spec.patient_column} of {spec.table} is empty; expected a patient")
+            yield Rejected(path, f"the column {spec.patient_column} of {table} is empty; expected a patient")
         elif isinstance(patient, Rejected):
             yield patient
         else:

@@ -44,12 +44,16 @@ def plan(spec: SegmentationPairs, raw: Raw) -> Iterator[Item | Rejected | LeftOu
             yield Rejected(path, f"lies in no folder {spec.image_folder}; expected {spec.image_folder}/<image> with "
                            f"{spec.mask_folder}/<image> beside it")  # fmt: skip
             continue
+        last = max([path, *raw.named(str(PurePosixPath(path).with_suffix("")), IMAGE_SUFFIXES)])
+        if path != last:
+            yield Rejected(path, f"{last} has the same name and so the same mask; keep one of them")
+            continue
         patient = patient_of(path, spec.patient_pattern)
         if isinstance(patient, Rejected):
             yield patient
             continue
         split = folder_split(path) if spec.splits.method == "folders" else None
-        yield Item(path, (path, *_mask_of(path, spec, raw)), patient=patient, split=split)
+        yield Item(path, (path, *_masks_of(path, spec, raw)), patient=patient, split=split)
 
 
 def make(spec: SegmentationPairs, item: Item, raw: Raw) -> Iterator[Made]:
@@ -57,6 +61,8 @@ def make(spec: SegmentationPairs, item: Item, raw: Raw) -> Iterator[Made]:
     path, *masks = item.files
     if not masks:
         raise BadInput(f"there is no mask of its name in the folder {spec.mask_folder} beside it", path)
+    if len(masks) > 1:
+        raise BadInput(f"{masks[1]} has the same name; keep one mask of an image", masks[0])
     image, mask = read_image(raw.read(path), path), read_mask(raw.read(masks[0]), masks[0])
     yield Made(fitted(image, spec), _channels(mask, image.shape, spec, masks[0]))
 
@@ -85,11 +91,10 @@ def _channels(mask: Labels, shape: tuple[int, ...], spec: SegmentationPairs, pat
     return np.stack([resized == value for value in range(1, labels + 1)]).astype(np.uint8)
 
 
-def _mask_of(path: str, spec: SegmentationPairs, raw: Raw) -> tuple[str, ...]:
-    """The mask of an image, if there is one."""
+def _masks_of(path: str, spec: SegmentationPairs, raw: Raw) -> tuple[str, ...]:
+    """The masks of an image: none, one or, which is an error, several."""
     parts = list(PurePosixPath(path).parts)
     # the innermost folder of this name: one above may be called so, too
     parts[len(parts) - 2 - parts[:-1][::-1].index(spec.image_folder)] = spec.mask_folder
     stem = PurePosixPath(*parts).with_suffix("")
-    names = (f"{stem}{spec.mask_suffix}{ending}" for ending in IMAGE_SUFFIXES)
-    return next(((name,) for name in names if raw.has(name)), ())
+    return tuple(raw.named(f"{stem}{spec.mask_suffix}", IMAGE_SUFFIXES))

@@ -39,7 +39,7 @@ def plan(spec: VolumeFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
         stem = stem_of(path)
         if spec.label_suffix and stem.endswith(spec.label_suffix):
             continue
-        last = max([path, *_named(stem, raw)])
+        last = max([path, *raw.named(stem, VOLUME_SUFFIXES)])
         if path != last:
             yield Rejected(path, f"{last} has the same name; keep one of them")
             continue
@@ -47,7 +47,7 @@ def plan(spec: VolumeFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
         if isinstance(patient, Rejected):
             yield patient
             continue
-        labels = _named(stem + spec.label_suffix, raw)[-1:] if spec.label_suffix else []
+        labels = raw.named(stem + spec.label_suffix, VOLUME_SUFFIXES)[-1:] if spec.label_suffix else []
         split = folder_split(path) if spec.splits.method == "folders" else None
         yield Item(path, files=(path, *labels), group=stem, patient=patient, split=split)
 
@@ -78,9 +78,3 @@ def tiled(volume: Array, spec: VolumeFolder) -> tuple[list[int], list[Array]]:
     used = inner_slices(len(volume), spec)
     starts, tiles = tiles_of(volume[used], spec)
     return [used.start + start for start in starts], tiles
-
-
-def _named(stem: str, raw: Raw) -> list[str]:
-    """The volumes of this name, in the order of their paths."""
-    endings = (*VOLUME_SUFFIXES, *(suffix.upper() for suffix in VOLUME_SUFFIXES))
-    return sorted(stem + ending for ending in endings if raw.has(stem + ending))

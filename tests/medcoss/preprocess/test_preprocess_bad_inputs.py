@@ -1,6 +1,7 @@
 """Every kind of bad input is named in the report with its reason, and the good one beside it is used."""
 
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import SimpleITK as sitk
 
 from medcoss.run import BadInput
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, VolumeFolder
+from medcoss.specs.recipes.dicom_export import DicomExport
+from medcoss.specs.recipes.labelled_image_folder import LabelledImageFolder
 from medcoss.specs.recipes.segmentation_pairs import SegmentationPairs
+from tests.medcoss.preprocess.dicom_files import OBLIQUE, export
 from tests.medcoss.preprocess.files import Prepare, dicom_bytes, image_bytes, itk_image, put, volume_bytes
 
+Files = dict[str, bytes]
 RNG = np.random.default_rng(0)
 PNG, OTHER = (image_bytes(RNG.integers(0, 255, (32, 32), dtype=np.uint8)) for _ in range(2))
 DICOM = dicom_bytes(RNG.integers(0, 255, (32, 32), dtype=np.uint8), "MONOCHROME2")
@@ -35,11 +40,30 @@ def with_spacing(*spacing: float) -> bytes:
     return bytes(changed)
 
 
+def series(folder: str, uid: str, *odd: dict[str, Any], without: str = "", **tags: Any) -> Files:
+    """A CT series of 11 slices in the order of their places, below `folder`, with `odd` slices and without one."""
+    slices = (100 * np.arange(11)[:, None, None] + np.zeros((12, 9))).astype(np.int16)
+    with tempfile.TemporaryDirectory() as root:
+        export(Path(root), slices, series=uid, order=0, **tags)
+        for number, changed in enumerate(odd, start=1):
+            given = {"SOPInstanceUID": f"{uid}.9.{number}", "AcquisitionNumber": number} | changed
+            size = given.pop("size", (12, 9))
+            export(Path(root), slices[:1, : size[0], : size[1]], series=uid, order=0, **(tags | given))
+        files = {path.relative_to(root).as_posix(): path.read_bytes() for path in Path(root).rglob("IM*")}
+    return {f"{folder}/{name}": data for name, data in files.items() if not (without and name.endswith(without))}
+
+
 IMAGES = ImageFolder(modality="xray", size=(32, 32))
 MASKED = SegmentationPairs(modality="xray", size=(32, 32), label_names=("lung", "heart"))
 VOLUMES = VolumeFolder(modality="mr", size=(16, 16, 16))
 LABELLED = VolumeFolder(modality="mr", size=(16, 16, 16), label_suffix="_seg", label_names=("box",))
-Files = dict[str, bytes]
+CT, GOOD_CT = DicomExport(modality="ct"), series("good", "1.2.3.8")
+# the first file of the bad series, and the odd slice
+FIRST, ADDED = "x/1.2.3.9-0/IM000", "x/1.2.3.9-1/IM000"
+ONES = image_bytes(np.ones((32, 32), np.uint8))
+PAIR = {"images/good.png": OTHER, "masks/good.png": ONES}
+FOLDERS = LabelledImageFolder(size=(32, 32), table=None)
+TABLE = LabelledImageFolder(size=(32, 32))
 CASES: list[tuple[str, Any, Files, str, str]] = [
     ("truncated PNG", IMAGES, {"good.png": OTHER, "x.png": PNG[: len(PNG) // 2]}, "x.png", "damaged"),
     ("truncated DICOM", IMAGES, {"good.png": OTHER, "x.dcm": DICOM[:-500]}, "x.dcm", "no readable pixels"),
@@ -71,6 +95,27 @@ CASES: list[tuple[str, Any, Files, str, str]] = [
     ("label value out of range", LABELLED, {"good.nii": NIFTI, "good_seg.nii.gz": LABELS, "x.nii.gz": with_voxel(9),
      "x_seg.nii.gz": volume_bytes(itk_image(np.full((16, 16, 16), 5, np.uint8)))}, "x_seg.nii.gz",
      "holds the values 5"),
+    ("a slice missing", CT, GOOD_CT | series("x", "1.2.3.9", without="IM005", PatientID="P2"), "x/1.2.3.9-0/IM004",
+     "1 slice(s) are missing behind this one"),
+    ("slices of two sizes", CT, GOOD_CT | series("x", "1.2.3.9", {"size": (10, 9)}, PatientID="P2"), FIRST,
+     "2 sizes"),
+    ("slices of two orientations", CT, GOOD_CT | series("x", "1.2.3.9", {"orientation": OBLIQUE}), ADDED,
+     "orientations"),
+    ("slices of two spacings", CT, GOOD_CT | series("x", "1.2.3.9", {"PixelSpacing": [1, 1]}), ADDED,
+     "different spacings"),
+    ("slices of two patients", CT, GOOD_CT | series("x", "1.2.3.9", {"PatientID": "P2"}), FIRST, "2 patients"),
+    ("two slices at one place", CT, GOOD_CT | series("x", "1.2.3.9", {}), ADDED, "lies at the same place"),
+    ("an image in no class folder", FOLDERS, {"a/good.png": OTHER, "x.png": PNG}, "x.png", "lies in no class folder"),
+    ("an image twice in the table", TABLE, {"good.png": OTHER, "x.png": PNG,
+     "labels.csv": b"file,label\ngood.png,a\nx.png,a\nx.png,b\n"}, "x.png", "different classes, patients or splits"),
+    ("no image in the table", TABLE, {"good.png": OTHER, "x.csv": b"a,b\n",
+     "labels.csv": b"file,label\ngood.png,a\nx.csv,b\n"}, "x.csv", "this is text"),
+    ("two images of a mask", MASKED, {"images/x.png": PNG, "images/x.bmp": PNG, "masks/x.png": ONES},
+     "images/x.bmp", "images/x.png has the same name"),
+    ("two masks of an image", MASKED, PAIR | {"images/x.png": PNG, "masks/x.png": ONES, "masks/x.bmp": PNG},
+     "masks/x.bmp", "masks/x.png has the same name"),
+    ("a mask of fractions", MASKED, PAIR | {"images/x.png": PNG,
+     "masks/x.tif": image_bytes(np.full((32, 32), 0.5, np.float32), "TIFF")}, "masks/x.tif", "whole numbers from 0 on"),
 ]  # fmt: skip
 
 

@@ -23,7 +23,8 @@ def test_a_table_gives_labels_patients_and_splits(raw: Path, prepare: Prepare) -
     for i in range(24):
         put(raw / "study" / "img" / f"{i}.png", picture())
         rows.append(f"img/{i}.png,{('sick', 'well')[i % 2]},P{i // 3},{'TEST' if i < 3 else ''}")
-    rows += ["img/none.png,sick,P50,", "../../etc/passwd,sick,P51,", "img/0.png,,P0,test", "img/1.png,well,,test"]
+    rows += ["img/none.png,sick,P50,", "../../etc/passwd,sick,P51,", "img/0.png,,P0,test", "img/1.png,well,,test",
+             "img/5.png,well,P1,"]  # fmt: skip
     put(raw / "study" / "labels.csv", "\n".join(rows).encode())
     put(raw / "study" / "img" / "unlisted.png", picture())
     spec = LabelledImageFolder(size=(32, 32), table="study/labels.csv", patient_column="person", split_column="fold",
@@ -44,6 +45,8 @@ def test_a_table_gives_labels_patients_and_splits(raw: Path, prepare: Prepare) -
         "the column label of study/labels.csv is empty", "the column person of study/labels.csv is empty",
         "there is no such file in the dataset", "this names a file outside the dataset"]  # fmt: skip
     assert report["ignored"] == ["study/img/unlisted.png"]
+    assert [(one["path"], one["reason"]) for one in report["left_out"]] == [
+        ("study/img/5.png", "an earlier row of study/labels.csv names it, too")]  # fmt: skip
 
 
 def test_class_folders(raw: Path, prepare: Prepare) -> None:
