@@ -111,6 +111,8 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
         yield Misfit("dataset", "the dataset has no class labels; preprocess it with labels 'folders'")
     elif not with_targets(dataset, "train", options.task):
         yield Misfit("dataset", "the dataset has no labelled training samples")
+    if options.augmentation == "strong" and dataset.kind is Kind.TEXT:
+        yield Misfit("augmentation", "reports are not augmented; leave augmentation out")
     if options.early_stopping is not None and not with_targets(dataset, "val", options.task):
         yield Misfit(
             "early_stopping",

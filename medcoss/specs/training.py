@@ -215,6 +215,11 @@ class _FinetuneScience(Spec):
         "epoch", default=None, ge=1, le=10_000,
     )  # fmt: skip
     augment: bool = documented("augmentation of the training split", default=True)
+    augmentation: Literal["light", "strong"] = documented(
+        "light: resized crops and mirroring of images, mirroring and grey values of volumes; strong: rotation, scale, "
+        "noise, blur, brightness, contrast, resolution, gamma and mirroring, as in nnU-Net",
+        default="light",
+    )
     seed: Seed = documented("seed of weights, order and augmentation", default=0)
 
     @model_validator(mode="before")

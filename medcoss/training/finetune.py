@@ -27,6 +27,7 @@ from medcoss.specs.encoder import SIZES
 from medcoss.specs.plan import training_steps, whole_batches
 from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneOptions
+from medcoss.training.augment_strong import augment_strongly
 from medcoss.training.batches import check_parts, moved, named
 from medcoss.training.distributed import Ranks
 from medcoss.training.features import model_inputs
@@ -80,16 +81,17 @@ class FinetuneSteps(Dataset[Pair]):
     def _labels(self, indices: NDArray[np.int64]) -> Tensor:
         return torch.tensor([self.reader.label(int(i)) for i in indices])
 
-    def _sample(self, index: int, number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    def _sample(self, index: int, number: int) -> tuple[NDArray[np.float32], NDArray[np.integer] | None]:
         image = self.reader.planes(index)
-        mask = self.reader.mask(index) if self.spec.task == "segmentation" else None
-        if image.ndim == 4:
-            if not self.spec.augment:
-                return image, mask
-            return augment_volume(image, sample_rng(self.spec.seed, number, index), mask, intensity=0.1)
-        if self.spec.augment:
-            image, mask = augment_image(image, sample_rng(self.spec.seed, number, index), mask, scale=(0.6, 1.0))
-        return three_channels(image), mask
+        mask: NDArray[np.integer] | None = self.reader.mask(index) if self.spec.task == "segmentation" else None
+        rng, volume = sample_rng(self.spec.seed, number, index), image.ndim == 4
+        if self.spec.augment and self.spec.augmentation == "strong":
+            image, mask = augment_strongly(image, rng, mask)
+        elif self.spec.augment and volume:
+            image, mask = augment_volume(image, rng, mask, intensity=0.1)
+        elif self.spec.augment:
+            image, mask = augment_image(image, rng, mask, scale=(0.6, 1.0))
+        return image if volume else three_channels(image), mask
 
 
 class FinetuneTask:

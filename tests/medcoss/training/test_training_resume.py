@@ -109,7 +109,9 @@ def test_classification(tmp_path: Path, folder: Path, stage_one: Path, batch_siz
 def test_segmentation(tmp_path: Path, stage_one: Path, kind: str) -> None:
     small = tmp_path / "data"
     data = xrays(small, masks=True) if kind == "images" else volumes(small, size=(16, 16, 32), masks=True)
-    spec = FinetuneSpec(task="segmentation", dataset=DATASET, init_model=MODEL, max_steps=7, **SHORT)
+    strength = "light" if kind == "images" else "strong"
+    options = SHORT | {"augmentation": strength, "max_steps": 7}
+    spec = FinetuneSpec(task="segmentation", dataset=DATASET, init_model=MODEL, **options)
 
     def work(output: Path, run: LocalRun) -> ModelInfo:
         return finetune(spec, data, stage_one, output, run)
