@@ -1,7 +1,7 @@
 """The volumes of a DICOM folder as items of a recipe: planned from headers, read again where they are made."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import SimpleITK as sitk
 
@@ -26,10 +26,16 @@ def dicom_files(raw: Raw) -> Iterator[str]:
             yield path
 
 
-def planned_stacks(raw: Raw, modality: str) -> Iterator[Stack | Rejected | LeftOut]:
-    """The volumes of a DICOM modality ("CT", "MR"), series after series, and why others are none."""
+def planned_stacks(raw: Raw, modality: str, paths: Iterable[str] | None = None) -> Iterator[Stack | Rejected | LeftOut]:
+    """The volumes of a DICOM modality ("CT", "MR"), series after series, and why others are none.
+
+    `paths` are the files that are looked at, by default all DICOM files.
+    """
     refused: list[Rejected | LeftOut] = []
-    series = group_series(raw.root, dicom_files(raw), KEY, lambda path, error: refused.append(_refused(path, error)))
+    series = group_series(
+        raw.root, dicom_files(raw) if paths is None else paths, KEY,
+        lambda path, error: refused.append(_refused(path, error)),
+    )  # fmt: skip
     yield from refused
     for slices in series.values():
         if slices[0].modality != modality:

@@ -29,7 +29,11 @@ class Case:
 def read_case(raw: Raw, files: tuple[str, ...], labels: int) -> Case:
     """The case of a volume and its label map with the values 0 .. `labels`. Raises BadInput."""
     image = read_volume(raw.read(files[0]), files[0])
-    label_map = read_label_map(raw, files[1], image, labels)
+    return case_of(image, read_label_map(raw, files[1], image, labels))
+
+
+def case_of(image: sitk.Image, label_map: NDArray[np.uint8]) -> Case:
+    """The case of a volume and its label map (z, y, x) in LPS order."""
     oriented = to_lps(image)
     x, y, z = oriented.GetSpacing()
     return Case(crop_to_nonzero(sitk.GetArrayFromImage(oriented), label_map), (z, y, x))

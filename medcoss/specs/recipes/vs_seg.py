@@ -9,8 +9,10 @@ from medcoss.specs.recipes.base import SegmentedVolumes
 class VsSeg(SegmentedVolumes):
     """Vestibular-Schwannoma-SEG: MR with the tumour, by the rules of nnU-Net."""
 
-    suffixes: ClassVar[tuple[str, ...]] = (".nii", ".nii.gz")
-    expected: ClassVar[str] = "NIfTI volumes vs_gk_1/vs_gk_t1_refT1.nii.gz, or imagesTr and labelsTr of nnU-Net"
+    suffixes: ClassVar[tuple[str, ...]] = (".nii", ".nii.gz", ".dcm")
+    expected: ClassVar[str] = (
+        "DICOM series with RTSTRUCT files, vs_gk_1/vs_gk_t1_refT1.nii.gz, or imagesTr and labelsTr of nnU-Net"
+    )
 
     name: Literal["vs_seg"] = documented("always vs_seg", default="vs_seg")
     modality: Literal["mr"] = documented("always mr", default="mr")
