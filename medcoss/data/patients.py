@@ -5,7 +5,7 @@ patients that its training has seen, with the dataset they came by, through all 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medcoss.run import BadInput, RunContext
-from medcoss.specs.records import Leakage
+from medcoss.specs.records import TABLE, Leakage
+from medcoss.specs.training import LeakageOptions
 
 SEEN = "patients.parquet"
 HELD_OUT = ("val", "test")
@@ -40,7 +41,7 @@ def title(folder: Path) -> str:
 def patients(folder: Path, splits: Iterable[str] | None = None) -> set[str]:
     """Patients of a prepared dataset, of all splits or of these; without those that are not known."""
     wanted, found = None if splits is None else {*splits}, set[str]()
-    table = pq.ParquetFile(folder / "samples.parquet")
+    table = pq.ParquetFile(folder / TABLE)
     if "patient" not in table.schema_arrow.names:
         return found
     for batch in table.iter_batches(_ROWS, columns=["split", "patient"]):
@@ -83,31 +84,45 @@ def overlap(seen: Seen, measured: Iterable[str]) -> tuple[int, Mapping[str, int]
     return len({patient for patient, _ in hits}), dict(sorted(Counter(name for _, name in hits).items()))
 
 
-def check_leakage(seen: Seen, folder: Path, name: str, allowed: str | None, context: RunContext | None,
-                  splits: Iterable[str] = HELD_OUT) -> Leakage | None:  # fmt: skip
-    """Refuse to measure on patients that have been seen; `folder` is the dataset whose `splits` are measured on.
+def called(spec: LeakageOptions, dataset_dir: Path) -> str:
+    """The name of the dataset of a job: its id on the platform, its folder's elsewhere."""
+    return getattr(spec, "dataset", title(dataset_dir))
 
-    Returns what was allowed, None where nothing overlaps. Says in the log what could not be compared; `context` is None
-    for processes that say nothing. Raises BadInput with the count and the datasets, unless there is a reason `allowed`.
+
+def held_out(spec: LeakageOptions, dataset_dir: Path, others: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Names and folders of what a training is measured on: its own dataset, and the `others` of `measured_on`."""
+    names = getattr(spec, "measured_on", [title(folder) for folder in others])
+    return [(called(spec, dataset_dir), dataset_dir), *zip(names, others, strict=True)]
+
+
+def check_leakage(seen: Seen, measured: Sequence[tuple[str, Path]], allowed: str | None, context: RunContext | None,
+                  splits: Iterable[str] = HELD_OUT) -> list[Leakage]:  # fmt: skip
+    """Refuse to measure on patients that have been seen; `measured` names datasets whose `splits` are measured on, the
+    one of the field `dataset` first.
+
+    Returns what was allowed, nothing where nothing overlaps. Says in the log what could not be compared; `context` is
+    None for processes that say nothing. Raises BadInput with the counts and the datasets, unless there is a reason
+    `allowed`.
     """
-    splits = [*splits]
-    measured = patients(folder, splits)
-    count, datasets = overlap(seen, measured)
-    if context and seen.unknown and measured:
-        context.log(
-            f"leakage cannot be told for {', '.join(sorted(seen.unknown))}: no patients are on record", "warning"
-        )
-    if not count:
-        return None
-    where = f"{' and '.join(splits)} of {name}"
-    listed = ", ".join(f"{number} in {one}" for one, number in datasets.items())
-    if not allowed:
-        raise BadInput(
-            f"{count} of the {len(measured)} patients in {where}, which it is measured on, have been trained on "
-            f"({listed}); divide the datasets anew, or give allow_leakage a reason", "dataset",
-        )  # fmt: skip
-    if context:
-        context.log(
-            f"leakage allowed: {count} patients in {where} have been trained on ({listed}): {allowed}", "warning"
-        )
-    return Leakage(reason=allowed, patients=count, datasets=dict(datasets), measured_on=where)
+    splits, said, found, unknown = [*splits], list[str](), list[Leakage](), set[str]()
+    own = False
+    for place, (name, folder) in enumerate(measured):
+        where, wanted = f"{' and '.join(splits)} of {name}", patients(folder, splits)
+        # a dataset without such splits is only wrong where it was named for them
+        unknown |= seen.unknown if wanted else {where} if place else set()
+        count, datasets = overlap(seen, wanted)
+        listed = ", ".join(f"{number} in {one}" for one, number in datasets.items())
+        sentence = f"{count} of the {len(wanted)} patients in {where}, which it is measured on, have been trained on"
+        # the dataset of the job may be named once more
+        if count and f"{sentence} ({listed})" not in said:
+            said.append(f"{sentence} ({listed})")
+            own = own or not place
+            found.append(Leakage(reason=allowed or "", patients=count, datasets=dict(datasets), measured_on=where))
+    if context and unknown:
+        context.log(f"leakage cannot be told for {', '.join(sorted(unknown))}: no patients are on record", "warning")
+    if said and not allowed:
+        problem = f"{'; '.join(said)}; divide the datasets anew, or give allow_leakage a reason"
+        raise BadInput(problem, "dataset" if own else "measured_on")
+    if said and context:
+        context.log(f"leakage allowed: {'; '.join(said)}: {allowed}", "warning")
+    return found

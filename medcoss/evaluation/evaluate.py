@@ -43,10 +43,11 @@ def evaluate(
     model, info = load_model(model_dir)
     reader = ShardReader(dataset_dir)
     refuse(fit.evaluation(spec, reader.info, info))
-    leakage = None
+    leakage = []
     if spec.split in patients.HELD_OUT:
         seen = patients.of_model(model_dir)
-        leakage = patients.check_leakage(seen, dataset_dir, spec.dataset, spec.allow_leakage, context, [spec.split])
+        measured = [(spec.dataset, dataset_dir)]
+        leakage = patients.check_leakage(seen, measured, spec.allow_leakage, context, [spec.split])
     indices = reader.indices(spec.split)
     if isinstance(model, Classifier):
         indices = indices[[reader.label(int(i)) >= 0 for i in indices]]
@@ -57,7 +58,7 @@ def evaluate(
         result = _classification(spec, model, model_dir, reader, indices, output_dir, context)
     else:
         result = _segmentation(spec, model, reader, indices, output_dir, context)
-    result.leakage += [leakage] if leakage else []
+    result.leakage += leakage
     path = output_dir / "evaluation.json"
     path.write_text(result.model_dump_json(indent=1))
     context.artifact(path, path.name, "application/json")

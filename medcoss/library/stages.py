@@ -14,7 +14,8 @@ from medcoss.library.display import Display
 from medcoss.library.folders import MARKERS, Output, existing, found
 from medcoss.library.options import checked, refuse_unknown, shows_options
 from medcoss.library.session import PARTS, Session, is_main, world
-from medcoss.run import BadInput, RunContext, Stopped
+from medcoss.run import BadInput, RunContext, Stopped, refuse
+from medcoss.specs import fit
 from medcoss.specs.base import Spec
 from medcoss.specs.preprocess import PreprocessOptions
 from medcoss.specs.recipes import RECIPES
@@ -103,6 +104,15 @@ def _claim(output: Output, call: _Call, stack: ExitStack) -> None:
         raise problem
 
 
+def _measured_on(given: Folder | Sequence[Folder]) -> list[Path]:
+    """The folders of datasets to measure on. Raises BadInput when one is no dataset, or has no splits to measure on."""
+    listed = [given] if isinstance(given, str | Path) else list(given)
+    folders = [found(one, "dataset", f"measured_on[{i}]") for i, one in enumerate(listed)]
+    infos = [DatasetInfo.model_validate_json((folder / MARKERS["dataset"]).read_text()) for folder in folders]
+    refuse(fit.measured_on(infos))
+    return folders
+
+
 def _wait_for_others() -> None:
     """Under torchrun, until the main process has put the result in its place."""
     if world() > 1:
@@ -146,13 +156,14 @@ def prepare(raw: Folder, out: Folder, recipe: str = "image_folder", *, resume: b
 
 @shows_options(PretrainOptions)
 def pretrain(data: Folder, out: Folder, *, init_model: Folder | None = None, rehearsal: Folder | Sequence[Folder] = (),
-             vocabulary: Folder | None = None, resume: bool = False, overwrite: bool = False, quiet: bool = False,
-             **options: Any) -> ModelInfo:  # fmt: skip
+             vocabulary: Folder | None = None, measured_on: Folder | Sequence[Folder] = (), resume: bool = False,
+             overwrite: bool = False, quiet: bool = False, **options: Any) -> ModelInfo:  # fmt: skip
     """Train one stage of continual pre-training on a prepared dataset; the encoder goes to `out`/model.
 
     `init_model` is the encoder to go on from, `rehearsal` the buffers of its earlier stages, `vocabulary` a BERT
-    vocab.txt for an encoder that has none. Folders may be outputs of the other functions. An interrupted run goes on
-    with the same call and `resume=True`. Raises BadInput, and Stopped on Ctrl-C.
+    vocab.txt for an encoder that has none, `measured_on` datasets whose patients in val and test are not to be trained
+    on. Folders may be outputs of the other functions. An interrupted run goes on with the same call and `resume=True`.
+    Raises BadInput, and Stopped on Ctrl-C.
     """
     refuse_unknown(pretrain, options, list(PretrainOptions.model_fields))
     spec = checked(PretrainOptions, options)
@@ -165,57 +176,65 @@ def pretrain(data: Folder, out: Folder, *, init_model: Folder | None = None, reh
     words = Path(vocabulary).expanduser().resolve() if vocabulary is not None else None
     if words is not None and not words.is_file():
         raise BadInput(f"there is no file {words}; expected a BERT vocab.txt", "vocabulary")
-    inputs = {"data": dataset, "init_model": model, "rehearsal": kept, "vocabulary": words}
+    others = _measured_on(measured_on)
+    inputs = {"data": dataset, "init_model": model, "rehearsal": kept, "vocabulary": words, "measured_on": others}
     call = _Call("pretrain", out, inputs, spec, resume, overwrite, quiet)
 
     def work(folder: Path, context: RunContext) -> ModelInfo:
         from medcoss.training.pretrain import pretrain as train
 
-        return train(spec, dataset, model, kept, folder, context, words)
+        return train(spec, dataset, model, kept, folder, context, words, others)
 
     return _carry_out(call, "model", ModelInfo, work, resumable=True)
 
 
 @shows_options(BuildBufferOptions)
-def build_buffer(model: Folder, data: Folder, out: Folder, *, resume: bool = False, overwrite: bool = False,
-                 quiet: bool = False, **options: Any) -> DatasetInfo:  # fmt: skip
+def build_buffer(model: Folder, data: Folder, out: Folder, *, measured_on: Folder | Sequence[Folder] = (),
+                 resume: bool = False, overwrite: bool = False, quiet: bool = False,
+                 **options: Any) -> DatasetInfo:  # fmt: skip
     """Choose the rehearsal buffer of a prepared dataset by the features of an encoder; it goes to `out`/dataset.
 
-    `model` is the encoder that has just learnt the dataset. An interrupted run goes on with the same call and
-    `resume=True`. Raises BadInput, and Stopped on Ctrl-C.
+    `model` is the encoder that has just learnt the dataset, `measured_on` are datasets whose patients in val and test
+    are not to be trained on. An interrupted run goes on with the same call and `resume=True`. Raises BadInput, and
+    Stopped on Ctrl-C.
     """
     _alone("build_buffer")
     refuse_unknown(build_buffer, options, list(BuildBufferOptions.model_fields))
     spec = checked(BuildBufferOptions, options)
     encoder, dataset = found(model, "model", "model"), found(data, "dataset", "data")
-    call = _Call("build_buffer", out, {"model": encoder, "data": dataset}, spec, resume, overwrite, quiet)
+    others = _measured_on(measured_on)
+    inputs = {"model": encoder, "data": dataset, "measured_on": others}
+    call = _Call("build_buffer", out, inputs, spec, resume, overwrite, quiet)
 
     def work(folder: Path, context: RunContext) -> DatasetInfo:
         from medcoss.training.rehearsal import build_buffer as build
 
-        return build(spec, encoder, dataset, folder, context)
+        return build(spec, encoder, dataset, folder, context, others)
 
     return _carry_out(call, "dataset", DatasetInfo, work, resumable=True)
 
 
 @shows_options(FinetuneOptions, without=("task",))
 def finetune(data: Folder, out: Folder, task: Literal["classification", "segmentation"] | None = None, *,
-             init_model: Folder | None = None, resume: bool = False, overwrite: bool = False, quiet: bool = False,
-             **options: Any) -> ModelInfo:  # fmt: skip
+             init_model: Folder | None = None, measured_on: Folder | Sequence[Folder] = (), resume: bool = False,
+             overwrite: bool = False, quiet: bool = False, **options: Any) -> ModelInfo:  # fmt: skip
     """Train a classifier or a segmenter on a prepared dataset with labels or masks; it goes to `out`/model.
 
-    `task` may be left out with a `preset`. `init_model` is the encoder to start from; None starts from scratch. An
-    interrupted run goes on with the same call and `resume=True`. Raises BadInput, and Stopped on Ctrl-C.
+    `task` may be left out with a `preset`. `init_model` is the encoder to start from; None starts from scratch.
+    `measured_on` are datasets whose patients in val and test are not to be trained on. An interrupted run goes on with
+    the same call and `resume=True`. Raises BadInput, and Stopped on Ctrl-C.
     """
     refuse_unknown(finetune, options, [name for name in FinetuneOptions.model_fields if name != "task"])
     spec = checked(FinetuneOptions, options if task is None else {"task": task, **options})
     dataset = found(data, "dataset", "data")
     model = found(init_model, "model", "init_model") if init_model is not None else None
-    call = _Call("finetune", out, {"data": dataset, "init_model": model}, spec, resume, overwrite, quiet)
+    others = _measured_on(measured_on)
+    inputs = {"data": dataset, "init_model": model, "measured_on": others}
+    call = _Call("finetune", out, inputs, spec, resume, overwrite, quiet)
 
     def work(folder: Path, context: RunContext) -> ModelInfo:
         from medcoss.training.finetune import finetune as train
 
-        return train(spec, dataset, model, folder, context)
+        return train(spec, dataset, model, folder, context, others)
 
     return _carry_out(call, "model", ModelInfo, work, resumable=True)

@@ -88,6 +88,16 @@ def _patches(dataset: DatasetInfo, positions: str) -> Iterator[Misfit]:
         yield Misfit("positions", f"samples are {sizes}, {tokens} patches; flat positions have {rows} rows: use grid")
 
 
+def measured_on(datasets: Sequence[DatasetInfo]) -> Iterator[Misfit]:
+    """Datasets that a model is going to be measured on have splits to measure on."""
+    for place, dataset in enumerate(datasets):
+        if not (dataset.splits.get("val") or dataset.splits.get("test")):
+            yield Misfit(
+                f"measured_on/{place}",
+                "the dataset has no samples of the splits val and test, so nothing can be measured on it; leave it out",
+            )
+
+
 def buffer_building(dataset: DatasetInfo, model: ModelInfo) -> Iterator[Misfit]:
     """What the choice of a rehearsal buffer needs, besides an encoder that has `learnt` the modality."""
     yield from encoder(model, "model")

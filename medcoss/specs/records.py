@@ -28,6 +28,10 @@ class BadFile(Record):
     reason: str = Field(description="what is wrong with it")
 
 
+# file of a prepared dataset with a row for each sample: its split, its patient
+TABLE = "samples.parquet"
+
+
 class Leakage(Record):
     """Patients that a model was trained on and measured on all the same, because a job allowed it."""
 

@@ -21,6 +21,17 @@ class LeakageOptions(Spec):
     )
 
 
+class MeasuredOn(Spec):
+    """What a model is going to be measured on, besides the dataset that it is trained on."""
+
+    measured_on: tuple[DatasetRef, ...] = documented(
+        "prepared datasets that the model, or one that starts from it, is going to be measured on: patients of their "
+        "splits val and test are not to be trained on, as those of the dataset itself",
+        default=(),
+        max_length=64,
+    )
+
+
 class LoopOptions(LeakageOptions):
     """What the training loop does, whatever it trains."""
 
@@ -116,7 +127,7 @@ class _PretrainInputs(Spec):
     )
 
 
-class PretrainSpec(PretrainOptions, _PretrainInputs):
+class PretrainSpec(MeasuredOn, PretrainOptions, _PretrainInputs):
     """One stage of continual pre-training: masked modelling on a dataset, with rehearsal of earlier ones.
 
     Defaults are those of MedCoSS (CVPR 2024) where a single small server can bear them.
@@ -154,7 +165,7 @@ class _BuildBufferInputs(Spec):
     dataset: DatasetRef = documented("prepared dataset to choose from")
 
 
-class BuildBufferSpec(BuildBufferOptions, _BuildBufferInputs):
+class BuildBufferSpec(MeasuredOn, BuildBufferOptions, _BuildBufferInputs):
     """Choose a rehearsal buffer: the samples nearest to the k-means centres of a dataset's features."""
 
     output_name: Name | None = documented("name of the buffer", default=None)
@@ -243,7 +254,7 @@ class _FinetuneInputs(Spec):
     init_model: ModelRef | None = documented("encoder to start from; None starts from scratch", default=None)
 
 
-class FinetuneSpec(FinetuneOptions, _FinetuneInputs):
+class FinetuneSpec(MeasuredOn, FinetuneOptions, _FinetuneInputs):
     """Train a classifier or a segmenter on an encoder of the registry."""
 
     output_name: Name | None = documented("name of the model", default=None)

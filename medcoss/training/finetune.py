@@ -1,5 +1,6 @@
 """Fine-tuning of a classifier or a segmenter on an encoder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,19 +146,21 @@ def _training_indices(spec: FinetuneOptions, reader: ShardReader) -> NDArray[np.
 
 
 def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | None, output_dir: Path,
-             context: RunContext) -> ModelInfo:  # fmt: skip
+             context: RunContext, measured_on: Sequence[Path] = ()) -> ModelInfo:  # fmt: skip
     """Train a head on the encoder of `init_model_dir` and write the model folder.
 
-    Raises BadInput when the dataset does not fit the task, Stopped when asked to stop.
+    `measured_on` are folders with the `samples.parquet` of other datasets that the model is going to be measured on.
+    Raises BadInput when the dataset does not fit the task, or holds patients that are measured on, Stopped when asked
+    to stop.
     """
     ranks = Ranks.join()
     reader = ShardReader(dataset_dir)
     encoder, previous = _encoder(spec, init_model_dir)
     refuse(fit.finetuning(spec, reader.info, previous))
     indices = _training_indices(spec, reader)
-    name = getattr(spec, "dataset", patients.title(dataset_dir))
-    seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, name)
-    leakage = patients.check_leakage(seen, dataset_dir, name, spec.allow_leakage, context if ranks.main else None)
+    seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, patients.called(spec, dataset_dir))
+    measured = patients.held_out(spec, dataset_dir, measured_on)
+    leakage = patients.check_leakage(seen, measured, spec.allow_leakage, context if ranks.main else None)
     check_parts(spec.batch_size, {"the training split": len(indices)}, spec.accumulate, ranks.world)
     if previous and ranks.main:
         log_ignored(spec, previous, context)
@@ -182,7 +185,7 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
             metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
         context.metrics(done, metrics)
     info = _describe(spec, encoder, previous, reader, ranks.from_main(metrics))
-    info.leakage += [leakage] if leakage else []
+    info.leakage += leakage
     if ranks.main:
         save_model(model, info, output_dir, vocabulary)
         patients.write(seen, output_dir)

@@ -5,6 +5,7 @@ one, feature distillation from the frozen previous encoder on mixed samples of i
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -176,10 +177,10 @@ def _sources(spec: PretrainOptions, reader: ShardReader, buffers: list[ShardRead
     return sources
 
 
-def _seen(spec: PretrainOptions, dataset_dir: Path, name: str, init_model_dir: Path | None,
+def _seen(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | None,
           buffers: list[ShardReader]) -> patients.Seen:  # fmt: skip
     """Whose data the encoder has seen at the end of the stage."""
-    seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, name)
+    seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, patients.called(spec, dataset_dir))
     names = getattr(spec, "rehearsal", [patients.title(buffer.root) for buffer in buffers])
     for buffer, called in zip(buffers, names, strict=True):
         seen |= patients.of_training(buffer.root, called, None if buffer.info.role == "buffer" else ["train"])
@@ -198,11 +199,13 @@ def _head(encoder: Encoder, reader: ShardReader) -> nn.Module:
 
 
 def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | None, buffer_dirs: list[Path],
-             output_dir: Path, context: RunContext, vocabulary: Path | None = None) -> ModelInfo:  # fmt: skip
+             output_dir: Path, context: RunContext, vocabulary: Path | None = None,
+             measured_on: Sequence[Path] = ()) -> ModelInfo:  # fmt: skip
     """Train one stage and write the encoder, with the new modality's head, as a model folder.
 
     `vocabulary` is a BERT `vocab.txt` for an encoder that has none; without it, a stage on reports learns one.
-    Raises BadInput for data that does not fit, Stopped when asked to stop.
+    `measured_on` are folders with the `samples.parquet` of other datasets that the encoder is going to be measured on.
+    Raises BadInput for data that does not fit and for patients that are measured on, Stopped when asked to stop.
     """
     ranks = Ranks.join()
     reader = ShardReader(dataset_dir)
@@ -214,9 +217,9 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
         known = [buffer.info for buffer in buffers]
         refuse(fit.pretraining(spec, reader.info, start.previous, known, start.vocabulary is not None))
         sources = _sources(spec, reader, buffers, start)
-        name = getattr(spec, "dataset", patients.title(dataset_dir))
-        seen = _seen(spec, dataset_dir, name, init_model_dir, buffers)
-        leakage = patients.check_leakage(seen, dataset_dir, name, spec.allow_leakage, context if ranks.main else None)
+        seen = _seen(spec, dataset_dir, init_model_dir, buffers)
+        measured = patients.held_out(spec, dataset_dir, measured_on)
+        leakage = patients.check_leakage(seen, measured, spec.allow_leakage, context if ranks.main else None)
         available = {f"the dataset of '{s.modality}'": len(s.indices) for s in sources}
         check_parts(spec.batch_size, available, spec.accumulate, ranks.world)
         head = _head(start.encoder, reader)
@@ -226,7 +229,7 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
         if ranks.main:
             metrics |= write_reconstructions(task, spec, output_dir.parent, context, ranks.device)
         info = _describe(start, reader, ranks.from_main(metrics))
-        info.leakage += [leakage] if leakage else []
+        info.leakage += leakage
         if ranks.main:
             save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
             patients.write(seen, output_dir)

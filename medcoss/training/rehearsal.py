@@ -1,6 +1,7 @@
 """The rehearsal buffer: samples nearest to the k-means centres of a dataset's features."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,20 +54,23 @@ def _nearest_first(assignment: NDArray[np.integer], distance: NDArray[np.floatin
 
 
 def build_buffer(
-    spec: BuildBufferOptions, model_dir: Path, dataset_dir: Path, output_dir: Path, context: RunContext
-) -> DatasetInfo:
+    spec: BuildBufferOptions, model_dir: Path, dataset_dir: Path, output_dir: Path, context: RunContext,
+    measured_on: Sequence[Path] = (),
+) -> DatasetInfo:  # fmt: skip
     """Write the rehearsal buffer of a dataset's training split as a dataset folder.
 
+    `measured_on` are folders with the `samples.parquet` of other datasets that a model is going to be measured on.
     Source: MedCoSS (Ye et al., CVPR 2024). The features lie in a file beside `output_dir` while it works. Raises
-    BadInput when the model has not learnt the modality, and Stopped, with the features kept, when asked to stop.
+    BadInput when the model has not learnt the modality or patients who are measured on have been trained on, and
+    Stopped, with the features kept, when asked to stop.
     """
     encoder, model = load_encoder(model_dir, "model")
     reader = ShardReader(dataset_dir)
     refuse(fit.buffer_building(reader.info, model))
     indices = reader.indices("train")
-    name = getattr(spec, "dataset", patients.title(dataset_dir))
-    seen = patients.of_model(model_dir) | patients.of_training(dataset_dir, name)
-    leakage = patients.check_leakage(seen, dataset_dir, name, spec.allow_leakage, context)
+    seen = patients.of_model(model_dir) | patients.of_training(dataset_dir, patients.called(spec, dataset_dir))
+    measured = patients.held_out(spec, dataset_dir, measured_on)
+    leakage = patients.check_leakage(seen, measured, spec.allow_leakage, context)
     vocabulary = model_dir / "vocab.txt"
     tokenizer = Tokenizer(vocabulary) if reader.info.kind is Kind.TEXT and vocabulary.is_file() else None
     embedder = encoder_for(_own_masks(encoder), model, reader.info.modality)
@@ -88,7 +92,7 @@ def build_buffer(
             "splits": {"train": len(chosen)},
             "bad_files": [],
             "labelled": None,
-            "leakage": [leakage] if leakage else [],
+            "leakage": leakage,
         }
     )
     copy_subset(reader, [int(i) for i in chosen], output_dir, info)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from medcoss.specs import JOB_KINDS, BuildBufferSpec, EvaluateSpec, ExportSpec, FinetuneSpec, PretrainSpec, Spec, fit
 from medcoss.specs.fit import Misfit
 from medcoss.specs.records import DatasetInfo, ModelInfo
+from medcoss.specs.training import MeasuredOn
 from services.core import aliases, served_names
 from services.core.errors import FieldError, ValidationFailed
 from services.core.jobs import NewJob
@@ -97,6 +98,8 @@ def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
             yield f"dataset {row.id} is {row.role}; expected a raw dataset"
     elif row.role == "raw":
         yield f"dataset {row.id} is raw; expected a prepared dataset: preprocess it first"
+    elif field.startswith("measured_on") and row.role != "prepared":
+        yield f"dataset {row.id} is a {row.role}; expected a prepared dataset, which has splits to measure on"
     elif field.startswith("rehearsal") and row.role != "buffer":
         yield f"dataset {row.id} is {row.role}; expected a rehearsal buffer: make one with build_buffer"
 
@@ -121,6 +124,8 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
         yield from fit.exporting(spec, model)
     if dataset is None:
         return
+    if isinstance(spec, MeasuredOn):
+        yield from fit.measured_on([info for name in spec.measured_on if (info := found.dataset(name)) is not None])
     if isinstance(spec, PretrainSpec):
         yield from _of_stage(spec, dataset, model, found, processes(asked))
     elif isinstance(spec, FinetuneSpec):

@@ -9,7 +9,8 @@ from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelI
 from services.core import aliases, labels, served_names, uploads
 from services.core.errors import Conflict, NotFound
 from services.core.scope import Scope
-from services.core.tables import Dataset, DatasetFile, Deployment, JobInput, Lineage, Model, ModelFile
+from services.core.specs import references
+from services.core.tables import Dataset, DatasetFile, Deployment, Job, JobInput, Lineage, Model, ModelFile
 
 # uploads that a refusal names
 NAMED = 5
@@ -114,8 +115,16 @@ def complete_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset
 
 
 def _remember_origin(session: Session, child_id: str, job_id: str) -> None:
-    """What a job names is where that comes from which it makes, also when the job is deleted."""
-    inputs = select(literal(child_id), JobInput.input_id).where(JobInput.job_id == job_id)
+    """What a job names is where that comes from which it makes, also when the job is deleted.
+
+    What the result is only going to be measured on is no origin of it.
+    """
+    job = session.get(Job, job_id)
+    named = [*references(job.kind, job.spec)] if job else []
+    made_of = {reference.id for reference in named if not reference.field.startswith("measured_on/")}
+    inputs = select(literal(child_id), JobInput.input_id).where(
+        JobInput.job_id == job_id, JobInput.input_id.in_(made_of)
+    )
     session.execute(insert(Lineage).from_select(["child_id", "input_id"], inputs))
 
 

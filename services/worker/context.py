@@ -5,6 +5,7 @@ import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from medcoss.specs.records import TABLE
 from services.core.cache import LocalCache
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -40,6 +41,12 @@ class WorkerRun:
         """The verified local folder of a dataset or model that the spec names."""
         record = self.job.inputs[record_id]
         return self._cache.fetch(record_id, record.prefix, record.files, self.should_stop)
+
+    def table(self, dataset_id: str) -> AbstractContextManager[Path]:
+        """A local folder with the verified `samples.parquet` of a dataset that the spec names, and nothing else."""
+        record = self.job.inputs[dataset_id]
+        files = [file for file in record.files if file.path == TABLE]
+        return self._cache.fetch(f"{dataset_id}-table", record.prefix, files, self.should_stop)
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Report how far the work is."""

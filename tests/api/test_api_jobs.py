@@ -66,7 +66,7 @@ def ask(kind: str, spec: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 FOLDER = {"name": "image_folder"}
 WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "unknown kind": (ask("trian", {}), {"/kind": "expected one of preprocess, pretrain"}),
+    "unknown kind": (ask("trian", {}), {"/kind": "expected one of preprocess, inspect_dataset, pretrain"}),
     "several fields": (
         ask("pretrain", {"dataset": PREPARED, "batchsize": 4, "mask_ratio": 1.5, "epochs": "many"}),
         {"/spec/batchsize": "there is no such field", "/spec/mask_ratio": "less than 1", "/spec/epochs": "integer"},
@@ -98,6 +98,10 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "rehearsal without a teacher": (
         ask("pretrain", {"dataset": PREPARED, "rehearsal": [BUFFER]}), {"/spec": "rehearsal needs init_model"}
     ),
+    "nothing to measure on": (
+        ask("pretrain", {"dataset": PREPARED, "measured_on": [BUFFER, "ds_00000000000000000000"]}),
+        {"/spec/measured_on/0": "is a buffer; expected a prepared", "/spec/measured_on/1": "does not exist"},
+    ),
     "shares": (
         ask("pretrain", {"dataset": PREPARED, "batch_size": 6}, resources={"gpus": 4}),
         {"/spec/batch_size": "6 samples cannot be shared equally by 4 processes x 1 micro-batches; use a multiple"},
@@ -112,7 +116,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "dependency": (
         ask("pretrain", {"dataset": PREPARED}, depends_on=["job_0000000000"]), {"/depends_on/0": "does not exist"}
     ),
-    "malformed dependency": (ask("pretrain", {"dataset": PREPARED}, depends_on=["j"]), {"/depends_on/0": "pattern"}),
+    "malformed dependency": (ask("pretrain", {"dataset": PREPARED}, depends_on=["j"]), {"/depends_on/0": "identifier like job_"}),
     "priority": (ask("pretrain", {"dataset": PREPARED}, priority=101), {"/priority": "less than or equal to 100"}),
     "attempts": (ask("pretrain", {"dataset": PREPARED}, max_attempts=0), {"/max_attempts": "greater than or equal"}),
     "field of the request": (ask("pretrain", {"dataset": PREPARED}, after=[]), {"/after": "there is no such field"}),

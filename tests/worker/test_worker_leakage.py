@@ -2,6 +2,7 @@
 
 import threading
 
+from services.core import registry
 from services.core.settings import Settings
 from services.core.tables import Model
 from services.worker.supervisor import Supervisor
@@ -38,4 +39,22 @@ def test_leakage_is_refused_before_training_unless_a_reason_is_given(world: Sett
         (leakage,) = session.get_one(Model, job.result["outputs"]["model"]).info["leakage"]
     assert (leakage["reason"], leakage["patients"], leakage["datasets"]) == ("a dry run", LEAKING, {dataset: LEAKING})
     assert any("leakage allowed" in line for line in logs(worker.database, allowed))
+    # a dataset of its own that is not read for training: its table alone is fetched
+    other = submitted(worker.database)
+    worker.run_next()
+    made = row(worker.database, other)
+    assert made.result is not None
+    compared = made.result["outputs"]["dataset"]
+    stage = {"dataset": dataset, "size": "tiny", "max_steps": 1, "allow_leakage": "a dry run"}
+    trained = submitted(worker.database, "pretrain", stage | {"measured_on": [compared]})
+    worker.run_next()
+    job = row(worker.database, trained)
+    assert job.state == "succeeded" and job.result is not None, job.error
+    model = job.result["outputs"]["model"]
+    with worker.database.reading() as session:
+        found = session.get_one(Model, model).info["leakage"]
+        assert registry.inputs_of(session, model) == {dataset}
+    assert {one["measured_on"] for one in found} == {f"val and test of {name}" for name in (dataset, compared)}
+    assert [p.name for p in (world.cache_dir / "records" / f"{compared}-table").iterdir()] == ["samples.parquet"]
+    assert not (world.cache_dir / "records" / compared).exists()
     worker.database.engine.dispose()

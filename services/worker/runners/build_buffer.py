@@ -1,5 +1,6 @@
 """`build_buffer`: the rehearsal buffer of a dataset."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from medcoss.specs import BuildBufferSpec
@@ -14,8 +15,10 @@ def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     """Choose the buffer and store it as a dataset."""
     spec = BuildBufferSpec.model_validate(job.spec)
     limit_threads(context)
-    with context.input(spec.model) as model, context.input(spec.dataset) as dataset:
-        info = build_buffer(spec, model, dataset, work / "buffer", context)
+    with ExitStack() as inputs:
+        model, dataset = (inputs.enter_context(context.input(name)) for name in (spec.model, spec.dataset))
+        tables = [inputs.enter_context(context.table(name)) for name in spec.measured_on]
+        info = build_buffer(spec, model, dataset, work / "buffer", context, tables)
     name = spec.output_name or f"{job.inputs[spec.dataset].name[:56]}-buffer"
     output = store_dataset(work / "buffer", info, name, [spec.dataset, spec.model], context)
     return ResultReport(outputs=[output], metrics={"samples": float(info.samples)})

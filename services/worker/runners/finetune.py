@@ -21,7 +21,8 @@ def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport | None:
     with ExitStack() as inputs:
         dataset = inputs.enter_context(context.input(spec.dataset))
         model = inputs.enter_context(context.input(spec.init_model)) if spec.init_model else None
-        info = finetune(spec, dataset, model, work / "model", context)
+        tables = [inputs.enter_context(context.table(name)) for name in spec.measured_on]
+        info = finetune(spec, dataset, model, work / "model", context, tables)
     if not ranks.main:
         return None
     name = spec.output_name or f"{info.modality}-{info.task}"

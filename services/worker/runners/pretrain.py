@@ -25,7 +25,8 @@ def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport | None:
         buffers = [inputs.enter_context(context.input(buffer)) for buffer in spec.rehearsal]
         words = inputs.enter_context(context.input(spec.vocabulary)) if spec.vocabulary else None
         vocabulary = vocabulary_in(words) if words else None
-        info = pretrain(spec, dataset, model, buffers, work / "model", context, vocabulary)
+        tables = [inputs.enter_context(context.table(name)) for name in spec.measured_on]
+        info = pretrain(spec, dataset, model, buffers, work / "model", context, vocabulary, tables)
     if not ranks.main:
         return None
     name = spec.output_name or f"encoder-stage{info.stage}-{info.modality}"

@@ -34,12 +34,19 @@ def test_leakage_is_refused_with_count_and_datasets_or_allowed_with_a_reason(tmp
     assert (patients(data), patients(data, ["val"])) == ({"a", "b", "c"}, {"b"})
     run = LocalRun(tmp_path / "run")
     clean, leaking = Seen(frozenset([("a", "ds_1")])), Seen(frozenset([("b", "ds_1"), ("b", "ds_2"), ("c", "ds_2")]))
-    assert check_leakage(clean, data, "ds", None, run) is None
-    with pytest.raises(BadInput, match=r"2 of the 2 patients in val and test of ds.*\(1 in ds_1, 2 in ds_2\)"):
-        check_leakage(leaking, data, "ds", None, run)
-    found = check_leakage(leaking, data, "ds", "pilot", run)
-    assert found is not None and (found.reason, found.patients, found.datasets) == ("pilot", 2, {"ds_1": 1, "ds_2": 2})
-    assert check_leakage(leaking, data, "ds", None, run, ["train"]) is None
+    other, bare = table(tmp_path / "other", [("test", "a"), ("test", "d")]), table(tmp_path / "bare", [("val", "")])
+    own, both = [("ds", data)], [("ds", data), ("other", other), ("bare", bare)]
+    assert check_leakage(clean, own, None, run) == []
+    with pytest.raises(BadInput, match=r"^dataset: 2 of the 2 .* in val and test of ds.*\(1 in ds_1, 2 in ds_2\)"):
+        check_leakage(leaking, own, None, run)
+    found = check_leakage(leaking, [*own, *own], "pilot", run)
+    assert [(f.reason, f.patients, f.datasets) for f in found] == [("pilot", 2, {"ds_1": 1, "ds_2": 2})]
+    assert check_leakage(leaking, own, None, run, ["train"]) == []
+    with pytest.raises(BadInput, match=r"^measured_on: 1 of the 2 patients in val and test of other.*\(1 in ds_1\)"):
+        check_leakage(clean, both, None, run)
+    assert run.lines[-1].endswith("cannot be told for val and test of bare: no patients are on record")
+    found = check_leakage(clean | leaking, both, "pilot", run)
+    assert [(f.patients, f.measured_on) for f in found] == [(2, "val and test of ds"), (1, "val and test of other")]
 
 
 def test_what_a_model_has_seen_is_kept_beside_it_and_may_be_unknown(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ def test_a_stage_writes_its_tree_and_the_resolved_options(encoder: Path, stripes
     told = json.loads((encoder / "options.json").read_text())
     assert told["function"] == "pretrain"
     assert told["medcoss"] == medcoss.__version__
-    assert told["sha256"] == {"data": fingerprint(stripes), "init_model": None, "rehearsal": [], "vocabulary": None}
-    assert told["inputs"] == {"data": str(stripes), "init_model": None, "rehearsal": [], "vocabulary": None}
+    nothing = {"init_model": None, "rehearsal": [], "vocabulary": None, "measured_on": []}
+    assert told["sha256"] == {"data": fingerprint(stripes), **nothing}
+    assert told["inputs"] == {"data": str(stripes), **nothing}
     given = {n: v for n, v in SHORT.items() if n != "quiet"}
     assert told["options"] == PretrainOptions(**given).model_dump(mode="json")
     rows = [json.loads(row) for row in (encoder / "metrics.jsonl").read_text().splitlines()]
