@@ -116,7 +116,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "dependency": (
         ask("pretrain", {"dataset": PREPARED}, depends_on=["job_0000000000"]), {"/depends_on/0": "does not exist"}
     ),
-    "malformed dependency": (ask("pretrain", {"dataset": PREPARED}, depends_on=["j"]), {"/depends_on/0": "identifier like job_"}),
+    "malformed dependency": (ask("pretrain", {"dataset": PREPARED}, depends_on=["j"]), {"/depends_on/0": "like job_"}),
     "priority": (ask("pretrain", {"dataset": PREPARED}, priority=101), {"/priority": "less than or equal to 100"}),
     "attempts": (ask("pretrain", {"dataset": PREPARED}, max_attempts=0), {"/max_attempts": "greater than or equal"}),
     "field of the request": (ask("pretrain", {"dataset": PREPARED}, after=[]), {"/after": "there is no such field"}),
