@@ -1,11 +1,13 @@
 """Patients of the generic recipes: kept in one split, known again by another recipe, asked for where unknown."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from medcoss.run import BadInput
 from medcoss.specs.recipes.image_folder import ImageFolder
 from medcoss.specs.recipes.labelled_image_folder import LabelledImageFolder
 from medcoss.specs.recipes.openi_reports import OpeniReports
@@ -63,6 +65,15 @@ def test_files_without_a_patient_are_refused_or_warned_of(raw: Path, prepare: Pr
     assert [entry["path"] for entry in report["bad_files"]] == ["nobody.png"]
     _, report = prepare(ImageFolder(size=(32, 32)))
     assert report["warnings"][0].startswith("2 of 2 inputs tell no patient")
+
+
+def test_a_pattern_that_would_take_for_ever_ends_the_run_and_names_no_path(raw: Path, prepare: Prepare) -> None:
+    # 2^60 ways to divide the name, none of which fits
+    put(raw / f"{'a' * 60}.png", image_bytes(np.zeros((32, 32), np.uint8)))
+    began = time.monotonic()
+    with pytest.raises(BadInput, match=r"^patient_pattern: the pattern .* takes too long for a path") as refused:
+        prepare(ImageFolder(size=(32, 32), patient_pattern="^((?:a|aa)+)+$"))
+    assert "aaa" not in str(refused.value) and time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(("pattern", "said"), [("P[0-9", "no regular expression"), ("P.*", "0 groups")])
