@@ -5,6 +5,7 @@ out/
   model/           of pretrain and finetune; or dataset/, of prepare and build_buffer
   checkpoints/     the last two; no longer needed once model/ is there
   parts/           what prepare has finished, until dataset/ is there
+  unpacked/        what archives held, until dataset/ is there
   artifacts/       pictures, TensorBoard files, the report of prepare
   metrics.jsonl    one line of numbers at a time
   log.txt          what was reported
@@ -26,7 +27,9 @@ MAKERS = {"model": "pretrain or finetune", "dataset": "prepare or build_buffer"}
 # options that change neither the result nor what a checkpoint holds
 FREE = frozenset({"log_every", "checkpoint_every", "checkpoint_minutes"})
 OPTIONS, LOCK, WORK = "options.json", ".lock", ".work"
-OURS = (*MARKERS, "checkpoints", "parts", "artifacts", "metrics.jsonl", "log.txt", OPTIONS, WORK)
+# what archives held, while prepare reads it
+UNPACKED = "unpacked"
+OURS = (*MARKERS, "checkpoints", "parts", "artifacts", "metrics.jsonl", "log.txt", OPTIONS, WORK, UNPACKED)
 
 
 def found(path: str | Path, what: str, field: str) -> Path:
@@ -76,8 +79,9 @@ class Output:
 
     @property
     def resumable(self) -> bool:
-        """True when there is a checkpoint, or a finished part."""
-        return any(self.root.glob("checkpoints/*/manifest.json")) or any(self.root.glob("parts/*"))
+        """True when there is a checkpoint, a finished part, or an archive that has been unpacked."""
+        places = ("checkpoints/*/manifest.json", "parts/*", f"{UNPACKED}/*.json")
+        return any(any(self.root.glob(place)) for place in places)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

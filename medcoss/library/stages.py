@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from medcoss import __version__
 from medcoss.data.fingerprints import fingerprint
 from medcoss.library.display import Display
-from medcoss.library.folders import MARKERS, Output, existing, found
+from medcoss.library.folders import MARKERS, UNPACKED, Output, existing, found
 from medcoss.library.options import checked, refuse_unknown, shows_options
 from medcoss.library.session import PARTS, Session, is_main, world
 from medcoss.run import BadInput, RunContext, Stopped, refuse
@@ -149,7 +149,9 @@ def prepare(raw: Folder, out: Folder, recipe: str = "image_folder", *, resume: b
     def work(folder: Path, context: RunContext) -> DatasetInfo:
         from medcoss.preprocess.run import preprocess
 
-        return preprocess(spec, source, folder, context, salt=os.environ.get("MEDCOSS_PATIENT_SALT", "").encode())
+        salt = os.environ.get("MEDCOSS_PATIENT_SALT", "").encode()
+        # beside the work folder, which does not outlive the run
+        return preprocess(spec, source, folder, context, salt=salt, unpacked=folder.parents[1] / UNPACKED)
 
     return _carry_out(call, "dataset", DatasetInfo, work, resumable=True)
 

@@ -21,15 +21,16 @@ WORK = "preprocess.work"
 
 
 def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context: RunContext, *, salt: bytes = b"",
-               processes: int | None = None) -> DatasetInfo:  # fmt: skip
+               processes: int | None = None, unpacked: Path | None = None) -> DatasetInfo:  # fmt: skip
     """Turn the files below `raw_dir` into a dataset folder (see medcoss.data.shards) in `output_dir`.
 
     `salt` keys the hashes that stand for patients: datasets that are to be compared need the same. `processes`
     None uses every core. Inputs that cannot be used are listed in the description and in the artifact `report.json`.
-    A run that was killed goes on with the parts that `context` has kept. Raises BadInput when there is nothing to
+    A run that was killed goes on with the parts that `context` has kept, and with what it has unpacked to the folder
+    `unpacked` if that is given and still there; it is removed at the end. Raises BadInput when there is nothing to
     read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
     """
-    with _planned(spec, raw_dir, output_dir.parent, salt, context) as (plan, folder):
+    with _planned(spec, raw_dir, output_dir.parent, salt, context, unpacked) as (plan, folder):
         stage = surveyed(plan, folder, context, processes)
         parts = produce(plan, stage, 0, plan.count, folder, context, processes)
         return _finish(spec, plan, parts, output_dir, context)
@@ -60,22 +61,24 @@ def merge_chunks(spec: PreprocessOptions, raw_dir: Path, parts: list[Path], outp
 
 @contextmanager
 def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes,
-             context: RunContext) -> Iterator[tuple[Plan, Path]]:  # fmt: skip
+             context: RunContext, unpacked: Path | None = None) -> Iterator[tuple[Plan, Path]]:  # fmt: skip
     """The plan, and a folder for parts, which are gone afterwards.
 
-    So is what archives were unpacked to, unless the run is stopped: it goes on with that if its folder is still there.
+    So is what archives were unpacked to, below `near` or in `unpacked`, unless the run is stopped: it goes on with that
+    if its folder is still there.
     """
+    unpacked = unpacked or near / UNPACKED
     folder = near / WORK
     # of a run that was killed
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        seen = opened(raw_dir, near / UNPACKED, spec.archives, context)
+        seen = opened(raw_dir, unpacked, spec.archives, context)
         with closing(Plan(folder / "plan.sqlite", spec.recipe, Raw(seen.root), spec.seed, salt, seen.refused)) as plan:
             yield plan, folder / "parts"
-        rmtree(near / UNPACKED, ignore_errors=True)
+        rmtree(unpacked, ignore_errors=True)
     except BadInput:
-        rmtree(near / UNPACKED, ignore_errors=True)
+        rmtree(unpacked, ignore_errors=True)
         raise
     finally:
         rmtree(folder, ignore_errors=True)

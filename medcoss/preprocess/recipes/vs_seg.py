@@ -142,7 +142,10 @@ def _dicom_item(stack: Stack, outlines: list[StructureSet], spec: VsSeg, raw: Ra
     if len(outlines) != 1:
         return Rejected(path, f"{len(outlines)} RTSTRUCT files refer to its series; expected one")
     if not any(map(_TUMOUR.fullmatch, outlines[0].names)):
-        return Rejected(outlines[0].path, f"it outlines {', '.join(outlines[0].names)}; expected TV, the tumour")
+        return Rejected(
+            outlines[0].path,
+            f"none of its {len(outlines[0].names)} structures is called TV; expected the tumour by that name",
+        )
     item = item_of(
         stack, f"{PurePosixPath(path).parent} {stack.time}".strip(), str(header.get("PatientID") or "") or None, None
     )

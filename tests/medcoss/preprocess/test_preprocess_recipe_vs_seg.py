@@ -137,7 +137,7 @@ def test_dicom_as_tcia_hands_it_out(raw: Path, prepare: Prepare) -> None:
         (e["path"].split("/")[1].removeprefix("VS-SEG-"), Path(e["path"]).suffix): e["reason"]
         for e in report["bad_files"]
     }
-    told = {("NOSET", ""): "0 RTSTRUCT files refer", ("OTHER", ".dcm"): "cochlea, skull; expected TV",
+    told = {("NOSET", ""): "0 RTSTRUCT files refer", ("OTHER", ".dcm"): "none of its 2 structures is called TV",
             ("BETWEEN", ".dcm"): "between the slices", ("OUTSIDE", ".dcm"): "outside its series",
             ("NOTHING", ".dcm"): "no voxel is outlined", ("1-1.dcm", ".dcm"): "not in the dataset"}  # fmt: skip
     assert reasons.keys() == told.keys()
