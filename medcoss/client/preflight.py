@@ -45,6 +45,7 @@ class Preflight(Record):
     duration: Figure | None = None
     storage: Figure | None = None
     waits_for: list[Wait] = Field(default=[])
+    checked_at_start: list[LeftOut] = Field(default=[])
 
 
 class BatchPreflight(Record):

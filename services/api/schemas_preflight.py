@@ -24,6 +24,8 @@ _PASSED: dict[str, Any] = {
     "storage": {"value": 1_086_000_000, "unit": "byte", "how": "the newest two checkpoints and one being written; then "
                 "the model stays", "parts": {"checkpoints": 978_355_072, "model": 107_644_928}},
     "waits_for": [{"what": "turn", "detail": "2 jobs are ahead of it in the queue"}],
+    "checked_at_start": [{"pointer": "/spec/dataset", "detail": "whether a patient in val and test of the dataset has "
+                          "been trained on; if so, the job fails, once"}],
 }  # fmt: skip
 _SUM: dict[str, Any] = {
     "how": "the longest way through the jobs that need each other, if there are workers enough", "parts": {},
@@ -75,6 +77,9 @@ class PreflightOut(BaseModel):
     duration: FigureOut | None = Field(description="time that it is going to run; null when fields are wrong")
     storage: FigureOut | None = Field(description="room in the object store at its peak; null when fields are wrong")
     waits_for: list[WaitOut] = Field(description="what would keep it from running at once; empty: nothing")
+    checked_at_start: list[FieldProblem] = Field(
+        description="what nobody knows before a worker has fetched the files, and is looked at before the first step"
+    )
 
 
 class BatchPreflightOut(BaseModel):

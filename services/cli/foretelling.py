@@ -52,6 +52,7 @@ def _complain(seen: Preflight, start: str) -> None:
 def _rendered(seen: Preflight) -> RenderableType:
     about = details({
         "runs on": seen.runs_on, "waits for": [wait.detail for wait in seen.waits_for],
+        "checked at start": [later.detail for later in seen.checked_at_start],
         "aliases": [f"{alias} is {model}" for alias, model in seen.aliases.items()],
     })  # fmt: skip
     return Group(about, _numbers(seen)) if seen.samples else about

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from medcoss.specs import PreprocessSpec, raw
+from medcoss.specs import EvaluateSpec, PreprocessSpec, raw
 from medcoss.specs.footprint import Hardware
 from medcoss.specs.names import is_shown
+from medcoss.specs.training import LeakageOptions, MeasuredOn
 from services.core import forecast, inputs, jobs, pace, registry, waiting
 from services.core.advice import next_cut
 from services.core.errors import Conflict, FieldError, TooMany
@@ -37,7 +38,7 @@ class Wait:
 @dataclass(frozen=True)
 class Preflight:
     """What would come of a job. `errors` would have it refused, or fail once it runs; `forecast` and `duration` are
-    None when fields are wrong. `spec` names ids in place of `aliases`.
+    None when fields are wrong. `spec` names ids in place of `aliases`; `at_start` is what is looked at when it begins.
     """
 
     spec: dict[str, Any] | None
@@ -48,6 +49,7 @@ class Preflight:
     forecast: Forecast | None = None
     duration: Figure | None = None
     waits_for: Sequence[Wait] = ()
+    at_start: Sequence[FieldError] = ()
 
 
 def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
@@ -71,7 +73,8 @@ def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
     warnings = [FieldError(f"/spec/{m.field}", m.detail) for m in seen.warnings]
     warnings += [*_foreign(session, spec), *_too_large(asked, seen, place), *_too_long(asked, lasts)]
     waits = _waits(session, asked, owner, running, [*needed, *after], moment)
-    return Preflight(spec, found.aliases, [], warnings, place.hardware.on_gpu, seen, lasts, waits)
+    return Preflight(spec, found.aliases, [], warnings, place.hardware.on_gpu, seen, lasts, waits,
+                     [*_at_start(asked)])  # fmt: skip
 
 
 def room(session: Session, owner: str, quota: int | None, number: int = 1) -> list[FieldError]:
@@ -140,6 +143,19 @@ def _place(session: Session, asked: NewJob, moment: datetime) -> Place:
     able = [w for w in taking if waiting.lacking(asked.gpus, asked.memory_bytes, [w]) is None]
     on_gpu = bool(asked.gpus) or (asked.gpus is None and bool(able) and all(w.gpus for w in able))
     return Place(Hardware(on_gpu, inputs.processes(asked)), able)
+
+
+def _at_start(asked: NewJob) -> Iterator[FieldError]:
+    """The comparison of patients: it reads a row for each sample, from files that only workers fetch."""
+    spec = inputs.typed(asked)
+    held_out = isinstance(spec, MeasuredOn) or (isinstance(spec, EvaluateSpec) and spec.split != "train")
+    if not held_out or not isinstance(spec, LeakageOptions):
+        return
+    splits = spec.split if isinstance(spec, EvaluateSpec) else "val and test"
+    others = " or of a dataset of measured_on" if isinstance(spec, MeasuredOn) and spec.measured_on else ""
+    then = "it is recorded with the reason of allow_leakage" if spec.allow_leakage else "the job fails, once"
+    detail = f"whether a patient in {splits} of the dataset{others} has been trained on; if so, {then}"
+    yield FieldError("/spec/dataset", detail)
 
 
 def _foreign(session: Session, spec: dict[str, Any]) -> Iterator[FieldError]:

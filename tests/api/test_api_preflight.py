@@ -69,6 +69,8 @@ def test_a_stage_is_foretold_and_nothing_is_recorded(served: Served, stage: dict
     assert seen["memory"]["parts"]["teacher"] < seen["memory"]["parts"]["weights"]
     assert found["duration"] > 0 and "assumption" in seen["duration"]["how"]
     assert [w["pointer"] for w in seen["warnings"]] == ["/spec/dataset"], "there is no val split"
+    (later,) = seen["checked_at_start"]
+    assert later["pointer"] == "/spec/dataset" and "has been trained on; if so, the job fails" in later["detail"]
     assert seen["waits_for"] == [{"what": "resources", "detail": "no worker is alive; it starts when one is started"}]
     capped = look(served.operator, "pretrain", spec | {"max_steps": 12})
     assert values(capped)["steps"] == 12

@@ -48,6 +48,7 @@ def _view(kind: str, found: Preflight, ref: str | None = None) -> PreflightOut:
         errors=_problems(found.errors), warnings=_problems(found.warnings),
         runs_on=None if seen is None else "gpu" if found.on_gpu else "cpu", **figures,
         duration=_shown(found.duration), waits_for=[WaitOut.model_validate(wait) for wait in found.waits_for],
+        checked_at_start=_problems(found.at_start),
     )  # fmt: skip
 
 
