@@ -203,7 +203,7 @@ def test_after_list_show_and_cancel(medcoss: Medcoss, raw: str) -> None:
 
 def test_kinds_and_their_fields(medcoss: Medcoss, environment: pytest.MonkeyPatch) -> None:
     kinds = [kind["name"] for kind in medcoss("jobs", "kinds", "--json").json]
-    assert kinds[:2] == ["preprocess", "pretrain"]
+    assert kinds[:3] == ["preprocess", "inspect_dataset", "pretrain"]
     assert medcoss("jobs", "schema", "pretrain", "--json").json["properties"]["mask_ratio"]["unit"] == "fraction"
     environment.setenv("COLUMNS", "120")
     line = next(line for line in medcoss("jobs", "schema", "pretrain").out.splitlines() if "text_mask_ratio" in line)
