@@ -49,6 +49,21 @@ class LocalCache:
                     self._download(record_id, prefix, files, should_stop)
             # between the two locks it may be removed again to make room for another
 
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path | None]:
+        """Where a folder may be made that outlives the process, for as long as the context lasts nobody else's.
+
+        What is left there goes when room is made for a record, before any record does. None when another process
+        still has it, as one may that a killed process has left behind.
+        """
+        with (self.locks / name).open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found = self.partial / name
+            except BlockingIOError:
+                found = None
+            yield found
+
     def _download(self, record_id: str, prefix: str, files: list[FileEntry], should_stop: Callable[[], bool]) -> None:
         self._make_room(sum(f.size for f in files), record_id)
         # moved into place whole; what a killed process has left lies under the same name

@@ -42,6 +42,10 @@ class WorkerRun:
         record = self.job.inputs[record_id]
         return self._cache.fetch(record_id, record.prefix, record.files, self.should_stop)
 
+    def scratch(self, name: str) -> AbstractContextManager[Path | None]:
+        """Where this job's folder `name` may be made, which the job finds again when it comes back to this worker."""
+        return self._cache.scratch(f"{self.job.job_id}-{name}")
+
     def table(self, dataset_id: str) -> AbstractContextManager[Path]:
         """A local folder with the verified `samples.parquet` of a dataset that the spec names, and nothing else."""
         record = self.job.inputs[dataset_id]

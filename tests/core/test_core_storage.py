@@ -274,3 +274,17 @@ def test_what_a_killed_process_has_left_is_cleared(
     with cache.fetch("ds_3", "ds_3", stored(store, tmp_path, "ds_3", 95_000)):
         assert not (cache.partial / "ds_9").exists()
         assert {p.name for p in cache.folders.iterdir()} == {"ds_3"}
+
+
+def test_scratch_stays_for_its_owner_until_room_is_needed(cache: LocalCache, files: list[FileEntry]) -> None:
+    with cache.scratch("job_1-unpacked") as folder:
+        assert folder is not None
+        written(folder)
+        with cache.scratch("job_1-unpacked") as second:
+            assert second is None, "it is in use"
+        with cache.fetch("in-use", "d", files):
+            assert content(folder) == CONTENT, "room is not made of what is in use"
+    with cache.scratch("job_1-unpacked") as again:
+        assert again is not None and content(again) == CONTENT
+    with cache.fetch("another", "d", files):
+        assert not folder.exists()

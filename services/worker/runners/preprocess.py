@@ -12,10 +12,11 @@ from services.worker.runners.outputs import store_dataset
 def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     """Preprocess and store the dataset."""
     spec = PreprocessSpec.model_validate(job.spec)
-    with context.input(spec.dataset) as raw:
+    with context.input(spec.dataset) as raw, context.scratch("unpacked") as unpacked:
         info = preprocess(
-            spec, raw, work / "dataset", context, salt=job.patient_salt.encode(), processes=context.settings.threads
-        )
+            spec, raw, work / "dataset", context, salt=job.patient_salt.encode(), processes=context.settings.threads,
+            unpacked=unpacked,
+        )  # fmt: skip
     name = spec.output_name or job.inputs[spec.dataset].name
     output = store_dataset(work / "dataset", info, name, [spec.dataset], context)
     metrics = {"samples": float(info.samples), "bad_files": float(len(info.bad_files))}
