@@ -19,6 +19,10 @@ from services.core.scope import EVERYTHING, Scope
 
 T = TypeVar("T")
 MOST_VALUES = 20
+# a cursor holds what the list is sorted by: a path has up to 1024 characters
+MOST_CURSOR = 8192
+_FIELDS = "only these fields, with commas between them"
+Fields = Annotated[str | None, Query(max_length=1024, description=_FIELDS)]
 Wanted = frozenset[str]
 
 
@@ -57,20 +61,22 @@ class Question:
     fields: str | None = None
 
 
-def question(listing: Listing[Any]) -> Callable[..., Question]:
-    """A dependency that reads the parameters of a list, each with its type and words for OpenAPI."""
+def question(listing: Listing[Any], default: int = 100, most: int = 500) -> Callable[..., Question]:
+    """A dependency that reads the parameters of a list, each with its type and words for OpenAPI. A page has `default`
+    entries unless `limit` says otherwise, and at most `most`.
+    """
     sorts = ", ".join([s.name for s in listing.sorts] + (["metric.NAME"] if listing.extra_sort else []))
     parameters = {
-        "limit": (Annotated[int, Query(ge=1, le=500, description="entries in a page")], 100),
+        "limit": (Annotated[int, Query(ge=1, le=most, description="entries in a page")], default),
         "cursor": (
-            Annotated[str | None, Query(max_length=1024, description="`next` of the page before, with the same filters "
-                                        "and the same order")], None),
+            Annotated[str | None, Query(max_length=MOST_CURSOR, description="`next` of the page before, with the same "
+                                        "filters and the same order")], None),
         "sort": (
             Annotated[str | None, Query(max_length=128, description=f"{sorts}; with - in front downwards. By default "
                                         f"{listing.first}, or what the filters go along with",
                                         examples=[listing.first])], None),
         "fields": (
-            Annotated[str | None, Query(max_length=1024, description="only these fields, with commas between them",
+            Annotated[str | None, Query(max_length=1024, description=_FIELDS,
                                         examples=[listing.first.removeprefix("-")])], None),
     }  # fmt: skip
     if listing.project is not None and listing.name != "projects":
@@ -108,19 +114,24 @@ def _values(given: Any) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(given)) if isinstance(given, list) else (given,)
 
 
-def answer(session: Session, scope: Scope, shown: Shown[Any], asked: Question) -> Response:
-    """A page of a list, with the wanted fields only."""
+def answer(session: Session, scope: Scope, shown: Shown[Any], asked: Question, *within: str) -> Response:
+    """A page of a list, with the wanted fields only; `within` names the record whose rows they are."""
     fields = wanted_fields(asked.fields, shown.out)
     wanted = Wanted(shown.out.model_fields) if fields is None else fields
     narrow = scope if shown.listing.project is not None else EVERYTHING
     narrow = projects.narrowed(session, narrow, asked.project)
     light = [heavy for heavy in shown.heavy if not heavy.fields & wanted]
     options = [defer(heavy.column, raiseload=True) for heavy in light]
-    rows, following = read(session, shown.listing, asked.asked, narrow, options=options)
+    rows, following = read(session, shown.listing, asked.asked, narrow, options=options, within=within)
     for row in rows:
         for heavy in light:
             set_committed_value(row, heavy.column.key, heavy.empty)
     items = shown.views(session, rows, wanted)
+    return page_of(items, following, fields)
+
+
+def page_of(items: Sequence[BaseModel], following: str | int | None, fields: Wanted | None) -> Response:
+    """A page with these fields of its entries; None for all."""
     page = {"items": [item.model_dump(mode="json", include=None if fields is None else set(fields)) for item in items],
             "next": following}  # fmt: skip
     return Response(json.dumps(page, separators=(",", ":"), ensure_ascii=False), media_type="application/json")

@@ -137,12 +137,14 @@ def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | N
 
 
 def file_views(store: ObjectStore, settings: Settings, prefix: str,
-               files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileOut]:  # fmt: skip
-    """Files with presigned URLs."""
+               files: Sequence[DatasetFile] | Sequence[ModelFile],
+               wanted: frozenset[str]) -> list[FileOut]:  # fmt: skip
+    """Files with presigned URLs, which are made only where they are `wanted`."""
+    sign = "url" in wanted
     return [
         FileOut(
             path=f.path, size=f.size, sha256=f.sha256,
-            url=store.presign_get(f"{prefix}/{f.path}", settings.upload_expiry_s),
+            url=store.presign_get(f"{prefix}/{f.path}", settings.upload_expiry_s) if sign else "",
         )
         for f in files
     ]  # fmt: skip

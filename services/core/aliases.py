@@ -129,12 +129,10 @@ def roll_back(session: Session, project_id: str, name: str, actor: str, note: st
     return _move(session, alias, before, "rolled_back", actor, note)
 
 
-def moves(session: Session, project_id: str, name: str, *, before: int | None = None,
-          limit: int | None = None) -> Sequence[Promotion]:  # fmt: skip
-    """What has happened to an alias, newest first: `limit` moves older than the row `before`."""
+def moves(session: Session, project_id: str, name: str, *, limit: int | None = None) -> Sequence[Promotion]:
+    """What has happened to an alias, newest first: the last `limit` moves."""
     mine = select(Promotion).where(Promotion.project_id == project_id, Promotion.alias == name)
-    older = mine if before is None else mine.where(Promotion.seq < before)
-    return session.scalars(older.order_by(Promotion.seq.desc()).limit(limit)).all()
+    return session.scalars(mine.order_by(Promotion.seq.desc()).limit(limit)).all()
 
 
 def _before(history: Iterable[Promotion]) -> str | None:

@@ -21,7 +21,6 @@ from services.core.specs import references, with_ids
 from services.core.tables import (
     DEFAULT_PROJECT,
     Job,
-    JobArtifact,
     JobDependency,
     JobEvent,
     JobInput,
@@ -87,12 +86,6 @@ def rows(session: Session, scope: Scope, table: type[Row], job_id: str, after: i
     get(session, scope, job_id)
     following = select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit)
     return session.scalars(following).all()
-
-
-def artifacts(session: Session, scope: Scope, job_id: str) -> Sequence[JobArtifact]:
-    """The files that a job kept, by name. NotFound when there is no such job."""
-    get(session, scope, job_id)
-    return session.scalars(select(JobArtifact).where(JobArtifact.job_id == job_id).order_by(JobArtifact.name)).all()
 
 
 def needs(session: Session, job_ids: Iterable[str]) -> dict[str, dict[str, str]]:

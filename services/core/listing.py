@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Select, Subquery, and_, literal, select, tuple_, union_all
+from sqlalchemy import Select, Subquery, and_, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.base import ExecutableOption
@@ -32,20 +32,22 @@ T = TypeVar("T")
 # short reads that are merged; above it the database decides
 MOST_READS = 50
 _END = "\U0010ffff"
+_RANGES = ("from", "before", "prefix", "start")
 
 
 @dataclass(frozen=True)
 class Filter:
     """What a list can be asked for by. `type` is that of one value, `values` are all that there are, where known.
 
-    equal: one of the values. from, before, prefix: a range of the column that the list is then sorted by.
-    member: the rows named by `ids` of the value; of several values all must hold.
+    equal: one of the values. from, before, prefix, start: a range of the column that the list is then sorted by; a
+    prefix is compared without regard to case, a start as it is. member: the rows named by `ids` of the value; of
+    several values all must hold. any: the same, of several one.
     """
 
     name: str
     help: str
     column: Any = None
-    how: Literal["equal", "from", "before", "prefix", "member"] = "equal"
+    how: Literal["equal", "from", "before", "prefix", "start", "member", "any"] = "equal"
     type: Any = str
     values: tuple[str, ...] = ()
     ids: Callable[[Any], Select[Any]] | None = None
@@ -53,19 +55,20 @@ class Filter:
     @property
     def repeated(self) -> bool:
         """True when several values may be given."""
-        return self.how in {"equal", "member"}
+        return self.how in {"equal", "member", "any"}
 
 
 @dataclass(frozen=True)
 class Sort:
     """An order; rows whose column is empty are not in it when `some`, and unless a filter says otherwise, only rows
-    with the values of `among` are.
+    with the values of `among` are. No two rows have the same place in it when it is `unique`.
     """
 
     name: str
     column: Any
     some: bool = False
     among: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    unique: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class Way:
 @dataclass(frozen=True)
 class Listing(Generic[T]):
     """One list. `project` is the column of the project, None where there is none; `via` finds the table of a member
-    filter's value, `extra_sort` an order that no column holds, by its name.
+    filter's value, `extra_sort` an order that no column holds, by its name. A list of what one record has names the
+    columns that say `within` which: every index begins with them.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Listing(Generic[T]):
     vias: Mapping[str, Callable[[Any], Via]] = field(default_factory=dict)
     extra_sort: Callable[[str], Via | None] | None = None
     first: str = "-created_at"
+    within: tuple[Any, ...] = ()
 
     def filter(self, name: str) -> Filter:
         """The filter of this name."""
@@ -135,21 +140,33 @@ class _Plan:
     # the column of the list's own table that is sorted by
     own: Any
     among: Mapping[str, tuple[Any, ...]]
+    # nothing but the key is needed to tell the places of rows apart
+    alone: bool
 
 
 def read(session: Session, listing: Listing[T], asked: Asked, scope: Scope = EVERYTHING, *,
-         options: Sequence[ExecutableOption] = ()) -> tuple[list[T], str | None]:  # fmt: skip
-    """A page of rows and the cursor of the next one. ValidationFailed names what cannot be asked for."""
+         options: Sequence[ExecutableOption] = (),
+         within: Sequence[str] = ()) -> tuple[list[T], str | None]:  # fmt: skip
+    """A page of rows and the cursor of the next one; `within` names the record whose rows they are.
+
+    ValidationFailed names what cannot be asked for.
+    """
     plan = _plan(listing, asked)
-    digest = _digest(listing, asked, plan)
+    digest = _digest(listing, asked, plan, within)
     after = _parse(listing, asked.cursor, digest, plan.key)
-    page = _page(listing, asked, plan, scope, after)
-    order = [page.c.key, page.c.id]
-    statement = (
-        select(listing.table, page.c.key).join(page, listing.key == page.c.id).options(*options)
-        .order_by(*(column.desc() if plan.down else column.asc() for column in order))
-    )  # fmt: skip
-    found = session.execute(statement).all()
+    mine = [column == value for column, value in zip(listing.within, within, strict=True)]
+    reads = [_branch(listing, asked, plan, mine + fixed, after) for fixed in _fixed(listing, asked, plan, scope)]
+    if len(reads) == 1 and plan.own is listing.key:
+        # the rows stand in this order themselves
+        statement = reads[0].with_only_columns(listing.table, plan.key.label("key"))
+    else:
+        page = _page(reads, asked, plan)
+        order = [page.c.key] if plan.alone else [page.c.key, page.c.id]
+        statement = (
+            select(listing.table, page.c.key).join(page, listing.key == page.c.id).where(*mine)
+            .order_by(*(column.desc() if plan.down else column.asc() for column in order))
+        )  # fmt: skip
+    found = session.execute(statement.options(*options)).all()
     rows = [row for row, _ in found[: asked.limit]]
     if len(found) <= asked.limit:
         return rows, None
@@ -157,14 +174,12 @@ def read(session: Session, listing: Listing[T], asked: Asked, scope: Scope = EVE
     return rows, _cursor(digest, value, getattr(last, listing.key.key))
 
 
-def _page(listing: Listing[Any], asked: Asked, plan: _Plan, scope: Scope,
-          after: tuple[Any, Any] | None) -> Subquery:  # fmt: skip
+def _page(reads: Sequence[Select[Any]], asked: Asked, plan: _Plan) -> Subquery:
     """Identifiers and sorting values of a page, and one more."""
-    reads = [_branch(listing, asked, plan, fixed, after) for fixed in _fixed(listing, asked, plan, scope)]
     if len(reads) == 1:
         return reads[0].subquery("page")
     merged = union_all(*(select(*one.subquery().c) for one in reads)).subquery("merged")
-    order = [merged.c.key, merged.c.id]
+    order = [merged.c.key] if plan.alone else [merged.c.key, merged.c.id]
     return (
         select(merged.c.id, merged.c.key)
         .order_by(*(column.desc() if plan.down else column.asc() for column in order))
@@ -207,11 +222,11 @@ def _branch(listing: Listing[Any], asked: Asked, plan: _Plan, fixed: Sequence[Co
         statement = statement.join(listing.table, listing.key == owner)
     if plan.some:
         statement = statement.where(plan.key.is_not(None))
+    order = (plan.key,) if plan.alone else (plan.key, owner)
     if after is not None:
-        place = tuple_(plan.key, owner)
-        bound = tuple_(literal(after[0], plan.key.type), literal(after[1], owner.type))
+        place = tuple_(*order)
+        bound = tuple_(*(literal(value, column.type) for value, column in zip(after, order, strict=False)))
         statement = statement.where(place < bound if plan.down else place > bound)
-    order = (plan.key, owner)
     return (
         statement.where(*conditions)
         .order_by(*(column.desc() if plan.down else column.asc() for column in order)).limit(asked.limit + 1)
@@ -229,11 +244,12 @@ def _condition(listing: Listing[Any], wanted: Filter, values: Sequence[Any], pla
         return column >= values[0]  # type: ignore[no-any-return]
     if wanted.how == "before":
         return column < values[0]  # type: ignore[no-any-return]
-    if wanted.how == "prefix":
-        start = folded(values[0])
+    if wanted.how in {"prefix", "start"}:
+        start = folded(values[0]) if wanted.how == "prefix" else values[0]
         return and_(column >= start, column < start + _END)
     assert wanted.ids is not None
-    return and_(*(listing.key.in_(wanted.ids(value)) for value in values))
+    together = and_ if wanted.how == "member" else or_
+    return together(*(listing.key.in_(wanted.ids(value)) for value in values))
 
 
 def _plan(listing: Listing[Any], asked: Asked) -> _Plan:
@@ -252,7 +268,8 @@ def _plan(listing: Listing[Any], asked: Asked) -> _Plan:
             if way.via is not None and way.via in listing.vias:
                 via = listing.vias[way.via](asked.filters[way.via][0])
             own, some, among = (known.column, known.some, known.among) if known else (None, False, {})
-            return _Plan(way, name, down, via.key if via is not None else own, some, via, own, among)
+            alone = via is None and known is not None and (known.unique or known.column is listing.key)
+            return _Plan(way, name, down, via.key if via is not None else own, some, via, own, among, alone)
     raise _not_carried(listing, given, asked.sort)
 
 
@@ -267,8 +284,7 @@ def _carries(listing: Listing[Any], way: Way, given: set[str], sort: str, known:
         return False
     for name in given - set(way.equal) - set(way.rest) - {way.via}:
         wanted = listing.filter(name)
-        ranged = wanted.how in {"from", "before", "prefix"} and known is not None and wanted.column is known.column
-        if not ranged:
+        if wanted.how not in _RANGES or known is None or wanted.column is not known.column:
             return False
     # what nobody asked for is read for each value that there is
     return all(name in given or listing.filter(name).values for name in way.equal)
@@ -297,16 +313,16 @@ def _not_carried(listing: Listing[Any], given: set[str], sort: str | None) -> Va
                                      sorted(given)])  # fmt: skip
 
 
-def _digest(listing: Listing[Any], asked: Asked, plan: _Plan) -> str:
+def _digest(listing: Listing[Any], asked: Asked, plan: _Plan, within: Sequence[str]) -> str:
     """What a cursor belongs to."""
     parts = {name: sorted(map(str, values)) for name, values in asked.filters.items() if values}
-    text = json.dumps([listing.name, plan.sort, plan.down, parts], sort_keys=True)
+    text = json.dumps([listing.name, plan.sort, plan.down, parts, *within], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _cursor(digest: str, value: Any, row_id: Any) -> str:
     kept = value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
-    text = json.dumps([digest, kept, row_id], separators=(",", ":"))
+    text = json.dumps([digest, kept, row_id], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -75,7 +75,8 @@ def comparison(text: str) -> tuple[str, str, float] | None:
         return None
 
 
-def _created(column: Any) -> tuple[Filter, Filter]:
+def created(column: Any) -> tuple[Filter, Filter]:
+    """The filters by when something was made."""
     return (
         Filter("created_after", "made at this moment or later", column, "from", Moment),
         Filter("created_before", "made before this moment", column, "before", Moment),
@@ -112,7 +113,7 @@ JOBS: Listing[Job] = Listing(
                ids=lambda value: select(JobDependency.job_id).where(JobDependency.needs_id == value)),
         Filter("input", "whose spec names this dataset or model", None, "member", Id,
                ids=lambda value: select(JobInput.job_id).where(JobInput.input_id == value)),
-        *_created(Job.created_at),
+        *created(Job.created_at),
         Filter("finished_after", f"ended at this moment or later, {_ENDED}", Job.finished_at, "from", Moment),
         Filter("finished_before", f"ended before this moment, {_ENDED}", Job.finished_at, "before", Moment),
     ),
@@ -145,7 +146,7 @@ DATASETS: Listing[Dataset] = Listing(
         Filter("job_id", "made by one of these jobs", Dataset.job_id, type=Id),
         _name(Dataset.name_key),
         _tag(DatasetTag),
-        *_created(Dataset.created_at),
+        *created(Dataset.created_at),
     ),
     sorts=(
         Sort("created_at", Dataset.created_at), Sort("name", Dataset.name_key),
@@ -189,7 +190,7 @@ MODELS: Listing[Model] = Listing(
         _tag(ModelTag),
         Filter("metric", "whose final number is so, e.g. auc>=0.8; of several, all", None, "member", Metric,
                ids=_by_metric),
-        *_created(Model.created_at),
+        *created(Model.created_at),
     ),
     sorts=(Sort("created_at", Model.created_at), Sort("name", Model.name_key)),
     ways=(
@@ -210,7 +211,7 @@ DEPLOYMENTS: Listing[Deployment] = Listing(
         Filter("state", "in one of these states", Deployment.state, type=Id),
         Filter("model_id", "of one of these models", Deployment.model_id, type=Id),
         Filter("job_id", "made by one of these jobs", Deployment.job_id, type=Id),
-        *_created(Deployment.created_at),
+        *created(Deployment.created_at),
     ),
     sorts=(Sort("created_at", Deployment.created_at), Sort("name", Deployment.name)),
     ways=(
@@ -225,7 +226,7 @@ KEYS: Listing[ApiKey] = Listing(
     filters=(
         Filter("owner", "of one of these owners", ApiKey.owner, type=Name),
         Filter("role", "of one of these roles", ApiKey.role, type=Literal["viewer", "operator", "admin"]),
-        *_created(ApiKey.created_at),
+        *created(ApiKey.created_at),
     ),
     sorts=(
         Sort("created_at", ApiKey.created_at), Sort("name", ApiKey.name),
@@ -238,7 +239,7 @@ KEYS: Listing[ApiKey] = Listing(
 )  # fmt: skip
 PROJECTS: Listing[Project] = Listing(
     "projects", Project, Project.id, Project.id,
-    filters=(Filter("name", "of one of these names", Project.name, type=Id), *_created(Project.created_at)),
+    filters=(Filter("name", "of one of these names", Project.name, type=Id), *created(Project.created_at)),
     sorts=(Sort("created_at", Project.created_at), Sort("name", Project.name)),
     ways=(Way((), ("created_at", "name"), ("name", "created_after", "created_before")),),
 )  # fmt: skip
@@ -249,7 +250,7 @@ ALIASES: Listing[Alias] = Listing(
     filters=(
         Filter("name", "of one of these names", Alias.name, type=Id),
         Filter("model_id", "that stand for one of these models", Alias.model_id, type=Id),
-        *_created(Alias.created_at),
+        *created(Alias.created_at),
     ),
     sorts=(Sort("created_at", Alias.created_at), Sort("name", Alias.name), Sort("promoted_at", Alias.promoted_at)),
     ways=(
@@ -262,7 +263,7 @@ _OF_WEBHOOKS = ("active", "created_after", "created_before")
 WEBHOOKS: Listing[Webhook] = Listing(
     "webhooks", Webhook, Webhook.id, Webhook.project_id,
     filters=(
-        Filter("active", "that are switched on, or off", Webhook.active, type=bool), *_created(Webhook.created_at),
+        Filter("active", "that are switched on, or off", Webhook.active, type=bool), *created(Webhook.created_at),
     ),
     sorts=(Sort("created_at", Webhook.created_at),),
     ways=(Way(("active",), ("created_at",), _OF_WEBHOOKS), Way((), ("created_at",), _OF_WEBHOOKS)),

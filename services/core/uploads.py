@@ -117,15 +117,6 @@ def get(session: Session, scope: Scope, dataset_id: str, upload_id: str) -> Uplo
     return row
 
 
-def listed(session: Session, scope: Scope, dataset_id: str, after: str | None, limit: int) -> Sequence[UploadSession]:
-    """Up to `limit` sessions of a dataset, oldest first, behind the identifier `after`."""
-    scope.get(session, Dataset, dataset_id)
-    found = select(UploadSession).where(UploadSession.dataset_id == dataset_id, UploadSession.state != "aborted")
-    if after is not None:
-        found = found.where(UploadSession.id > after)
-    return session.scalars(found.order_by(UploadSession.id).limit(limit)).all()
-
-
 def live_paths(session: Session, dataset_id: str, limit: int) -> Sequence[tuple[str, str]]:
     """Path and identifier of up to `limit` files that are still on their way."""
     found = select(UploadSession.path, UploadSession.id)

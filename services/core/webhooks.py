@@ -80,16 +80,6 @@ def test(session: Session, row: Webhook) -> Delivery:
     return made
 
 
-def deliveries(session: Session, row: Webhook, state: str | None, before: int | None, limit: int) -> Sequence[Delivery]:
-    """Its messages, newest first, older than the number `before`."""
-    statement = select(Delivery).where(Delivery.webhook_id == row.id)
-    if state is not None:
-        statement = statement.where(Delivery.state == state)
-    if before is not None:
-        statement = statement.where(Delivery.seq < before)
-    return session.scalars(statement.order_by(Delivery.seq.desc()).limit(limit)).all()
-
-
 def redeliver(session: Session, row: Webhook, delivery_id: str) -> Delivery:
     """Send a message again, under the same id. Conflict while it is still being tried, or when the webhook is off."""
     _check_active(row)

@@ -69,12 +69,12 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown modality": (wrong(modality="xrey"), "/modality", "expected one of report, xray, ct, mr, pathology"),
     "unknown field": (wrong(modalty="xray"), "/modalty", "there is no such field"),
     "no name": ({"files": [entry("a.png")]}, "/name", "required"),
-    "bad name": (wrong(name="../chest"), "/name", "match"),
+    "bad name": (wrong(name="../chest"), "/name", "letters, digits, ., _ and -"),
     "no files": (wrong(files=[]), "/files", "the dataset is empty"),
     "control characters": (wrong(description="a\x00b"), "/description", "without control characters"),
     "twice": (wrong(files=[entry("a.png"), entry("a.png")]), "/files", "a.png is listed twice"),
     "file and folder": (wrong(files=[entry("a"), entry("a/b/c")]), "/files", "a is listed as a file and as the folder"),
-    "no hash": (wrong(files=[entry("a.png") | {"sha256": "abc"}]), "/files/0/sha256", "match"),
+    "no hash": (wrong(files=[entry("a.png") | {"sha256": "abc"}]), "/files/0/sha256", "64 hexadecimal digits"),
     "negative": (wrong(files=[entry("a.png") | {"size": -1}]), "/files/0/size", "greater than or equal to 0"),
     "parent folder": (with_path("../../etc/passwd"), "/files/1/path", "without '..'"),
     "parent inside": (with_path("a/../../b"), "/files/1/path", "without '..'"),
@@ -240,4 +240,27 @@ def test_files_come_in_pages(served: Served) -> None:
             break
     assert found == [f"{n:03d}.png" for n in range(25)]
     problem(served.viewer.get(path, params={"cursor": "x"}), 422)
-    assert served.viewer.get(path, params={"cursor": "9" * 60}).json()["items"] == []
+    problem(served.viewer.get(path, params={"cursor": "9" * 60}), 422)
+
+
+def test_files_are_found_by_folder_and_sorted(served: Served) -> None:
+    contents = {"b/2.png": b"four", "B/1.png": b"a", "b/10.png": b"abc", "c.png": b""}
+    path, other = (f"/v1/datasets/{announced(served.operator, contents)['dataset']['id']}/files" for _ in range(2))
+
+    def pages(**asked: Any) -> list[dict[str, Any]]:
+        found, cursor = [], None
+        while True:
+            params = {"limit": 1, "fields": "path,size"} | asked | ({"cursor": cursor} if cursor else {})
+            document = served.viewer.get(path, params=params).json()
+            found += document["items"]
+            if (cursor := document["next"]) is None:
+                return found
+
+    assert [one["path"] for one in pages()] == list(contents)
+    assert pages(path="b/") == [{"path": "b/10.png", "size": 3}, {"path": "b/2.png", "size": 4}]
+    assert [one["path"] for one in pages(sort="-path")] == ["c.png", "b/2.png", "b/10.png", "B/1.png"]
+    assert [one["size"] for one in pages(sort="-size")] == [4, 3, 1, 0]
+    cursor = served.viewer.get(path, params={"limit": 1}).json()["next"]
+    problem(served.viewer.get(other, params={"cursor": cursor}), 422)
+    document = problem(served.viewer.get(path, params={"path": "b/", "sort": "size"}), 422)
+    assert "expected path" in document["errors"][0]["detail"]

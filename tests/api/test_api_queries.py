@@ -3,6 +3,7 @@
 The lists are those of the OpenAPI document and the rows are made from the tables, so that new ones are covered, too.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import Table, event, select
 from medcoss.modalities import Kind
 from medcoss.specs.records import DeploymentInfo
 from services.core.lifecycle import State
-from services.core.lists import LISTINGS
+from services.core.short_lists import EVERY
 from services.core.tables import DEFAULT_PROJECT, Base
 from tests.api.calls import model_info
 from tests.api.serving import Served
@@ -157,7 +158,7 @@ GIVEN = {
 def questions(served: Served, path: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A list by each of its filters, and in each of its orders."""
     yield {}
-    listing = next((one for one in LISTINGS if path == f"/v1/{one.name}"), None)
+    listing = next((one for one in EVERY if re.sub(r"/\{\w+\}", "", path) == f"/v1/{one.name}"), None)
     yield from ({"sort": f"{sign}{sort.name}"} for sort in (listing.sorts if listing else ()) for sign in ("", "-"))
     for name, parameter in parameters.items():
         if parameter["in"] == "query" and name not in {"limit", "cursor", "sort", "fields"}:

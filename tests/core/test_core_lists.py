@@ -15,10 +15,11 @@ from services.core.db import Database, _config, migrate
 from services.core.errors import ValidationFailed
 from services.core.lifecycle import State
 from services.core.listing import Asked, Filter, Listing, Way, read
-from services.core.lists import JOBS, LISTINGS, MODELS
+from services.core.lists import JOBS, MODELS
 from services.core.projects import create
 from services.core.scope import EVERYTHING, Scope
 from services.core.search import find
+from services.core.short_lists import EVERY
 from services.core.tables import DEFAULT_PROJECT, Dataset, Job, Model, ModelMetric
 from tests.api.calls import trained
 from tests.core.databases import empty_engines, engines
@@ -77,7 +78,7 @@ def carried(table: Table, wanted: list[str]) -> bool:
 
 @pytest.mark.parametrize(
     ("listing", "way"),
-    [pytest.param(one, way, id=f"{one.name}-{'-'.join(way.equal) or way.via or 'all'}") for one in LISTINGS
+    [pytest.param(one, way, id=f"{one.name}-{'-'.join(way.equal) or way.via or 'all'}") for one in EVERY
      for way in one.ways],
 )  # fmt: skip
 def test_an_index_carries_every_way(listing: Listing[Any], way: Way) -> None:
@@ -85,31 +86,39 @@ def test_an_index_carries_every_way(listing: Listing[Any], way: Way) -> None:
         if way.via is not None:
             via = listing.vias[way.via]("x") if way.via in listing.vias else MODELS.extra_sort("metric.x")  # type: ignore[misc]
             assert via is not None
-            table, key, owner = via.owner.table, via.key.key, via.owner.key
+            table, key, owner = via.owner.table, via.key.key, [via.owner.key]
             begin = [via.where.left.key]  # type: ignore[attr-defined]
             project = via.project.key
         else:
-            table, owner = listing.table.__table__, listing.key.key
-            key = next(s.column.key for s in listing.sorts if s.name == sort)
-            begin = [listing.filter(name).column.key for name in way.equal]
+            table, owner = listing.table.__table__, [listing.key.key]
+            order = next(s for s in listing.sorts if s.name == sort)
+            key = order.column.key
+            # what no two rows share needs nothing behind it
+            if order.unique or order.column is listing.key:
+                owner = []
+            begin = [column.key for column in (*listing.within, *(listing.filter(name).column for name in way.equal))]
             # a project is found by its key
             owned = listing.project is not None and listing.project is not listing.key
             project = listing.project.key if owned else None
         together = [sorted(index) for index in columns(table)]
-        assert carried(table, [*begin, key, owner]), f"{begin} by {key} over all projects: {together}"
+        assert carried(table, [*begin, key, *owner]), f"{begin} by {key} over all projects: {together}"
         if project is not None:
-            assert carried(table, [project, *begin, key, owner]), f"{begin} by {key} in a project"
+            assert carried(table, [project, *begin, key, *owner]), f"{begin} by {key} in a project"
 
 
 @pytest.mark.parametrize(
     ("listing", "wanted"),
-    [pytest.param(one, each, id=f"{one.name}-{each.name}") for one in LISTINGS for each in one.filters],
+    [pytest.param(one, each, id=f"{one.name}-{each.name}") for one in EVERY for each in one.filters],
 )
 def test_an_index_begins_with_every_filter(listing: Listing[Any], wanted: Filter) -> None:
     if wanted.column is not None:
         # an order that only some states are in begins with them
         among = next((sort.among for sort in listing.sorts if sort.column is wanted.column), {})
         table, begin = listing.table.__table__, [listing.filter(n).column.key for n in among] + [wanted.column.key]
+        # and so does a list that always begins with some
+        if wanted.name not in listing.ways[0].equal and len(listing.ways) == 1:
+            begin = [listing.filter(name).column.key for name in listing.ways[0].equal] + begin
+        begin = [column.key for column in listing.within] + begin
     else:
         assert wanted.ids is not None
         values = {"metric": "loss>1"}

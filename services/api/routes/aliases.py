@@ -7,17 +7,19 @@ from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, PartsOf, ReaderOf, Viewer
 from services.api.lists import Question, Shown, answer, question, response_model
-from services.api.pages import Cursor, InProject, Limit, number_of
+from services.api.pages import InProject
 from services.api.problems import responses
-from services.api.schemas import Page
 from services.api.schemas_aliases import AliasName, AliasOut, PromotionOut, PromotionRequest, RollbackRequest
 from services.core import aliases, projects
 from services.core.errors import FieldError, NotFound, ValidationFailed
 from services.core.lists import ALIASES
 from services.core.scope import Scope
+from services.core.short_lists import HISTORY
 
 router = APIRouter(prefix="/v1/aliases", tags=["aliases"])
 _SHOWN = Shown(ALIASES, AliasOut, lambda _, rows, __: [AliasOut.model_validate(row) for row in rows])
+
+_MOVES = Shown(HISTORY, PromotionOut, lambda _, rows, __: [PromotionOut.model_validate(row) for row in rows])
 
 
 def _project(session: Session, scope: Scope, project: str | None) -> str:
@@ -73,15 +75,15 @@ def remove_alias(alias: AliasName, parts: PartsOf, caller: Operator, project: In
     return Response(status_code=204)
 
 
-@router.get("/{alias}/history")
+@router.get("/{alias}/history", response_model=response_model(PromotionOut))
 def list_promotions(
-    alias: AliasName, session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None,
+    alias: AliasName, session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(HISTORY))],
     project: InProject = None,
-) -> Page[PromotionOut]:  # fmt: skip
-    """Every move of an alias, newest first: who, when, from which model to which, why. NotFound when there was none."""
+) -> Response:  # fmt: skip
+    """Every move of an alias, newest first unless `sort` says otherwise: who, when, from which model to which, why.
+    NotFound when there was none.
+    """
     project_id = _project(session, caller.scope, project)
-    rows = aliases.moves(session, project_id, alias, before=number_of(cursor), limit=limit + 1)
-    if not rows and cursor is None:
+    if not aliases.moves(session, project_id, alias, limit=1):
         raise NotFound(f"there is no alias {alias}")
-    following = str(rows[limit - 1].seq) if len(rows) > limit else None
-    return Page(items=[PromotionOut.model_validate(row) for row in rows[:limit]], next=following)
+    return answer(session, caller.scope, _MOVES, asked, project_id, alias)

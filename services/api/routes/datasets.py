@@ -9,16 +9,16 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, answer, question, response_model
-from services.api.pages import Cursor, FileLimit, file_page
 from services.api.problems import responses
 from services.api.routes.labels import OF_DATASET
-from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, Page, Upload, UploadFile
+from services.api.schemas import DatasetCreated, DatasetOut, DatasetRequest, FileOut, Upload, UploadFile
 from services.api.views import DATASET_INFO, dataset_view, dataset_views, file_views
 from services.core import deletion, projects, registry
 from services.core.errors import Conflict, FieldError, TooLarge
 from services.core.ids import new_id
 from services.core.lists import DATASETS
 from services.core.multipart import MOST_PART as IN_ONE
+from services.core.short_lists import DATASET_FILES
 from services.core.tables import Dataset, DatasetFile
 from services.core.tables.base import now
 
@@ -156,14 +156,16 @@ def show_dataset(dataset_id: str, request: Request, session: ReaderOf, caller: V
     return shown
 
 
-@router.get("/{dataset_id}/files")
+@router.get("/{dataset_id}/files", response_model=response_model(FileOut))
 def list_files(
-    dataset_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer, limit: FileLimit = 1000, cursor: Cursor = None
-) -> Page[FileOut]:
-    """The files of a dataset, each with a URL to fetch it from."""
-    row = registry.get_dataset(session, caller.scope, dataset_id)
-    files, following = file_page(session, DatasetFile, DatasetFile.dataset_id == dataset_id, limit, cursor)
-    return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
+    dataset_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer,
+    asked: Annotated[Question, Depends(question(DATASET_FILES, 1000, 5000))],
+) -> Response:  # fmt: skip
+    """The files of a dataset, each with a URL to fetch it from, as they were announced unless `sort` says otherwise."""
+    prefix = registry.get_dataset(session, caller.scope, dataset_id).prefix
+    shown = Shown(DATASET_FILES, FileOut, lambda _, rows, wanted: file_views(parts.store, parts.settings, prefix, rows,
+                                                                             wanted))  # fmt: skip
+    return answer(session, caller.scope, shown, asked, dataset_id)
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=responses(conflict="Something uses it; `detail` names it"))

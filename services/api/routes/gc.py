@@ -1,15 +1,19 @@
 """The garbage collector: the whole object store compared with what rows own."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
 
 from services.api.dependencies import Admin, PartsOf, ReaderOf
-from services.api.pages import Cursor, FileLimit, number_of
+from services.api.lists import Question, Shown, answer, question, response_model
 from services.api.problems import responses
-from services.api.schemas import Page
 from services.api.schemas_gc import GcFindingOut, GcRequest, GcRunOut
 from services.core.garbage import runs
+from services.core.short_lists import FINDINGS, GC_RUNS
 
 router = APIRouter(prefix="/v1/gc", tags=["storage"])
+_RUNS = Shown(GC_RUNS, GcRunOut, lambda _, rows, __: [GcRunOut.of(row) for row in rows])
+_FINDINGS = Shown(FINDINGS, GcFindingOut, lambda _, rows, __: [GcFindingOut.model_validate(row) for row in rows])
 
 
 @router.post("", status_code=201, responses=responses(conflict="Another run is not over"))
@@ -26,10 +30,10 @@ def collect_garbage(parts: PartsOf, caller: Admin, request: GcRequest | None = N
         return GcRunOut.of(runs.start(session, asked, caller.owner))
 
 
-@router.get("")
-def list_gc_runs(session: ReaderOf, caller: Admin) -> Page[GcRunOut]:
-    """Runs of the garbage collector, newest first; the last fifty are remembered."""
-    return Page(items=[GcRunOut.of(row) for row in runs.known(session)])
+@router.get("", response_model=response_model(GcRunOut))
+def list_gc_runs(session: ReaderOf, caller: Admin, asked: Annotated[Question, Depends(question(GC_RUNS))]) -> Response:
+    """Runs of the garbage collector, newest first unless `sort` says otherwise; the last fifty are remembered."""
+    return answer(session, caller.scope, _RUNS, asked)
 
 
 @router.get("/{run_id}")
@@ -38,15 +42,13 @@ def show_gc_run(run_id: str, session: ReaderOf, caller: Admin) -> GcRunOut:
     return GcRunOut.of(runs.get(session, run_id))
 
 
-@router.get("/{run_id}/findings")
+@router.get("/{run_id}/findings", response_model=response_model(GcFindingOut))
 def list_gc_findings(
-    run_id: str, session: ReaderOf, caller: Admin, limit: FileLimit = 1000, cursor: Cursor = None
-) -> Page[GcFindingOut]:
-    """What a run has found, folder by folder and owner by owner."""
+    run_id: str, session: ReaderOf, caller: Admin, asked: Annotated[Question, Depends(question(FINDINGS, 1000, 5000))]
+) -> Response:
+    """What a run has found, folder by folder and owner by owner unless `sort` says otherwise."""
     runs.get(session, run_id)
-    rows = runs.findings(session, run_id, number_of(cursor) or 0, limit + 1)
-    following = str(rows[limit - 1].seq) if len(rows) > limit else None
-    return Page(items=[GcFindingOut.model_validate(row) for row in rows[:limit]], next=following)
+    return answer(session, caller.scope, _FINDINGS, asked, run_id)
 
 
 @router.post("/{run_id}/cancel", responses=responses(conflict="It is over"))

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from medcoss.specs import JOB_KINDS
 from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
-from services.api.lists import Heavy, Question, Shown, answer, question, response_model
+from services.api.lists import Heavy, Question, Shown, Wanted, answer, question, response_model
 from services.api.once import again, ticket_of
 from services.api.problems import MOST_ERRORS, field_errors, invalid, responses
 from services.api.routes.labels import OF_JOB
-from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Page, Rows
+from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Rows
 from services.api.views import EVERY_JOB_FIELD, job_view, job_views
 from services.core import inputs, jobs, once, projects
 from services.core.bell import ring
@@ -26,7 +26,8 @@ from services.core.lifecycle import State
 from services.core.lists import JOBS
 from services.core.once import Answer, Ticket
 from services.core.settings import Settings
-from services.core.tables import Job, JobEvent, JobLog, JobMetric
+from services.core.short_lists import ARTIFACTS
+from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -185,14 +186,19 @@ def list_events(
     return Rows(items=[EventOut.model_validate(row) for row in found], next=_next(found, after))
 
 
-@router.get("/{job_id}/artifacts")
-def list_artifacts(job_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer) -> Page[ArtifactOut]:
-    """Files that the job kept, each with a URL to fetch it from."""
-    items = [
-        ArtifactOut(
-            name=a.name, content_type=a.content_type, size=a.size,
-            url=parts.store.presign_get(a.key, parts.settings.upload_expiry_s),
-        )
-        for a in jobs.artifacts(session, caller.scope, job_id)
-    ]  # fmt: skip
-    return Page(items=items)
+@router.get("/{job_id}/artifacts", response_model=response_model(ArtifactOut))
+def list_artifacts(
+    job_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer,
+    asked: Annotated[Question, Depends(question(ARTIFACTS))],
+) -> Response:  # fmt: skip
+    """Files that the job kept, each with a URL to fetch it from, by name unless `sort` says otherwise."""
+    jobs.get(session, caller.scope, job_id)
+    return answer(session, caller.scope, Shown(ARTIFACTS, ArtifactOut, partial(_artifacts, parts)), asked, job_id)
+
+
+def _artifacts(parts: Parts, _: Session, rows: Sequence[JobArtifact], wanted: Wanted) -> list[ArtifactOut]:
+    signed = partial(parts.store.presign_get, expires_s=parts.settings.upload_expiry_s)
+    return [
+        ArtifactOut(name=a.name, content_type=a.content_type, size=a.size, url=signed(a.key) if "url" in wanted else "")
+        for a in rows
+    ]

@@ -9,14 +9,15 @@ from medcoss.specs import JOB_KINDS, JobKind
 from services.api import etags
 from services.api.dependencies import PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, answer, question, response_model
-from services.api.pages import Cursor, FileLimit, InProject, file_page
+from services.api.pages import InProject
 from services.api.routes.labels import OF_MODEL
 from services.api.schemas import DeploymentOut, FileOut, JobKindOut, ModelOut, Page, Platform
 from services.api.views import MODEL_INFO, deployment_view, file_views, model_view, model_views
 from services.core import projects, registry
 from services.core.errors import NotFound
 from services.core.lists import DEPLOYMENTS, MODELS
-from services.core.tables import Model, ModelFile
+from services.core.short_lists import MODEL_FILES
+from services.core.tables import Model
 
 router = APIRouter(prefix="/v1", tags=["registry"])
 _MODELS = Shown(MODELS, ModelOut, model_views, (Heavy(Model.info, MODEL_INFO),))
@@ -40,15 +41,17 @@ def show_model(
     return shown
 
 
-@router.get("/models/{model_id}/files")
+@router.get("/models/{model_id}/files", response_model=response_model(FileOut))
 def list_model_files(
-    model_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer, limit: FileLimit = 1000, cursor: Cursor = None,
-    project: InProject = None,
-) -> Page[FileOut]:  # fmt: skip
-    """The files of a model, each with a URL to fetch it from."""
+    model_id: str, parts: PartsOf, session: ReaderOf, caller: Viewer,
+    asked: Annotated[Question, Depends(question(MODEL_FILES, 1000, 5000))], project: InProject = None,
+) -> Response:  # fmt: skip
+    """The files of a model, each with a URL to fetch it from, as they were stored unless `sort` says otherwise."""
     row = registry.get_model(session, projects.narrowed(session, caller.scope, project), model_id)
-    files, following = file_page(session, ModelFile, ModelFile.model_id == row.id, limit, cursor)
-    return Page(items=file_views(parts.store, parts.settings, row.prefix, files), next=following)
+    prefix = row.prefix
+    shown = Shown(MODEL_FILES, FileOut, lambda _, rows, wanted: file_views(parts.store, parts.settings, prefix, rows,
+                                                                           wanted))  # fmt: skip
+    return answer(session, caller.scope, shown, asked, row.id)
 
 
 @router.get("/deployments", response_model=response_model(DeploymentOut))

@@ -1,15 +1,14 @@
 """Files of a dataset that arrive in parts: start, ask for URLs, PUT, complete."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
-from services.api.pages import Cursor, Limit, number_of
+from services.api.lists import Fields, Question, Shown, answer, page_of, question, response_model, wanted_fields
+from services.api.pages import Cursor, number_of
 from services.api.problems import responses
-from services.api.schemas import Page
 from services.api.schemas_uploads import (
     PartOut,
     PartsRequest,
@@ -19,15 +18,15 @@ from services.api.schemas_uploads import (
     UploadOut,
     UploadRequest,
 )
-from services.core import assembly, uploads
+from services.core import assembly, registry, uploads
 from services.core.errors import FieldError, ValidationFailed
-from services.core.listing import foreign
 from services.core.multipart import PartsGone
+from services.core.short_lists import UPLOADS
 from services.core.tables.base import now
 
 router = APIRouter(prefix="/v1/datasets/{dataset_id}/uploads", tags=["uploads"])
 PartLimit = Annotated[int, Query(ge=1, le=1000, description="entries in a page")]
-_ID = re.compile(r"upl_[0-9a-z]{1,40}")
+_SHOWN = Shown(UPLOADS, UploadOut, lambda _, rows, __: [UploadOut.of(row) for row in rows])
 _FULL = "The dataset takes no more files, or the file was announced otherwise"
 
 
@@ -49,16 +48,13 @@ def start_upload(dataset_id: str, request: UploadRequest, parts: PartsOf, caller
     return UploadOut.of(row)
 
 
-@router.get("")
+@router.get("", response_model=response_model(UploadOut))
 def list_uploads(
-    dataset_id: str, session: ReaderOf, caller: Viewer, limit: Limit = 100, cursor: Cursor = None
-) -> Page[UploadOut]:
-    """Files that arrive, or arrived lately, in parts, oldest first."""
-    if cursor is not None and not _ID.fullmatch(cursor):
-        raise foreign(cursor)
-    found = uploads.listed(session, caller.scope, dataset_id, cursor, limit + 1)
-    following = found[limit - 1].id if len(found) > limit else None
-    return Page(items=[UploadOut.of(row) for row in found[:limit]], next=following)
+    dataset_id: str, session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(UPLOADS))]
+) -> Response:
+    """Files that arrive, or arrived lately, in parts, oldest first unless `sort` says otherwise."""
+    registry.get_dataset(session, caller.scope, dataset_id)
+    return answer(session, caller.scope, _SHOWN, asked, dataset_id)
 
 
 @router.get("/{upload_id}")
@@ -91,22 +87,22 @@ def sign_parts(dataset_id: str, upload_id: str, request: PartsRequest, parts: Pa
     return PartUrls(parts=signed, expires_at=until)
 
 
-@router.get("/{upload_id}/parts")
+@router.get("/{upload_id}/parts", response_model=response_model(PartOut))
 def list_parts(dataset_id: str, upload_id: str, parts: PartsOf, caller: Viewer, limit: PartLimit = 1000,
-               cursor: Cursor = None) -> Page[PartOut]:  # fmt: skip
+               cursor: Cursor = None, fields: Fields = None) -> Response:  # fmt: skip
     """Parts that have arrived, in order; none any more when the upload is completed."""
-    after = number_of(cursor) or 0
+    after, wanted = number_of(cursor) or 0, wanted_fields(fields, PartOut)
     with parts.database.reading() as session:
         row = uploads.get(session, caller.scope, dataset_id, upload_id)
     if row.s3_id is None:
-        return Page(items=[])
+        return page_of([], None, wanted)
     try:
         found, more = parts.store.multipart.page(row.key, row.s3_id, after, limit)
     except PartsGone:
         assembly.lost(parts.database, row)
-        return Page(items=[])
+        return page_of([], None, wanted)
     shown = [PartOut(number=part.number, size=part.size, md5=part.md5) for part in dict.fromkeys(found)]
-    return Page(items=shown, next=str(found[-1].number) if more and found else None)
+    return page_of(shown, str(found[-1].number) if more and found else None, wanted)
 
 
 @router.post("/{upload_id}/complete", responses=responses(conflict="Parts are missing or wrong; `errors` names each"))

@@ -2,18 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf
 from services.api.etags import IfMatch
-from services.api.lists import Question, Shown, answer, question, response_model
-from services.api.pages import Cursor, Limit, number_of
+from services.api.lists import Heavy, Question, Shown, answer, question, response_model
 from services.api.problems import CHANGED, responses
-from services.api.schemas import Page
 from services.api.schemas_webhooks import (
     DeliveryOut,
-    DeliveryState,
     SecretRotation,
     WebhookChange,
     WebhookCreated,
@@ -24,11 +21,18 @@ from services.core import projects, webhooks
 from services.core.errors import FieldError, ValidationFailed
 from services.core.lists import WEBHOOKS
 from services.core.sealing import Seal
+from services.core.short_lists import DELIVERIES
+from services.core.tables import Delivery
 from services.core.targets import Refused, Targets, literal, place_of, resolve
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 _CHANGEABLE = tuple(WebhookChange.model_fields)
 _SHOWN = Shown(WEBHOOKS, WebhookOut, lambda _, rows, __: [WebhookOut.of(row) for row in rows])
+
+_SENT = Shown(
+    DELIVERIES, DeliveryOut, lambda _, rows, __: [DeliveryOut.of(row) for row in rows],
+    (Heavy(Delivery.payload, frozenset({"payload"}), {}),),
+)  # fmt: skip
 
 
 def _check_target(parts: Parts, url: str) -> None:
@@ -112,16 +116,15 @@ def test_webhook(webhook_id: str, parts: PartsOf, caller: Operator) -> DeliveryO
         return DeliveryOut.of(webhooks.test(session, webhooks.get(session, caller.scope, webhook_id)))
 
 
-@router.get("/{webhook_id}/deliveries")
+@router.get("/{webhook_id}/deliveries", response_model=response_model(DeliveryOut))
 def list_deliveries(
-    webhook_id: str, session: ReaderOf, caller: Operator, limit: Limit = 100, cursor: Cursor = None,
-    state: Annotated[DeliveryState | None, Query(description="only those in this state")] = None,
-) -> Page[DeliveryOut]:  # fmt: skip
-    """Messages to a webhook, newest first, kept for 30 days after they were delivered or given up."""
-    row = webhooks.get(session, caller.scope, webhook_id)
-    found = webhooks.deliveries(session, row, state, number_of(cursor), limit + 1)
-    following = str(found[limit - 1].seq) if len(found) > limit else None
-    return Page(items=[DeliveryOut.of(one) for one in found[:limit]], next=following)
+    webhook_id: str, session: ReaderOf, caller: Operator, asked: Annotated[Question, Depends(question(DELIVERIES))]
+) -> Response:
+    """Messages to a webhook, newest first unless `sort` says otherwise, kept for 30 days after they were delivered or
+    given up.
+    """
+    webhooks.get(session, caller.scope, webhook_id)
+    return answer(session, caller.scope, _SENT, asked, webhook_id)
 
 
 @router.post(

@@ -33,7 +33,13 @@ class Promotion(Base):
     """One move of an alias: `action` is promoted, rolled_back or removed. Rows are only added; they outlive models."""
 
     __tablename__ = "promotions"
-    __table_args__ = (Index("ix_promotions_alias", "project_id", "alias", "seq"),)
+    __table_args__ = (
+        Index("ix_promotions_alias", "project_id", "alias", "seq"),
+        # lists
+        Index("ix_promotions_by_at", "project_id", "alias", "at", "seq"),
+        *(Index(f"ix_promotions_by_{name}", "project_id", "alias", name, "at", "seq")
+          for name in ("action", "actor", "to_id")),
+    )  # fmt: skip
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))

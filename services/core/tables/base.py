@@ -39,6 +39,11 @@ Counter = BigInteger().with_variant(Integer, "sqlite")
 Id = String(64)
 
 
+def path_type(length: int) -> String:
+    """The type of paths: compared byte by byte on every database, so that what begins alike stands together."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 def list_indexes(table: str, filters: Iterable[str], sorts: Iterable[str], *, owned: bool = True) -> Iterator[Index]:
     """Indexes of a list: each filter in the order of creation, and each order; of what is `owned` in a project, too."""
     ways = [(name, "created_at") for name in filters] + [(name,) for name in sorts]

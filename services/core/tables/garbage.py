@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.base import Base, Counter, Id, list_indexes, now
 
 
 class GcRun(Base):
@@ -18,7 +18,10 @@ class GcRun(Base):
     """
 
     __tablename__ = "gc_runs"
-    __table_args__ = (Index("ix_gc_runs_created", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_gc_runs_created", "created_at", "id"),
+        *list_indexes("gc_runs", ("state", "dry_run"), (), owned=False),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     dry_run: Mapped[bool]
@@ -47,7 +50,11 @@ class GcFinding(Base):
     """What a run has found in one folder, or missing of one owner. `oldest` and `newest` are times of change."""
 
     __tablename__ = "gc_findings"
-    __table_args__ = (Index("ix_gc_findings_run", "run_id", "seq"),)
+    __table_args__ = (
+        Index("ix_gc_findings_run", "run_id", "seq"),
+        # lists
+        *(Index(f"ix_gc_findings_by_{name}", "run_id", name, "seq") for name in ("kind", "owner", "objects", "bytes")),
+    )
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("gc_runs.id", ondelete="CASCADE"))

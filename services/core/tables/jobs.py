@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.tables.base import Base, Counter, Id, now
+from services.core.tables.base import Base, Counter, Id, now, path_type
 from services.core.tables.labels import Named
 from services.core.tables.projects import Owned
 
@@ -154,9 +154,14 @@ class JobArtifact(Base):
     """A file that a job kept."""
 
     __tablename__ = "job_artifacts"
+    # lists
+    __table_args__ = (
+        Index("ix_job_artifacts_by_size", "job_id", "size", "name"),
+        Index("ix_job_artifacts_by_type", "job_id", "content_type", "name"),
+    )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    name: Mapped[str] = mapped_column(String(256), primary_key=True)
+    name: Mapped[str] = mapped_column(path_type(256), primary_key=True)
     key: Mapped[str] = mapped_column(String(512))
     content_type: Mapped[str] = mapped_column(String(128))
     size: Mapped[int] = mapped_column(BigInteger)

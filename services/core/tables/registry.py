@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from services.core.tables.base import Base, Counter, Id, list_indexes, now
+from services.core.tables.base import Base, Counter, Id, list_indexes, now, path_type
 from services.core.tables.labels import Named
 from services.core.tables.projects import Owned
 
@@ -44,11 +44,16 @@ class DatasetFile(Base):
     """One object of a dataset."""
 
     __tablename__ = "dataset_files"
-    __table_args__ = (UniqueConstraint("dataset_id", "path"),)
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "path"),
+        # lists
+        Index("ix_dataset_files_dataset", "dataset_id", "seq"),
+        Index("ix_dataset_files_by_size", "dataset_id", "size", "seq"),
+    )
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
-    path: Mapped[str] = mapped_column(String(1024))
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    path: Mapped[str] = mapped_column(path_type(1024))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
 
@@ -83,11 +88,16 @@ class ModelFile(Base):
     """One object of a model."""
 
     __tablename__ = "model_files"
-    __table_args__ = (UniqueConstraint("model_id", "path"),)
+    __table_args__ = (
+        UniqueConstraint("model_id", "path"),
+        # lists
+        Index("ix_model_files_model", "model_id", "seq"),
+        Index("ix_model_files_by_size", "model_id", "size", "seq"),
+    )
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    path: Mapped[str] = mapped_column(String(1024))
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    path: Mapped[str] = mapped_column(path_type(1024))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
 

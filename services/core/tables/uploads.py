@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.tables.base import Base, Id, now
+from services.core.tables.base import Base, Id, now, path_type
 
 # states of what is on its way
 LIVE = ("open", "completing")
@@ -25,13 +25,16 @@ class UploadSession(Base):
         # one at a time for a file
         Index("ix_upload_sessions_live", "dataset_id", "path", unique=True, postgresql_where=_LIVE, sqlite_where=_LIVE),
         Index("ix_upload_sessions_dataset", "dataset_id", "id"),
+        # lists
+        Index("ix_upload_sessions_by_created_at", "dataset_id", "state", "created_at", "id"),
+        Index("ix_upload_sessions_by_path", "dataset_id", "state", "path", "id"),
         Index("ix_upload_sessions_state", "state", "expires_at"),
         Index("ix_upload_sessions_key", "key"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     dataset_id: Mapped[str] = mapped_column(Id)
-    path: Mapped[str] = mapped_column(String(1024))
+    path: Mapped[str] = mapped_column(path_type(1024))
     key: Mapped[str] = mapped_column(String(1024))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))

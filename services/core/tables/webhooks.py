@@ -51,7 +51,9 @@ class Delivery(Base):
         # what is due, by webhook
         Index("ix_webhook_deliveries_due", "state", "webhook_id", "next_at"),
         # lists
-        Index("ix_webhook_deliveries_webhook", "webhook_id", "seq"),
+        Index("ix_webhook_deliveries_webhook", "webhook_id", "created_at", "seq"),
+        Index("ix_webhook_deliveries_by_state", "webhook_id", "state", "created_at", "seq"),
+        Index("ix_webhook_deliveries_by_topic", "webhook_id", "topic", "created_at", "seq"),
     )
 
     seq: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Integer, String
+from sqlalchemy import BigInteger, Float, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.core.tables.base import Base, Id, now
@@ -17,6 +17,13 @@ class Worker(Base):
     """
 
     __tablename__ = "workers"
+    # lists
+    __table_args__ = (
+        Index("ix_workers_seen_at", "seen_at", "name"),
+        Index("ix_workers_started_at", "started_at", "name"),
+        Index("ix_workers_state", "state", "name"),
+        Index("ix_workers_host", "host", "name"),
+    )
 
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
     host: Mapped[str] = mapped_column(String(255))
@@ -33,4 +40,4 @@ class Worker(Base):
     gpu_utilisation: Mapped[float | None] = mapped_column(Float)
     gpu_memory_used_bytes: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime] = mapped_column(default=now)
-    seen_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
