@@ -50,6 +50,8 @@ class Job(Record):
     not_before: datetime | None = None
     worker: str | None = None
     depends_on: list[str] = Field(default=[])
+    parent: str | None = None
+    children: int | None = None
     progress: Progress | None = None
     checkpoint_step: int | None = None
     result: dict[str, Any] | None = None

@@ -37,14 +37,15 @@ def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context
 
 
 def preprocess_chunk(spec: PreprocessOptions, raw_dir: Path, chunk: int, chunks: int, folder: Path, context: RunContext,
-                     *, processes: int | None = None) -> list[Path]:  # fmt: skip
+                     *, processes: int | None = None, unpacked: Path | None = None) -> list[Path]:  # fmt: skip
     """Make chunk number `chunk` of `chunks` of what `preprocess` makes; the parts of it, moved to `folder`.
 
-    Raises BadInput when the recipe cannot read the raw dataset at all, Stopped when asked to stop.
+    `unpacked` is as for `preprocess`. Raises BadInput when the recipe cannot read the raw dataset at all, Stopped when
+    asked to stop.
     """
     if not 0 <= chunk < chunks:
         raise ValueError(f"chunk {chunk} of {chunks}")
-    with _planned(spec, raw_dir, folder, b"", context) as (plan, work):
+    with _planned(spec, raw_dir, folder, b"", context, unpacked) as (plan, work):
         first, end = (plan.count * number // chunks for number in (chunk, chunk + 1))
         # every chunk looks at all items: what is concluded has to be the same
         stage = surveyed(plan, work, context, processes)

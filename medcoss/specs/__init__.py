@@ -6,7 +6,15 @@ from medcoss.specs.base import DatasetRef, ModelRef, Spec
 from medcoss.specs.export import ExportSpec
 from medcoss.specs.imports import ImportModelSpec
 from medcoss.specs.inspection import InspectDatasetSpec
-from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessSpec, Recipe, Splits, VolumeFolder
+from medcoss.specs.preprocess import (
+    ImageFolder,
+    OpeniReports,
+    PreprocessChunkSpec,
+    PreprocessSpec,
+    Recipe,
+    Splits,
+    VolumeFolder,
+)
 from medcoss.specs.training import BuildBufferSpec, EvaluateSpec, FinetuneSpec, ModelSize, PretrainSpec
 
 
@@ -38,8 +46,15 @@ JOB_KINDS: dict[str, JobKind] = {
         JobKind("import_model", ImportModelSpec, "model"),
     )
 }
+# child jobs that the platform makes of a job; nobody submits them
+CHILD_KINDS: dict[str, JobKind] = {
+    kind.name: kind for kind in (JobKind("preprocess_chunk", PreprocessChunkSpec, "parts"),)
+}
+EVERY_KIND: dict[str, JobKind] = JOB_KINDS | CHILD_KINDS
 
 __all__ = [
+    "CHILD_KINDS",
+    "EVERY_KIND",
     "JOB_KINDS",
     "BuildBufferSpec",
     "DatasetRef",
@@ -53,6 +68,7 @@ __all__ = [
     "ModelRef",
     "ModelSize",
     "OpeniReports",
+    "PreprocessChunkSpec",
     "PreprocessSpec",
     "PretrainSpec",
     "Recipe",

@@ -7,10 +7,13 @@ from medcoss.specs.recipes.image_folder import ImageFolder
 from medcoss.specs.recipes.openi_reports import OpeniReports
 from medcoss.specs.recipes.volume_folder import VolumeFolder
 
+MOST_CHUNKS = 256
+
 __all__ = [
     "ArchiveLimits",
     "ImageFolder",
     "OpeniReports",
+    "PreprocessChunkSpec",
     "PreprocessOptions",
     "PreprocessSpec",
     "Recipe",
@@ -56,3 +59,17 @@ class PreprocessSpec(PreprocessOptions, _PreprocessInputs):
     """Turn a raw dataset into an immutable dataset version of training shards."""
 
     output_name: Name | None = documented("name of the new dataset; the raw dataset's name when left out", default=None)
+    chunks: int | None = documented(
+        "child jobs that share the inputs, so that several workers make one dataset; null: one job does it all",
+        "job",
+        default=None,
+        ge=1,
+        le=MOST_CHUNKS,
+    )
+
+
+class PreprocessChunkSpec(PreprocessSpec):
+    """Make one of the equal shares of a preprocess job's inputs."""
+
+    chunk: int = documented("number of the share, from 0", "job", ge=0, lt=MOST_CHUNKS)
+    chunks: int = documented("shares that there are", "job", ge=1, le=MOST_CHUNKS)

@@ -95,7 +95,7 @@ _JOB = schemas.JobOut(
     notes="all films readable", tags=["nightly"],
     spec=SPECS["preprocess"].model_dump(mode="json"), priority=0, attempt=1, max_attempts=3,
     retry=schemas.Retry(), resources=schemas.Resources(), time_limit_s=None, ran_s=12.5, not_before=None,
-    worker="gpu-1", depends_on=[],
+    worker="gpu-1", depends_on=[], parent=None, children=None,
     progress=schemas.Progress(done=2_100, total=5_863, fraction=2_100 / 5_863, message="images", eta_s=22.4),
     checkpoint_step=None,
     result=None, error=None, reason=None, created_by="ada", created_at=_MORNING, started_at=_MORNING,

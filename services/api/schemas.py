@@ -259,7 +259,14 @@ class JobOut(BaseModel):
     not_before: datetime | None = Field(description="end of the pause after a failed attempt")
     worker: str | None = Field(description="who runs it now")
     depends_on: list[str] = Field(description="jobs that must have succeeded first")
-    progress: Progress | None = Field(description="how far the present attempt is; null before it says so")
+    parent: str | None = Field(description="job whose child job it is: one of its chunks")
+    children: int | None = Field(
+        description="child jobs that it is shared out among and waits for; null where it does all itself",
+        json_schema_extra={"unit": "job"},
+    )
+    progress: Progress | None = Field(
+        description="how far the present attempt is, or its child jobs together; null before they say so"
+    )
     checkpoint_step: int | None = Field(description="step of its last checkpoint, which the next attempt goes on from")
     result: dict[str, Any] | None = Field(description="what it made and its final numbers; null until it has succeeded")
     error: dict[str, Any] | None = Field(

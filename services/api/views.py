@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
 from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress, Resources, Retry
-from services.core import jobs, labels, registry, waiting
+from services.core import chunks, jobs, labels, registry, waiting
+from services.core.chunks import Children
 from services.core.lifecycle import State
 from services.core.scheduling import time_run
 from services.core.settings import Settings
@@ -96,27 +97,33 @@ def job_view(session: Session, row: Job, quota: int | None = None) -> JobOut:
 
 def job_views(session: Session, rows: Sequence[Job], wanted: Wanted = EVERY_JOB_FIELD,
               quota: int | None = None) -> list[JobOut]:  # fmt: skip
-    """Jobs, with few queries more for all of them: dependencies, tags, workers, what their owners run; of what is not
-    wanted, nothing is read.
+    """Jobs, with few queries more for all of them: dependencies, tags, workers, child jobs, what their owners run; of
+    what is not wanted, nothing is read.
     """
     ids = [row.id for row in rows]
     # what does not wait has its reason without them
     waiting_ids = [row.id for row in rows if row.state == State.WAITING] if "reason" in wanted else []
-    needed = jobs.needs(session, needing) if (needing := ids if "depends_on" in wanted else waiting_ids) else {}
+    needing = ids if "depends_on" in wanted else waiting_ids
+    needed = jobs.needs(session, needing, children=False) if needing else {}
+    shared = chunks.children(session, rows) if wanted & {"children", "progress", "reason"} else {}
     tags = labels.tags_of(session, Job, ids) if "tags" in wanted else {}
     around = waiting.surroundings(session, rows, now(), quota) if "reason" in wanted else None
     return [
         _job_view(
             row, found := needed.get(row.id, {}), tags.get(row.id, []),
-            waiting.why(row, found, around) if around is not None else None,
+            waiting.why(row, found, around, shared.get(row.id)) if around is not None else None, shared.get(row.id),
         )
         for row in rows
     ]  # fmt: skip
 
 
-def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | None) -> JobOut:
+def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | None,
+              children: Children | None) -> JobOut:  # fmt: skip
     progress = None
-    if row.total:
+    if row.total is None and children is not None and children.total:
+        total, done = children.total, min(children.done, children.total)
+        progress = Progress(done=done, total=total, fraction=done / total, message=children.in_words(), eta_s=None)
+    elif row.total:
         done = min(row.done or 0, row.total)
         progress = Progress(
             done=done, total=row.total, fraction=done / row.total, message=row.message, eta_s=row.eta_s
@@ -127,6 +134,7 @@ def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | N
         id=row.id, project_id=row.project_id, kind=row.kind, name=row.name, state=row.state, spec=row.spec,
         notes=row.notes, tags=tags, priority=row.priority,
         attempt=row.attempt, max_attempts=row.max_attempts, depends_on=list(needed), progress=progress,
+        parent=row.parent_id, children=children and children.count,
         retry=Retry(backoff_s=row.backoff_s, on=row.retry_on),
         resources=Resources(gpus=row.gpus, memory_bytes=row.memory_bytes), time_limit_s=row.time_limit_s,
         ran_s=time_run(row, now()), not_before=row.not_before, worker=row.worker if row.state == "running" else None,

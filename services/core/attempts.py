@@ -30,7 +30,8 @@ _ORDERED = {"cancel": State.CANCELLED, "pause": State.PAUSED}
 class Claim:
     """What a worker needs to run an attempt; `trace` is the traceparent of the request that made the job.
 
-    `gpus` are the worker's GPUs that it gets, as CUDA_VISIBLE_DEVICES names them, `memory_bytes` what it asked for.
+    `parent_id` is the job that it is a child of, if any. `gpus` are the worker's GPUs that it gets, as
+    CUDA_VISIBLE_DEVICES names them, `memory_bytes` what it asked for.
     """
 
     job_id: str
@@ -43,6 +44,7 @@ class Claim:
     fence: int
     trace: str | None = None
     memory_bytes: int | None = None
+    parent_id: str | None = None
     gpus: tuple[str, ...] = ()
 
 
@@ -97,7 +99,10 @@ def _taking(which: ColumnElement[Any]) -> ReturningUpdate[Any]:
 
 _JOBS, _EVENTS = table_of(Job), table_of(JobEvent)
 # fields of a claim, in their order
-_CLAIMED = ("id", "project_id", "kind", "name", "spec", "attempt", "max_attempts", "fence", "trace", "memory_bytes")
+_CLAIMED = (
+    "id", "project_id", "kind", "name", "spec", "attempt", "max_attempts", "fence", "trace", "memory_bytes",
+    "parent_id",
+)  # fmt: skip
 _TAKE_ONE = _taking(bindparam("wanted_id"))
 
 
@@ -227,7 +232,7 @@ def end_badly(session: Session, job: Job, why: dict[str, Any], **known: Any) -> 
         values["not_before"] = again if again and again > moment else None
     if state in {State.FAILED, State.CANCELLED}:
         values["finished_at"] = now()
-        leftovers.end_of_job(session, job.id, checkpoints=False)
+        leftovers.end_of_job(session, job.id, checkpoints=bool(job.children))
     changed(session, _held(job.id, job.fence).values(**values))
     add_event(session, job.id, attempt, "attempt_failed", problem=why, retry=state is State.QUEUED, **known)
     add_event(session, job.id, attempt, state.value)
@@ -276,7 +281,7 @@ def release(session: Session, job_id: str, fence: int, to: State, reason: str) -
     values: dict[str, Any] = {"state": to, "worker": None, **_over(job)}
     if to is State.CANCELLED:
         values["finished_at"] = now()
-        leftovers.end_of_job(session, job_id, checkpoints=False)
+        leftovers.end_of_job(session, job_id, checkpoints=bool(job.children))
         values["error"] = explained(session, job, problem("Cancelled", reason, "cancelled"))
     else:
         values["attempt"] = attempt - 1

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from services.core import leftovers, uploads
 from services.core.errors import Conflict, FieldError, ValidationFailed
-from services.core.jobs import has_ended
+from services.core.jobs import has_ended, open_children
 from services.core.lifecycle import TERMINAL
 from services.core.scope import Scope
 from services.core.served_names import triton_name
@@ -78,9 +78,10 @@ def delete_deployment(session: Session, scope: Scope, deployment_id: str) -> Non
 
 
 def delete_job(session: Session, scope: Scope, job_id: str) -> None:
-    """Remove a job that has ended, with all that it has reported and its artifacts; what it made stays.
+    """Remove a job that has ended, with its child jobs, all that they have reported and their artifacts; what it made
+    stays.
 
-    Conflict when it has not ended, or names the jobs that still wait for it.
+    Conflict when it has not ended, or names the jobs that still wait for it and the child jobs that still run.
     """
     row = scope.get(session, Job, job_id, with_for_update=True)
     if not has_ended(row):
@@ -88,12 +89,19 @@ def delete_job(session: Session, scope: Scope, job_id: str) -> None:
     waiting = select(JobDependency.job_id).join(Job, Job.id == JobDependency.job_id)
     waiting = waiting.where(JobDependency.needs_id == job_id, Job.state.not_in(TERMINAL))
     _refuse("job", job_id, list(_named(session, "needed by ", waiting)))
+    ending = [f"its child job {child.id} ({child.state})" for child in open_children(session, row)]
+    _refuse("job", job_id, ending[:NAMED])
+    children = select(Job.id).where(Job.parent_id == job_id)
+    ids = [job_id, *(session.scalars(children).all() if row.children else [])]
     for table in reversed(Base.metadata.sorted_tables):
-        mine = [key.parent == job_id for key in table.foreign_keys if key.column is Job.__table__.c.id]
+        mine = [key.parent.in_(ids) for key in table.foreign_keys if key.column is Job.__table__.c.id]
         if mine:
             session.execute(delete(table).where(or_(*mine)))
-    # a lost attempt may still be storing
-    leftovers.add(session, f"jobs/{job_id}/", watch_until=now() + leftovers.LINGER)
+    for each in ids:
+        # a lost attempt may still be storing
+        leftovers.add(session, f"jobs/{each}/", watch_until=now() + leftovers.LINGER)
+    if len(ids) > 1:
+        session.execute(delete(Job).where(Job.parent_id == job_id))
     session.delete(row)
 
 

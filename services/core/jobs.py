@@ -5,7 +5,7 @@ guarded UPDATE and one event. What workers do is in `services.core.attempts`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, Update, func, insert, select, update
@@ -52,6 +52,14 @@ class NewJob:
     tags: tuple[str, ...] = ()
     # places in the batch of the jobs that must have succeeded first, too
     after: tuple[int, ...] = ()
+    # place in the batch of the job that it is a child of
+    child_of: int | None = None
+
+    @property
+    def chunks(self) -> int | None:
+        """Child jobs that it is shared out among; None when it does all itself."""
+        chunks = self.spec.get("chunks") if self.kind == "preprocess" else None
+        return chunks if chunks and chunks > 1 else None
 
 
 def changed(session: Session, statement: Update) -> int:
@@ -88,25 +96,29 @@ def rows(session: Session, scope: Scope, table: type[Row], job_id: str, after: i
     return session.scalars(following).all()
 
 
-def needs(session: Session, job_ids: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For each job, the jobs it waits for or waited for, with their states."""
+def needs(session: Session, job_ids: Iterable[str], *, children: bool = True) -> dict[str, dict[str, str]]:
+    """For each job, the jobs it waits for or waited for, with their states; its own child jobs only with `children`."""
     wanted = list(job_ids)
     found: dict[str, dict[str, str]] = {job_id: {} for job_id in wanted}
-    rows = session.execute(
+    rows_of = (
         select(JobDependency.job_id, JobDependency.needs_id, Job.state)
         .join(Job, Job.id == JobDependency.needs_id)
         .where(JobDependency.job_id.in_(wanted))
         .order_by(JobDependency.needs_id)
     )
-    for job_id, needs_id, state in rows:
+    if not children:
+        rows_of = rows_of.where(Job.parent_id.is_distinct_from(JobDependency.job_id))
+    for job_id, needs_id, state in session.execute(rows_of):
         found[job_id][needs_id] = state
     return found
 
 
 def check_quota(session: Session, owner: str, quota: int, number: int = 1) -> None:
-    """TooMany when an owner has, with `number` more, over `quota` jobs that wait to run."""
+    """TooMany when an owner has, with `number` more, over `quota` jobs that wait to run; a job and its child jobs are
+    one.
+    """
     unfinished = select(func.count()).where(
-        Job.created_by == owner, Job.state.in_([State.WAITING, State.QUEUED, State.PAUSED])
+        Job.created_by == owner, Job.state.in_([State.WAITING, State.QUEUED, State.PAUSED]), Job.parent_id.is_(None)
     )
     if (count := session.scalars(unfinished).one()) + number > quota:
         more = f" and asks for {number} more" if number > 1 else ""
@@ -139,20 +151,22 @@ def submit(session: Session, asked: NewJob, *, created_by: str, quota: int | Non
 def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, quota: int | None = None) -> list[Job]:
     """Record jobs that may wait for each other (`after`), in the order given; their owner's turns are in it, too.
 
-    Raises as `submit` does; the quota counts them as a whole.
+    Child jobs of those that are shared out are recorded with them. Raises as `submit` does; the quota counts them as a
+    whole.
     """
+    submitted, asked = len(asked), _shared_out(asked)
     required = [check_submission(session, one, created_by, None) for one in asked]
     if quota is not None:
-        check_quota(session, created_by, quota, len(asked))
+        check_quota(session, created_by, quota, submitted)
     turns = next_turns(session, created_by, [one.priority for one in asked])
     stood_for = [
         aliases.resolved(session, one.project_id, (r.id for r in references(one.kind, one.spec))) for one in asked
     ]
-    rows = [
-        new_row(one, with_ids(one.kind, one.spec, ids), created_by, turn,
-                 ready=not one.after and all(job.state == State.SUCCEEDED for job in needed))
-        for one, ids, turn, needed in zip(asked, stood_for, turns, required, strict=True)
-    ]  # fmt: skip
+    rows: list[Job] = []
+    for one, ids, turn, needed in zip(asked, stood_for, turns, required, strict=True):
+        ready = not one.after and all(job.state == State.SUCCEEDED for job in needed)
+        parent_id = None if one.child_of is None else rows[one.child_of].id
+        rows.append(new_row(one, with_ids(one.kind, one.spec, ids), created_by, turn, parent_id, ready=ready))
     session.add_all(rows)
     session.flush()
     for job, one, needed in zip(rows, asked, required, strict=True):
@@ -168,10 +182,31 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
     session.execute(insert(table_of(JobEvent)), events)
     outbox.tell_of_jobs(session, events)
     labels.made(session, rows, {job.id: one.tags for job, one in zip(rows, asked, strict=True)})
-    return rows
+    return rows[:submitted]
 
 
-def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, *, ready: bool) -> Job:
+def _shared_out(asked: Sequence[NewJob]) -> Sequence[NewJob]:
+    """The jobs, and behind them the child jobs of those that are shared out, which wait for theirs."""
+    found = list(asked)
+    for place, one in enumerate(asked):
+        if one.chunks is not None:
+            children = range(len(found), len(found) + one.chunks)
+            found += [_child(one, place, chunk) for chunk in range(one.chunks)]
+            found[place] = replace(one, after=(*one.after, *children))
+    return found
+
+
+def _child(asked: NewJob, place: int, chunk: int) -> NewJob:
+    """What makes one chunk: it needs what the job needs, and is tried as often."""
+    number = f", chunk {chunk + 1} of {asked.chunks}"
+    return replace(
+        asked, kind="preprocess_chunk", spec=asked.spec | {"chunk": chunk},
+        name=asked.name[: 128 - len(number)] + number, notes="", tags=(), child_of=place,
+    )  # fmt: skip
+
+
+def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, parent_id: str | None = None, *,
+            ready: bool) -> Job:  # fmt: skip
     """A job as it is recorded, outside of any session."""
     return Job(
         id=new_id("job"), project_id=asked.project_id,
@@ -180,6 +215,7 @@ def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, *, 
         fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
         backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s, trace=tracing.traceparent(),
+        parent_id=parent_id, children=asked.chunks,
     )  # fmt: skip
 
 
@@ -192,6 +228,16 @@ def _open(session: Session, scope: Scope, job_id: str, to_be: str) -> Job:
     if has_ended(job):
         raise Conflict(f"job {job_id} has already {ended(job.state)}; it cannot be {to_be}")
     return job
+
+
+def open_children(session: Session, job: Job) -> Sequence[Job]:
+    """The child jobs of a job that have not ended, locked: what is asked of the job is asked of them, in its
+    transaction.
+    """
+    if not job.children:
+        return []
+    mine = select(Job).where(Job.parent_id == job.id, Job.state.not_in(TERMINAL)).order_by(Job.id)
+    return session.scalars(mine.with_for_update().execution_options(populate_existing=True)).all()
 
 
 def request_pause(session: Session, scope: Scope, job_id: str) -> Job:
@@ -209,6 +255,9 @@ def request_pause(session: Session, scope: Scope, job_id: str) -> Job:
     elif job.state == State.RUNNING and job.stop_order != "pause":
         changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order="pause"))
         add_event(session, job_id, job.attempt, "pause_requested")
+    for child in open_children(session, job):
+        if child.stop_order != "cancel":
+            request_pause(session, scope, child.id)
     session.refresh(job)
     return job
 
@@ -233,6 +282,8 @@ def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
     elif job.stop_order == "pause":
         changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order=None))
         add_event(session, job_id, job.attempt, "pause_withdrawn")
+    for child in open_children(session, job):
+        request_resume(session, scope, child.id)
     session.refresh(job)
     return job
 
@@ -243,12 +294,14 @@ def request_cancel(session: Session, scope: Scope, job_id: str) -> Job:
     if job.state != State.RUNNING:
         stop = update(Job).where(Job.id == job_id, Job.state.in_(_AT_ONCE))
         changed(session, stop.values(state=State.CANCELLED, finished_at=now()))
-        if job.fence:
-            leftovers.end_of_job(session, job_id, checkpoints=False)
+        if job.fence or job.children:
+            leftovers.end_of_job(session, job_id, checkpoints=bool(job.children))
         add_event(session, job_id, job.attempt, "cancelled", reason="cancelled before it ran")
     elif job.stop_order != "cancel":
         changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order="cancel"))
         add_event(session, job_id, job.attempt, "cancel_requested")
+    for child in open_children(session, job):
+        request_cancel(session, scope, child.id)
     session.refresh(job)
     return job
 
@@ -265,6 +318,8 @@ def prioritise(session: Session, job: Job, priority: int) -> None:
     add_event(session, job.id, job.attempt, "priority", before=job.priority, after=priority)
     job.priority, job.rank, job.turn = priority, -priority, turn
     session.flush()
+    for child in open_children(session, job):
+        prioritise(session, child, priority)
 
 
 def limit_time(session: Session, job: Job, seconds: float) -> None:
@@ -278,6 +333,8 @@ def limit_time(session: Session, job: Job, seconds: float) -> None:
     add_event(session, job.id, job.attempt, "time_limit", before=job.time_limit_s, after=seconds)
     job.time_limit_s = seconds
     session.flush()
+    for child in open_children(session, job):
+        limit_time(session, child, seconds)
 
 
 def ended(state: str) -> str:

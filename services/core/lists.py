@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from sqlalchemy import select
 
 from medcoss.modalities import BUILTIN, get_modality
-from medcoss.specs import JOB_KINDS
+from medcoss.specs import EVERY_KIND
 from services.core.labels import tag_of
 from services.core.lifecycle import TERMINAL, State
 from services.core.listing import Filter, Listing, Sort, Via, Way
@@ -105,12 +105,14 @@ JOBS: Listing[Job] = Listing(
     filters=(
         Filter("state", "in one of these states", Job.state, type=State, values=tuple(State)),
         Filter("kind", "of one of these kinds", Job.kind, type=Annotated[str, Field(max_length=32)],
-               values=tuple(JOB_KINDS)),
+               values=tuple(EVERY_KIND)),
         Filter("created_by", "submitted by one of these owners", Job.created_by, type=Name),
         _name(Job.name_key),
         _tag(JobTag),
         Filter("depends_on", "that wait or waited for this job", None, "member", Id,
                ids=lambda value: select(JobDependency.job_id).where(JobDependency.needs_id == value)),
+        Filter("parent", "child jobs of this job", None, "member", Id,
+               ids=lambda value: select(Job.id).where(Job.parent_id == value)),
         Filter("input", "whose spec names this dataset or model", None, "member", Id,
                ids=lambda value: select(JobInput.job_id).where(JobInput.input_id == value)),
         *created(Job.created_at),
@@ -129,8 +131,8 @@ JOBS: Listing[Job] = Listing(
         Way(("kind", "state"), ("created_at",)),
         Way(("created_by", "state"), ("created_at",), ("kind",)),
         # what has one tag, one parent or one input is few
-        Way((), ("created_at",), ("state", "kind", "created_by", "depends_on", "input"), via="tag"),
-        Way((), ("created_at",), ("state", "kind", "created_by", "depends_on", "input")),
+        Way((), ("created_at",), ("state", "kind", "created_by", "depends_on", "parent", "input"), via="tag"),
+        Way((), ("created_at",), ("state", "kind", "created_by", "depends_on", "parent", "input")),
     ),
     vias={"tag": _by_tag(JobTag)},
 )  # fmt: skip

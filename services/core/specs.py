@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from medcoss.specs import JOB_KINDS
+from medcoss.specs import EVERY_KIND
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Reference:
 def _fields(kind: str) -> dict[str, str]:
     """The fields of a kind's spec that name something, and what."""
     found = {}
-    for name, schema in JOB_KINDS[kind].spec.model_json_schema()["properties"].items():
+    for name, schema in EVERY_KIND[kind].spec.model_json_schema()["properties"].items():
         variants = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
         resource = next((v["reference"] for v in variants if "reference" in v), None)
         if resource is not None:

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from services.core import leftovers, once, served_names, uploads, workers
+from services.core import chunks, leftovers, once, served_names, uploads, workers
 from services.core.attempts import end_badly
 from services.core.failures import lost
-from services.core.jobs import add_event, changed, ended, needs, problem
+from services.core.jobs import add_event, changed, needs
 from services.core.lifecycle import State
 from services.core.scheduling import to_ring
 from services.core.tables import Dataset, Job
@@ -40,17 +40,20 @@ def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
 
 def _settle_waiting(session: Session, moment: datetime) -> int:
     """Release or fail waiting jobs; how many. Those that wait for a failed one come in the next round."""
-    waiting = session.scalars(select(Job.id).where(Job.state == State.WAITING)).all()
+    # a job that is shared out before its child jobs: locked in the order of those who cancel it
+    in_order = select(Job.id).where(Job.state == State.WAITING).order_by(Job.parent_id.is_not(None), Job.id)
+    waiting = session.scalars(in_order).all()
     settled = 0
     for job_id, found in needs(session, waiting).items():
         hopeless = [other for other, state in found.items() if state in {State.FAILED, State.CANCELLED}]
         guarded = update(Job).where(Job.id == job_id, Job.state == State.WAITING)
         if hopeless:
-            first = hopeless[0]
-            why = problem("Dependency failed", f"{first} has {ended(found[first])}", "dependency")
-            why |= {"log": [], "advice": [f"see why {first} has ended, mend it, and submit both again"]}
+            # those that were cancelled may be so because of the one that has failed
+            first = min(hopeless, key=lambda other: found[other] != State.FAILED)
+            why = chunks.why_hopeless(session, job_id, first)
             if changed(session, guarded.values(state=State.FAILED, error=why, finished_at=moment)):
                 add_event(session, job_id, 0, "failed", problem=why)
+                chunks.end_all(session, job_id)
                 settled += 1
         elif all(state == State.SUCCEEDED for state in found.values()) and changed(
             session, guarded.values(state=State.QUEUED)

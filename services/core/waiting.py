@@ -8,6 +8,7 @@ from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from services.core import workers
+from services.core.chunks import Children
 from services.core.lifecycle import TERMINAL, State
 from services.core.tables import Job, Worker
 from services.core.workers import WorkerState
@@ -47,14 +48,18 @@ def surroundings(session: Session, rows: Sequence[Job], moment: datetime, quota:
     return Surroundings(moment, takers, {row[0]: row[1] for row in session.execute(counts)}, quota)
 
 
-def why(row: Job, needed: Mapping[str, str], around: Surroundings) -> str | None:
+def why(row: Job, needed: Mapping[str, str], around: Surroundings, children: Children | None = None) -> str | None:
     """Why the job does not run, or what a running one is about to do; None when there is nothing to say.
 
-    `needed` are the jobs that it waits for, with their states.
+    `needed` are the jobs that it waits for, with their states; `children` are its own.
     """
     if row.state == State.WAITING:
         open_ones = [job_id for job_id, state in needed.items() if state not in TERMINAL]
-        return f"waits for {', '.join(open_ones)}" if open_ones else "is about to be queued"
+        if open_ones:
+            return f"waits for {', '.join(open_ones)}"
+        if children is not None and children.states.get(State.SUCCEEDED, 0) < children.count:
+            return f"waits for its chunks: {children.in_words()}"
+        return "is about to be queued"
     if row.state == State.RUNNING and row.stop_order:
         return "is being cancelled" if row.stop_order == "cancel" else "is being paused"
     if row.state == State.PAUSED and (row.error or {}).get("reason") == "time_limit":

@@ -34,7 +34,9 @@ class WorkerRun:
         self.checkpoints = S3Checkpoints(
             self.store, job.job_id, job.fence, lambda step: writer.send(CheckpointReport(step=step))
         )
-        self.parts = S3Parts(self.store, job.job_id, lambda step: writer.send(CheckpointReport(step=step)))
+        self.parts = S3Parts(
+            self.store, job.parent_id or job.job_id, lambda step: writer.send(CheckpointReport(step=step))
+        )
         self.phases = Phases()
 
     def input(self, record_id: str) -> AbstractContextManager[Path]:

@@ -29,7 +29,8 @@ class ChildJob(BaseModel):
 
     `output_id` is the identifier that what it makes will have, reserved together with the place in the
     object store; `version` is the number that a new deployment takes; `work` is its own empty folder. `patient_salt` is
-    the project's key of the hashes that stand for patients.
+    the project's key of the hashes that stand for patients. `parent_id` is the job that this one works for, if any: the
+    parts that it makes are that one's.
     """
 
     job_id: str
@@ -43,6 +44,7 @@ class ChildJob(BaseModel):
     version: int = 0
     work: str
     patient_salt: str = ""
+    parent_id: str = ""
 
 
 class ProgressReport(BaseModel):

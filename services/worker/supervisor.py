@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
-from medcoss.specs import JOB_KINDS
+from medcoss.specs import EVERY_KIND
 from services.core import attempts, leftovers, registry, served_names, tracing
 from services.core.attempts import Claim
 from services.core.db import Database
@@ -94,7 +94,7 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
     return ChildJob(
         job_id=claim.job_id, kind=claim.kind, name=claim.name, spec=claim.spec, attempt=claim.attempt,
         fence=claim.fence, inputs=inputs, output_id=output_id, version=version, work=str(folder.path),
-        patient_salt=session.get_one(Project, claim.project_id).patient_salt,
+        parent_id=claim.parent_id or "", patient_salt=session.get_one(Project, claim.project_id).patient_salt,
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:
     store is reserved. Empty and 0 for kinds that make nothing of their own. Raises Conflict when a served name has
     gone to another project since the job was submitted.
     """
-    resource = JOB_KINDS[claim.kind].produces
+    resource = EVERY_KIND[claim.kind].produces
     if resource not in _PLACES:
         return "", 0
     id_prefix, folder = _PLACES[resource]

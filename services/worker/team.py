@@ -9,7 +9,7 @@ import queue
 import time
 from collections.abc import Sequence
 
-from medcoss.specs import JOB_KINDS
+from medcoss.specs import EVERY_KIND
 from services.core.settings import Settings
 from services.worker.offer import hides_gpus
 from services.worker.process import Child, Reports
@@ -25,7 +25,7 @@ class Team:
 
     def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder, gpus: Sequence[str]) -> None:
         self.reports: Reports = queue.Queue()
-        self._gpus, self._size = gpus, max(len(gpus), 1) if JOB_KINDS[job.kind].ranks else 1
+        self._gpus, self._size = gpus, max(len(gpus), 1) if EVERY_KIND[job.kind].ranks else 1
         self._cut_off: set[int] = set()
         self._members: list[Child] = []
         try:

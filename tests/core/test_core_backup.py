@@ -313,13 +313,16 @@ def without(path: Path, table: dict[str, Any], column: str) -> None:
 def test_a_backup_of_an_older_version_is_brought_up_to_date(
     database: Database, target: str, store: ObjectStore, tmp_path: Path, open_database: Callable[[str], Database],
 ) -> None:  # fmt: skip
-    """As if it had been made before the garbage collector's tables, that of files in parts, and the projects' salts."""
+    """As if it had been made before the garbage collector's tables, that of files in parts, the projects' salts, and
+    child jobs.
+    """
     dataset(database, store, "ds_1", "a")
     taken(database, store, tmp_path / "backup")
     document = json.loads((tmp_path / "backup" / HEADER).read_text())
     for table in ("gc_runs", "gc_findings", "upload_sessions"):
         del document["tables"][table]
-    without(tmp_path / "backup" / "tables" / "projects.jsonl.gz", document["tables"]["projects"], "patient_salt")
+    for table, column in (("projects", "patient_salt"), ("jobs", "parent_id"), ("jobs", "children")):
+        without(tmp_path / "backup" / "tables" / f"{table}.jsonl.gz", document["tables"][table], column)
     document["revision"] = "0014"
     (tmp_path / "backup" / HEADER).write_text(json.dumps(document))
     restored(target, store, tmp_path / "backup")

@@ -9,7 +9,7 @@ from alembic import command
 from sqlalchemy import Column, Table, create_engine, event, insert, text, update
 from sqlalchemy.sql import visitors
 
-from medcoss.specs import JOB_KINDS
+from medcoss.specs import EVERY_KIND
 from services.core import labels
 from services.core.db import Database, _config, migrate
 from services.core.errors import ValidationFailed
@@ -251,7 +251,7 @@ def test_a_page_is_one_query(database: Database) -> None:
 def test_all_states_and_kinds_are_read() -> None:
     """What is not asked for is read value by value: a value that is not known would be missing from lists."""
     assert JOBS.filter("state").values == tuple(State)
-    assert JOBS.filter("kind").values == tuple(JOB_KINDS)
+    assert JOBS.filter("kind").values == tuple(EVERY_KIND)
 
 
 @empty_engines

@@ -44,15 +44,29 @@ def fetched(store: PartStore, plan: str, first: int, end: int, folder: Path) -> 
     found = (Part.named(name) for name in store.names())
     usable = {part for part in found if part and part.plan == plan[:16] and part.end <= end}
     paths: list[Path] = []
-    while here := [part for part in usable if part.first == first and part.end > first]:
-        longest = max(here, key=lambda part: (part.end, part.name))
-        path = store.get(longest.name, folder)
-        if path is not None and sha256_file(path) == longest.sha256:
+    best = _farthest(usable)
+    while (part := best.get(first)) is not None:
+        path = store.get(part.name, folder)
+        if path is not None and sha256_file(path) == part.sha256:
             paths.append(path)
-            first = longest.end
+            first = part.end
         else:
-            usable.remove(longest)
+            usable.remove(part)
+            best = _farthest(usable)
     return paths, first
+
+
+def _farthest(parts: Iterable[Part]) -> dict[int, Part]:
+    """By its first item, the part from which those that follow on each other lead farthest. Two attempts that ran at
+    once, one of them without knowing that it had lost its lease, have ended their parts at different items.
+    """
+    best: dict[int, Part] = {}
+    reach: dict[int, int] = {}
+    for part in sorted(parts, key=lambda part: (-part.first, -part.end, part.name)):
+        end = reach.get(part.end, part.end)
+        if part.end > part.first and end > reach.get(part.first, part.first):
+            best[part.first], reach[part.first] = part, end
+    return best
 
 
 class PartWriter:

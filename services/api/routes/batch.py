@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from services.api.dependencies import Operator, Parts, PartsOf
 from services.api.once import again, ticket_of
 from services.api.problems import MOST_ERRORS, in_words, responses
-from services.api.routes.jobs import new_job
+from services.api.routes.jobs import new_job, rings
 from services.api.schemas import JobOut
 from services.api.schemas_batch import BatchJob, BatchOut, BatchRequest
 from services.api.views import job_views
@@ -18,7 +18,6 @@ from services.core import inputs, jobs, once, projects
 from services.core.bell import ring
 from services.core.errors import Conflict, FieldError, TooLarge, ValidationFailed
 from services.core.jobs import NewJob
-from services.core.lifecycle import State
 from services.core.once import Answer, Ticket
 from services.core.problems import FieldProblem
 from services.core.scheduling import RINGS
@@ -62,7 +61,7 @@ def submit_batch(
     if isinstance(made, Answer):
         return again(made)
     # a worker that has been rung goes on until nothing is left
-    for job in [job for job in made.jobs if job is not None and job.state == State.QUEUED][:RINGS]:
+    for job in [one for one in made.jobs if one is not None for _ in range(rings(one))][:RINGS]:
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     return made
 

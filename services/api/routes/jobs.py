@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from medcoss.specs import JOB_KINDS
+from medcoss.specs import CHILD_KINDS, JOB_KINDS
 from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, Wanted, answer, question, response_model
@@ -25,6 +25,7 @@ from services.core.jobs import NewJob
 from services.core.lifecycle import State
 from services.core.lists import JOBS
 from services.core.once import Answer, Ticket
+from services.core.scheduling import RINGS
 from services.core.settings import Settings
 from services.core.short_lists import ARTIFACTS
 from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric
@@ -44,7 +45,10 @@ def resolved_spec(request: JobRequest) -> dict[str, Any]:
     kind = JOB_KINDS.get(request.kind)
     if kind is None:
         expected = f"expected one of {', '.join(JOB_KINDS)}"
-        raise ValidationFailed(f"there is no job kind '{request.kind}'; {expected}", [FieldError("/kind", expected)])
+        what = f"there is no job kind '{request.kind}'"
+        if request.kind in CHILD_KINDS:
+            what = f"'{request.kind}' jobs are made by the platform alone, of a preprocess job with `chunks`"
+        raise ValidationFailed(f"{what}; {expected}", [FieldError("/kind", expected)])
     try:
         spec = kind.spec.model_validate(request.spec)
     except ValidationError as error:
@@ -88,6 +92,13 @@ def _submit(parts: Parts, asked: NewJob, created_by: str, ticket: Ticket | None)
         return job
 
 
+def rings(job: JobOut) -> int:
+    """How many workers a job that was queued or let go on is for: one, or one for each of its child jobs."""
+    if job.children and job.state == State.WAITING:
+        return min(job.children, RINGS)
+    return 1 if job.state == State.QUEUED else 0
+
+
 def _new_view(session: Session, row: Job, asked: NewJob, quota: int | None) -> JobOut:
     """A new job as it is answered: what it was not given is not looked for."""
     given = {"tags": asked.tags, "depends_on": asked.depends_on}
@@ -110,7 +121,7 @@ def submit_job(
         job = _submit(parts, asked, caller.owner, ticket)
     if isinstance(job, Answer):
         return again(job)
-    if job.state == State.QUEUED:
+    for _ in range(rings(job)):
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     # it is valid: it need not be checked against its schema once more
     return Response(job.model_dump_json(), 201, media_type="application/json")
@@ -152,7 +163,7 @@ def resume_job(job_id: str, parts: PartsOf, caller: Operator, background: Backgr
     """Queue a paused job again; it goes on from its last checkpoint."""
     with parts.database.session() as session:
         job = job_view(session, jobs.request_resume(session, caller.scope, job_id), parts.settings.quota_running)
-    if job.state == State.QUEUED:
+    for _ in range(rings(job)):
         background.add_task(ring, parts.celery, job.id, job.resources.gpus)
     return job
 

@@ -13,6 +13,7 @@ from services.core.tables.projects import Owned
 # what jobs can be sorted by; each has an index behind the state, for one project and for all
 SORTED = ("created_at", "name_key", "priority", "finished_at", "ran_s")
 _FAILED = text("type = 'attempt_failed'")
+_IS_CHILD = text("parent_id IS NOT NULL")
 
 
 class Job(Owned, Named, Base):
@@ -24,7 +25,8 @@ class Job(Owned, Named, Base):
     worker must have, None where it takes what there is. A failed attempt whose reason is in `retry_on`
     (None: the usual ones) is tried again after `backoff_s`, doubled each time, at `not_before`. `ran_s` is
     the time that earlier attempts ran, of the `time_limit_s` that all of them have together. `trace` is the
-    traceparent of the request that made it.
+    traceparent of the request that made it. A job that is shared out has so many `children`, whose `parent_id` it is:
+    it waits for them, and puts together what they have made.
     """
 
     __tablename__ = "jobs"
@@ -44,6 +46,7 @@ class Job(Owned, Named, Base):
         Index("ix_jobs_project_by_kind", "project_id", "kind", "state", "created_at", "id"),
         Index("ix_jobs_by_owner", "created_by", "state", "created_at", "id"),
         Index("ix_jobs_project_by_owner", "project_id", "created_by", "state", "created_at", "id"),
+        Index("ix_jobs_parent_id", "parent_id", postgresql_where=_IS_CHILD, sqlite_where=_IS_CHILD),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -77,6 +80,8 @@ class Job(Owned, Named, Base):
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     trace: Mapped[str | None] = mapped_column(String(55))
+    parent_id: Mapped[str | None] = mapped_column(Id)
+    children: Mapped[int | None] = mapped_column(Integer)
     created_by: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]

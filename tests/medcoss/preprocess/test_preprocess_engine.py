@@ -294,3 +294,23 @@ def test_published_splits_are_kept_and_their_leaks_told(tmp_path: Path) -> None:
         source: patient for source, (_, patient) in rows(tmp_path / "out").items() if "t" in source.split("/")[-1][0]
     }
     assert len(set(keys.values())) == 1
+
+
+def test_parts_of_two_attempts_at_once_are_followed_as_far_as_they_lead(tmp_path: Path) -> None:
+    store = LocalRun(tmp_path / "run").parts
+    (tmp_path / "made").mkdir()
+    for first, end in ((0, 30), (30, 100), (0, 50), (50, 60), (100, 120)):
+        writer = parts.PartWriter(tmp_path / "made", "f" * 16, first)
+        (tmp_path / "records").write_bytes(f"{first}-{end}".encode())
+        writer.add(tmp_path / "records")
+        part = writer.end(end)
+        assert part is not None
+        store.put(part, end)
+    (tmp_path / "here").mkdir()
+    found, following = parts.fetched(store, "f" * 16, 0, 110, tmp_path / "here")
+    ends = [part.end for path in found if (part := parts.Part.named(path.name))]
+    assert (ends, following) == ([30, 100], 100), "the longest one of the first two leads nowhere"
+    found[1].write_bytes(b"damaged")
+    (tmp_path / "run" / "parts" / found[1].name).write_bytes(b"damaged")
+    _, following = parts.fetched(store, "f" * 16, 0, 110, tmp_path / "here")
+    assert following == 30
