@@ -18,7 +18,7 @@ class _List(TypedDict, total=False):
 
 class JobFilters(_List, total=False):
     """Of `state`, `kind` and `created_by` one value has to fit, of `tag` all; `name` is the beginning of one; `input`
-    is a dataset or model that the spec names.
+    is a dataset or model that the spec names; `parent` is the job whose child jobs, or chunks, they are.
     """
 
     state: Some
@@ -27,6 +27,7 @@ class JobFilters(_List, total=False):
     name: str | None
     tag: Some
     depends_on: Some
+    parent: Some
     input: Some
     finished_after: datetime | None
     finished_before: datetime | None

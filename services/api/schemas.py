@@ -241,7 +241,7 @@ class JobOut(BaseModel):
 
     id: str = Field(description="identifier, job_...")
     project_id: str = Field(description="project that owns it, prj_...")
-    kind: str = Field(description="one of /v1/job-kinds")
+    kind: str = Field(description="one of /v1/job-kinds; preprocess_chunk: the child job of one with `chunks`")
     name: str = Field(description="for people")
     notes: str = Field(description="for people")
     tags: list[str] = Field(description="what it is found by, in the order of the alphabet")

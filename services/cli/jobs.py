@@ -65,6 +65,9 @@ def list_jobs(
     given: Annotated[
         str | None, typer.Option("--input", metavar="ID", help="Only jobs that name this dataset or model.")
     ] = None,
+    parent: Annotated[
+        str | None, typer.Option("--parent", metavar="JOB", help="Only the child jobs of this one: its chunks.")
+    ] = None,
     since: Annotated[datetime | None, typer.Option("--since", help="Only jobs made at this time or later.")] = None,
     sort: Sort = None,
     fields: Fields = None,
@@ -75,7 +78,7 @@ def list_jobs(
     """Jobs, newest first."""
     filters: JobFilters = {
         "state": job_state, "kind": kind, "created_by": owner, "name": name, "tag": tag, "input": given,
-        "created_after": since, "sort": sort, "project": project,
+        "parent": parent, "created_after": since, "sort": sort, "project": project,
     }  # fmt: skip
     if fields is not None:
         chosen(islice(client.jobs.select(fields, **filters), limit or None), fields, as_json)

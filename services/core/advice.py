@@ -43,7 +43,7 @@ def _out_of_memory(job: Job, _: dict[str, Any]) -> list[str]:
         found.append(f"set batch_size to {batch // 2}, half of what it is; the result does not depend on it")
     if spec.get("precision") == "fp32" and (job.gpus or 0) > 0:
         found.append("set precision to auto: 16-bit numbers take half of the memory on a GPU")
-    if job.kind == "preprocess":
+    if job.kind in ("preprocess", "preprocess_chunk"):
         found.append("ask for a worker with more memory (resources.memory_bytes), or split the largest files")
     else:
         found.append("ask for a worker with more memory (resources.memory_bytes, or GPUs with more)")

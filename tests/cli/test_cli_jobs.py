@@ -199,6 +199,10 @@ def test_after_list_show_and_cancel(medcoss: Medcoss, raw: str) -> None:
     assert (again.code, "already" in again.err) == (1, True)
     wrong = medcoss("jobs", "list", "--state", "sleeping")
     assert (wrong.code, "query:state" in wrong.err) == (1, True)
+    shared = submit(medcoss, raw, "--set", "chunks=2")
+    chunks = medcoss("jobs", "list", "--parent", shared["id"], "--json").json
+    assert {(job["kind"], job["parent"]) for job in chunks} == {("preprocess_chunk", shared["id"])}
+    assert (len(chunks), shared["children"]) == (2, 2)
 
 
 def test_kinds_and_their_fields(medcoss: Medcoss, environment: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from medcoss.specs import JOB_KINDS
+from medcoss.specs import EVERY_KIND
 from services.core import attempts
 from services.core.db import Database
 from services.core.jobs import problem
@@ -29,7 +29,7 @@ def failed(database: Database, why: dict[str, Any], kind: str = "preprocess", **
 
 
 def spec(kind: str, **fields: Any) -> dict[str, Any]:
-    found: dict[str, Any] = JOB_KINDS[kind].spec.model_validate(fields).model_dump(mode="json")
+    found: dict[str, Any] = EVERY_KIND[kind].spec.model_validate(fields).model_dump(mode="json")
     return found
 
 
@@ -66,6 +66,11 @@ def test_the_last_lines_of_this_attempt_come_with_it(database: Database) -> None
         ("evaluate", {"dataset": DATASET, "model": MODEL}, "set batch_size to 4, half"),
         ("finetune", {"dataset": DATASET, "task": "classification", "size": "base"}, "set size to small"),
         ("preprocess", {"dataset": DATASET, "recipe": {"name": "image_folder"}}, "split the largest files"),
+        (
+            "preprocess_chunk",
+            {"dataset": DATASET, "recipe": {"name": "image_folder"}, "chunk": 0, "chunks": 2},
+            "split the largest files",
+        ),
     ],
 )
 def test_what_to_try_when_memory_ran_out(database: Database, kind: str, fields: dict[str, Any], expected: str) -> None:
