@@ -334,3 +334,9 @@ def test_it_is_for_those_who_may_submit_and_tells_nothing_of_others(served: Serv
         seen = look(other, "pretrain", {"dataset": "ds_ct000000", "init_model": "mdl_xray0000"})
     assert [e["pointer"] for e in seen["errors"]] == ["/spec/dataset", "/spec/init_model"]
     assert all("does not exist in the job's project" in e["detail"] for e in seen["errors"])
+
+
+def test_a_kind_that_is_too_long_is_one_more_wrong_field(served: Served) -> None:
+    seen = look(served.operator, "export" * 1000, {})
+    assert not seen["valid"]
+    assert {error["pointer"] for error in seen["errors"]} == {"/kind"}

@@ -40,17 +40,17 @@ _HEAVY = (
 )  # fmt: skip
 
 
-def resolved_spec(request: JobRequest) -> dict[str, Any]:
+def resolved_spec(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """The spec with its defaults; ValidationFailed names every wrong field."""
-    kind = JOB_KINDS.get(request.kind)
+    kind = JOB_KINDS.get(name)
     if kind is None:
         expected = f"expected one of {', '.join(JOB_KINDS)}"
-        what = f"there is no job kind '{request.kind}'"
-        if request.kind in CHILD_KINDS:
-            what = f"'{request.kind}' jobs are made by the platform alone, of a preprocess job with `chunks`"
+        what = f"there is no job kind '{name}'"
+        if name in CHILD_KINDS:
+            what = f"'{name}' jobs are made by the platform alone, of a preprocess job with `chunks`"
         raise ValidationFailed(f"{what}; {expected}", [FieldError("/kind", expected)])
     try:
-        spec = kind.spec.model_validate(request.spec)
+        spec = kind.spec.model_validate(given)
     except ValidationError as error:
         shown = error.errors(include_url=False)[:MOST_ERRORS]
         entries = [dict(entry) | {"loc": list(_place(entry["loc"]))} for entry in shown]
@@ -68,7 +68,8 @@ def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
 def new_job(request: JobRequest, project_id: str, settings: Settings, depends_on: Sequence[str]) -> NewJob:
     """What is asked for, with its defaults; ValidationFailed names every wrong field of the spec."""
     return NewJob(
-        kind=request.kind, project_id=project_id, spec=resolved_spec(request), name=request.name or request.kind,
+        kind=request.kind, project_id=project_id, spec=resolved_spec(request.kind, request.spec),
+        name=request.name or request.kind,
         priority=request.priority,
         max_attempts=request.max_attempts or settings.max_attempts,
         depends_on=tuple(depends_on), gpus=request.resources.gpus,

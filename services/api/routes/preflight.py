@@ -59,7 +59,7 @@ def _look(session: Session, parts: Parts, asked: NewJob, owner: str, after: Sequ
 def _spec_errors(job: dict[str, Any]) -> list[FieldError]:
     """What is wrong with the spec of a job whose other fields are wrong."""
     try:
-        resolved_spec(JobRequest(kind=job["kind"], spec=job["spec"]))
+        resolved_spec(job["kind"], job["spec"])
     except ValidationFailed as error:
         return error.errors
     return []
