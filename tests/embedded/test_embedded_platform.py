@@ -137,10 +137,15 @@ def test_life_of_a_platform(data_dir: Path) -> None:
     assert again.state["key"] == key["Authorization"].removeprefix("Bearer ")
     assert again.get(f"/v1/datasets/{dataset['id']}").json()["name"] == "kept"
 
-    # even when it is killed while a part hangs, nothing stays behind
-    os.kill(again.pid_of("worker"), signal.SIGSTOP)
-    again.process.kill()
-    again.process.wait()
+    again.process.send_signal(signal.SIGINT)
+    assert again.process.wait(60) == 0
+
+
+def test_a_killed_platform_leaves_nothing_behind_even_when_a_part_hangs(data_dir: Path) -> None:
+    up = start(data_dir, free_port_pair())
+    os.kill(up.pid_of("worker"), signal.SIGSTOP)
+    up.process.kill()
+    up.process.wait()
     until(lambda: not family(data_dir), "all parts have ended")
 
 
