@@ -75,7 +75,7 @@ def start(data_dir: Path, port: int) -> Up:
     ready = data_dir / "platform.json"
 
     def is_ready() -> bool:
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, log.read_text(encoding="utf-8")
         return ready.exists() and json.loads(ready.read_text())["pid"] == process.pid
 
     until(is_ready, "start", 120)
@@ -94,7 +94,7 @@ def test_life_of_a_platform(data_dir: Path) -> None:
     port = free_port_pair()
     up = start(data_dir, port)
     assert [part["name"] for part in up.state["parts"]] == PARTS
-    table = up.log.read_text()
+    table = up.log.read_text(encoding="utf-8")
     for name in PARTS:
         assert name in table
     assert up.get("/readyz").json() == {"database": "ok", "redis": "ok", "s3": "ok"}
@@ -125,7 +125,7 @@ def test_life_of_a_platform(data_dir: Path) -> None:
         os.kill(dead, signal.SIGKILL)
         until(lambda part=part, dead=dead: up.pid_of(part) not in {0, dead}, f"{part} starts again")
         until(lambda gateway=gateway: answers(up, gateway), f"{part} answers again")
-    assert "gateway ended (killed by SIGKILL)" in up.log.read_text()
+    assert "gateway ended (killed by SIGKILL)" in up.log.read_text(encoding="utf-8")
 
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(60) == 0
