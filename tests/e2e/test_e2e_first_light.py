@@ -124,7 +124,7 @@ def kill_trainer_after_checkpoint(client: Client, job: Job, platform_pid: int) -
 def classifier(client: Client, stage_one: Job, xray_dataset: str) -> Job:
     spec = FinetuneSpec(
         task="classification", dataset=xray_dataset, init_model=stage_one.outputs["model"], epochs=25, batch_size=16,
-        lr=5e-4, drop_path=0.0,
+        lr=5e-4, drop_path=0.0, validate_every=5,
     )  # fmt: skip
     return finished(client, client.jobs.submit("finetune", spec))
 
@@ -163,7 +163,7 @@ def stage_two(client: Client, stage_one: Job, xray_dataset: str, la_dataset: str
 def segmenter(client: Client, stage_two: Job, la_dataset: str) -> Job:
     spec = FinetuneSpec(
         task="segmentation", dataset=la_dataset, init_model=stage_two.outputs["model"], epochs=40, max_steps=300,
-        batch_size=4, lr=2e-3, drop_path=0.0,
+        batch_size=4, lr=2e-3, drop_path=0.0, validate_every=20,
     )  # fmt: skip
     return finished(client, client.jobs.submit("finetune", spec))
 

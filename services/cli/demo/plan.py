@@ -56,10 +56,12 @@ STAGES = [
 
 CLASSIFIER: dict[str, Any] = {
     "task": "classification", "epochs": 1000, "max_steps": 180, "batch_size": 16, "lr": 1e-3, "drop_path": 0.0,
+    "validate_every": 10,
     "output_name": "demo-tissue",
 }  # fmt: skip
 SEGMENTER: dict[str, Any] = {
     "task": "segmentation", "epochs": 1000, "max_steps": 90, "batch_size": 4, "lr": 2e-3, "drop_path": 0.0,
+    "validate_every": 10,
     "output_name": "demo-atrium",
 }  # fmt: skip
 
