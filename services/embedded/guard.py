@@ -4,8 +4,9 @@ The parts get a signal when their platform dies, but one that hangs just then wo
 """
 
 import sys
-import time
 from pathlib import Path
+
+import psutil
 
 from services.embedded.family import LEFTOVER_GRACE_S, end_family, family_of
 
@@ -13,9 +14,7 @@ from services.embedded.family import LEFTOVER_GRACE_S, end_family, family_of
 def guard(data_dir: Path) -> None:
     """Wait until the platform has ended, which closes the input, let its parts end, and kill those that have not."""
     sys.stdin.buffer.read()
-    deadline = time.monotonic() + LEFTOVER_GRACE_S
-    while family_of(data_dir) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    psutil.wait_procs(family_of(data_dir), timeout=LEFTOVER_GRACE_S)
     end_family(data_dir, 0)
 
 
