@@ -17,12 +17,12 @@ from tempfile import TemporaryDirectory
 
 from medcoss.client.transfer import Notify, Tracker, side_by_side
 from medcoss.client.upload import LocalFile
-from medcoss.specs.names import SPLIT_NAMES
+from medcoss.specs.names import ARCHIVE_SUFFIXES, SPLIT_NAMES
 
 KEY_VARIABLE = "MEDCOSS_DEIDENTIFY_KEY"
 Notice = Callable[[str], None]
 _ENDINGS = (".dcm", ".dicom", ".ima")
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z")
+_ARCHIVES = (*ARCHIVE_SUFFIXES, ".7z")
 _IDENTIFIERS = (
     "PatientID", "PatientName", "OtherPatientIDs", "OtherPatientNames", "PatientBirthDate", "AccessionNumber",
     "StudyID", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyInstanceUID", "SeriesInstanceUID",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 
-from medcoss.preprocess.archive_members import Budget, Refused, Unusable, unpack
+from medcoss.preprocess.archive_members import Budget, Refused, Tell, Unusable, unpack
 from medcoss.preprocess.raw import Raw
 from medcoss.run import RunContext, Stopped
 from medcoss.specs.names import ARCHIVE_SUFFIXES, archive_stem
@@ -62,7 +62,8 @@ def opened(raw_dir: Path, folder: Path, limits: ArchiveLimits, context: RunConte
     return Seen(view, refused)
 
 
-def _once(archive: Path, path: str, target: Path, budget: Budget, tell, context: RunContext) -> list[Refused]:  # type: ignore[no-untyped-def]
+def _once(archive: Path, path: str, target: Path, budget: Budget, tell: Tell,
+          context: RunContext) -> list[Refused]:  # fmt: skip
     """Unpack an archive unless its marker says that it has been; what of it is refused."""
     marker, status = target.with_suffix(".json"), archive.stat()
     identity = [path, status.st_size, status.st_mtime_ns, budget.limits()]

@@ -19,7 +19,15 @@ from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Item
 from medcoss.run import BadInput
 from medcoss.specs.inspection import InspectOptions
-from medcoss.specs.names import IMAGE_SUFFIXES, SPLIT_NAMES, VOLUME_SUFFIXES, class_of, has_suffix, stem_of
+from medcoss.specs.names import (
+    ARCHIVE_SUFFIXES,
+    IMAGE_SUFFIXES,
+    SPLIT_NAMES,
+    VOLUME_SUFFIXES,
+    class_of,
+    has_suffix,
+    stem_of,
+)
 from medcoss.specs.records import BadFile
 
 UNSPLIT = "unsplit"
@@ -27,7 +35,7 @@ UNSPLIT = "unsplit"
 _ROWS = 32
 _OTHERS = {
     "table": (".csv", ".csv.gz", ".tsv", ".xlsx", ".parquet", ".jsonl", ".json", ".xml"), "hdf5": (".h5", ".hdf5"),
-    "slide": (".svs", ".ndpi", ".mrxs", ".scn"), "archive": (".zip", ".tar", ".tgz", ".tar.gz"), "text": (".txt",),
+    "slide": (".svs", ".ndpi", ".mrxs", ".scn"), "archive": ARCHIVE_SUFFIXES, "text": (".txt",),
 }  # fmt: skip
 # names that masks are given: case_mask.png, case_seg.nii.gz, mask_case.png
 _AFTER = re.compile(r"^(.+?)[-_ ](?:mask|masks|label|labels|seg|segmentation|anno|gt)$", re.I)
