@@ -27,6 +27,7 @@ from services.api import (
     schemas_batch,
     schemas_gc,
     schemas_labels,
+    schemas_models,
     schemas_uploads,
     schemas_webhooks,
 )
@@ -119,14 +120,14 @@ INSTANCES: tuple[BaseModel, ...] = (
     schemas.MetricOut(seq=204, attempt=1, step=1_500, values={"loss": 0.412, "lr": 0.00015}, at=_NOON),
     schemas.LogOut(seq=88, attempt=1, level="info", message="step 1500: loss 0.412", at=_NOON),
     schemas.ArtifactOut(name="report.json", content_type="application/json", size=1_830, url=_URL),
-    schemas.ModelOut(
+    schemas_models.ModelOut(
         id=MODEL, project_id=DEFAULT_PROJECT, name="chest", notes="", tags=["candidate"], task="encoder", size="small",
         modalities=["report", "xray"],
         stage=2, modality="xray", kind=Kind.IMAGE2D, classes=None, sample_shape=[1, 224, 224],
         recipe=_IMAGES.model_dump(mode="json"), config={"embed_dim": 384, "depth": 12}, metrics={"loss": 0.387},
         parents=[PREPARED], dataset_id=PREPARED, job_id=JOB, total_bytes=91_750_400, created_at=_NOON,
     ),
-    schemas.DeploymentOut(
+    schemas_models.DeploymentOut(
         id=DEPLOYMENT, project_id=DEFAULT_PROJECT, name="chest", version=2, state="ready", task="classification",
         modality="xray", kind=Kind.IMAGE2D, classes=["normal", "pneumonia"], model_id=CLASSIFIER,
         max_difference=0.00002, job_id=JOB, created_at=_NOON,

@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
-from services.api.schemas import DatasetOut, DeploymentOut, FileOut, JobOut, ModelOut, Progress, Resources, Retry
+from services.api.schemas import DatasetOut, FileOut, JobOut, Progress, Resources, Retry
+from services.api.schemas_models import DeploymentOut, ModelOut
 from services.core import chunks, jobs, labels, registry, waiting
 from services.core.chunks import Children
 from services.core.lifecycle import State

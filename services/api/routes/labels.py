@@ -9,8 +9,9 @@ from services.api import etags
 from services.api.dependencies import Operator, PartsOf, ReaderOf, Viewer
 from services.api.etags import IfMatch
 from services.api.problems import CHANGED, responses
-from services.api.schemas import DatasetOut, JobOut, ModelOut
+from services.api.schemas import DatasetOut, JobOut
 from services.api.schemas_labels import DatasetChange, FoundOut, JobChange, ModelChange, SearchOut
+from services.api.schemas_models import ModelOut
 from services.api.views import dataset_view, job_view, model_view
 from services.core import jobs, labels, projects, search
 from services.core.labels import Labelled

@@ -11,7 +11,8 @@ from services.api.dependencies import PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, answer, question, response_model
 from services.api.pages import InProject
 from services.api.routes.labels import OF_MODEL
-from services.api.schemas import DeploymentOut, FileOut, JobKindOut, ModelOut, Page, Platform
+from services.api.schemas import FileOut, JobKindOut, Page, Platform
+from services.api.schemas_models import DeploymentOut, ModelOut
 from services.api.views import MODEL_INFO, deployment_view, file_views, model_view, model_views
 from services.core import projects, registry
 from services.core.errors import NotFound
