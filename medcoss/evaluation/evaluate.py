@@ -21,6 +21,7 @@ from medcoss.evaluation.calibration import reliability
 from medcoss.evaluation.metrics import class_report, classification_scores, confusion, dice, surface_scores
 from medcoss.evaluation.pictures import draw_confusion, draw_overlay
 from medcoss.evaluation.predict import Case, class_probabilities, segmented_cases
+from medcoss.evaluation.windows import Sliding
 from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model
@@ -57,7 +58,8 @@ def evaluate(
     if isinstance(model, Classifier):
         result = _classification(spec, model, model_dir, reader, indices, output_dir, context)
     else:
-        result = _segmentation(spec, model, reader, indices, output_dir, context)
+        how = Sliding(tuple(info.sample_shape[1:]), spec.batch_size, spec.overlap, spec.mirror)
+        result = _segmentation(spec, model, how, reader, indices, output_dir, context)
     result.leakage += leakage
     path = output_dir / "evaluation.json"
     path.write_text(result.model_dump_json(indent=1))
@@ -97,8 +99,8 @@ def _classification(spec: EvaluateSpec, model: Classifier, model_dir: Path, read
     )  # fmt: skip
 
 
-def _segmentation(spec: EvaluateSpec, model: Segmenter, reader: ShardReader, indices: Indices, folder: Path,
-                  context: RunContext) -> EvaluationInfo:  # fmt: skip
+def _segmentation(spec: EvaluateSpec, model: Segmenter, how: Sliding, reader: ShardReader, indices: Indices,
+                  folder: Path, context: RunContext) -> EvaluationInfo:  # fmt: skip
     classes = reader.info.classes or []
     rows: list[Row] = []
     # whose a case is, by its name
@@ -106,7 +108,7 @@ def _segmentation(spec: EvaluateSpec, model: Segmenter, reader: ShardReader, ind
     drawn: Case | None = None
     # image files carry no pixel size that could be trusted
     unit = "mm" if reader.info.kind is Kind.VOLUME3D else "px"
-    for case in segmented_cases(model, reader, indices, spec.batch_size):
+    for case in segmented_cases(model, reader, indices, how):
         if context.should_stop():
             raise Stopped
         drawn = drawn or case

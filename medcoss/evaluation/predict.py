@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
+from medcoss.evaluation.cases import stored
+from medcoss.evaluation.windows import Sliding
+from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
-from medcoss.preprocess.volumes import blend, to_label_map, to_masks
+from medcoss.preprocess.volumes import to_label_map, to_masks
 from medcoss.training.features import model_inputs
 from medcoss.training.precision import pick_device, precision
 
@@ -80,27 +83,15 @@ def mask_probabilities(
     return np.concatenate(rows)
 
 
-def segmented_cases(
-    model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], batch_size: int
-) -> Iterator[Case]:
-    """Every image or volume that has samples in `indices`, its tiles put back together."""
+def segmented_cases(model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], how: Sliding) -> Iterator[Case]:
+    """Every image or volume that has samples in `indices`, segmented as a whole by a sliding window."""
     groups: dict[str, list[int]] = {}
     for index in indices:
         groups.setdefault(reader.rows[int(index)].group, []).append(int(index))
+    model.to(pick_device()).eval()
     for name, members in groups.items():
-        members.sort(key=lambda i: reader.rows[i].offset)
-        probabilities = mask_probabilities(model, reader, np.array(members), batch_size)
-        masks = np.stack([np.asarray(reader.mask(i), dtype=np.float32) for i in members])
-        images = np.stack([reader.image(i) for i in members])
-        first = reader.rows[members[0]]
-        if probabilities.ndim == 4:
-            yield Case(name, images[0][0], to_masks(probabilities[0]), to_masks(masks[0]), (1.0, 1.0))
-            continue
-        starts, slices = [reader.rows[i].offset for i in members], first.slices
-        yield Case(
-            name,
-            blend(images, starts, slices)[0],
-            to_masks(blend(probabilities, starts, slices)),
-            to_masks(blend(masks, starts, slices)),
-            first.spacing,
-        )
+        case = stored(reader, members)
+        # image files carry no pixel size that could be trusted
+        spacing = (1.0, 1.0) if reader.info.kind is Kind.IMAGE2D else case.first.spacing
+        predicted = to_masks(case.probabilities(model, how))
+        yield Case(name, case.image[0], predicted, case.reference, spacing)

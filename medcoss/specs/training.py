@@ -260,13 +260,28 @@ class FinetuneSpec(MeasuredOn, FinetuneOptions, _FinetuneInputs):
     output_name: Name | None = documented("name of the model", default=None)
 
 
-class EvaluateSpec(LeakageOptions):
+class WindowOptions(Spec):
+    """How a segmenter sees images and volumes that are larger than what it was trained on."""
+
+    overlap: float = documented(
+        "share of a window that the next one along an axis covers again; what both say is averaged, by a Gaussian of "
+        "the distance from their middles",
+        "fraction", default=0.5, ge=0, le=0.9,
+    )  # fmt: skip
+    mirror: bool = documented(
+        "average the probabilities of every window over all mirrorings, 4 of images and 8 of volumes: as published, "
+        "at so many times the work",
+        default=False,
+    )
+
+
+class EvaluateSpec(WindowOptions, LeakageOptions):
     """Score a classifier or a segmenter on one split of a prepared dataset."""
 
     model: ModelRef = documented("fine-tuned model")
     dataset: DatasetRef = documented("prepared dataset with labels or masks")
     split: Literal["train", "val", "test"] = documented("split to score", default="test")
-    batch_size: int = documented("samples in a batch", "sample", default=8, ge=1, le=8192)
+    batch_size: int = documented("samples in a batch, or windows of a segmenter", "sample", default=8, ge=1, le=8192)
     bootstrap: int = documented(
         "draws of the cases that the 95 % intervals of the scores are made of; 0 makes none",
         "resample", default=1000, ge=0, le=100_000,

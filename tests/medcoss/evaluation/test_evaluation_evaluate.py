@@ -11,6 +11,7 @@ from medcoss.data.shards import Sample, ShardReader, ShardWriter
 from medcoss.evaluation.evaluate import evaluate
 from medcoss.evaluation.metrics import dice, hd95
 from medcoss.evaluation.predict import Case, class_features, mask_probabilities, segmented_cases
+from medcoss.evaluation.windows import Sliding
 from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model, save_model
@@ -84,7 +85,7 @@ def test_a_segmenter_is_scored_on_whole_volumes_in_mm(folder: Path, segmenter: P
     model, _ = load_model(segmenter)
     assert isinstance(model, Segmenter)
     reader = ShardReader(boxes)
-    (whole,) = segmented_cases(model, reader, reader.indices("test"), 2)
+    (whole,) = segmented_cases(model, reader, reader.indices("test"), Sliding((16, 32, 32), 2))
     assert whole.image.shape == whole.predicted.shape == whole.reference.shape == (32, 32, 32)
     assert whole.spacing == (2.0, 1.5, 0.5)
     predicted, reference = whole.predicted == 1, whole.reference == 1
@@ -113,7 +114,7 @@ def test_perfect_answers_score_perfectly(folder: Path, segmenter: Path, boxes: P
     model, _ = load_model(segmenter)
     model.__class__ = Oracle
     reader = ShardReader(boxes)
-    for case in segmented_cases(model, reader, reader.indices(), 4):  # type: ignore[arg-type]
+    for case in segmented_cases(model, reader, reader.indices(), Sliding((16, 32, 32), 4)):  # type: ignore[arg-type]
         assert dice(case.predicted == 1, case.reference == 1) > 0.99
         # a few noisy voxels at the surface, none far from it
         assert (hd95(case.predicted == 1, case.reference == 1, case.spacing) or 0) <= 2.0

@@ -1,0 +1,76 @@
+"""Whole images and volumes of the tiles that a dataset stores."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcoss.data.shards import Sample, ShardReader
+from medcoss.evaluation.windows import Array, Sliding, slide
+from medcoss.modalities import Kind
+from medcoss.models.heads import Segmenter
+from medcoss.preprocess.volumes import blend
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a dataset stores of one image or volume: arrays (C, H, W) or (C, D, H, W), and its mask (K, ...).
+
+    That is one array of the whole, or, where tiles that overlap differ because the recipe normalises each for itself,
+    the tiles, which start at the slices `starts`. Arrays may be padded in depth beyond the `slices` of the volume.
+    """
+
+    first: Sample
+    arrays: list[Array]
+    mask: NDArray[np.uint8]
+    starts: list[int]
+    slices: int | None
+
+    @property
+    def image(self) -> Array:
+        """The whole: of tiles that differ the weighted mean."""
+        return self._joined(self.arrays)
+
+    @property
+    def reference(self) -> NDArray[np.bool_]:
+        """The mask (K, ...) of the whole, without padding."""
+        return (self.mask if self.slices is None else self.mask[:, : self.slices]) > 0
+
+    def probabilities(self, model: Segmenter, how: Sliding) -> Array:
+        """Probabilities (K, ...) of the whole by a sliding window, within each tile where tiles differ."""
+        return self._joined([slide(model, array, how) for array in self.arrays])
+
+    def _joined(self, arrays: list[Array]) -> Array:
+        if self.slices is None:
+            return arrays[0]
+        return arrays[0][:, : self.slices] if len(arrays) == 1 else blend(np.stack(arrays), self.starts, self.slices)
+
+
+def stored(reader: ShardReader, members: list[int]) -> Stored:
+    """The case of the samples at `members`, which belong to one group."""
+    members = sorted(members, key=lambda i: reader.rows[i].offset)
+    first, starts = reader.rows[members[0]], [reader.rows[i].offset for i in members]
+    masks = (np.asarray(reader.mask(i)) for i in members)
+    if reader.info.kind is not Kind.VOLUME3D:
+        return Stored(first, [reader.image(members[0])], next(masks), [0], None)
+    mask, _ = _assembled(masks, starts)
+    whole, agree = _assembled((reader.image(i) for i in members), starts)
+    arrays = [whole] if agree else [reader.image(i) for i in members]
+    return Stored(first, arrays, mask, starts, first.slices)
+
+
+def _assembled(tiles: Iterable[NDArray[Any]], starts: list[int]) -> tuple[NDArray[Any], bool]:
+    """Tiles (C, D, H, W) one after the other as (C, slices, H, W), padding included; whether overlaps agree."""
+    whole: NDArray[Any] | None = None
+    agree, filled = True, 0
+    for tile, start in zip(tiles, starts, strict=True):
+        depth = tile.shape[1]
+        if whole is None:
+            whole = np.zeros((tile.shape[0], starts[-1] + depth, *tile.shape[2:]), tile.dtype)
+        shared = max(filled - start, 0)
+        agree = agree and np.array_equal(whole[:, start:filled], tile[:, :shared])
+        whole[:, start : start + depth], filled = tile, start + depth
+    assert whole is not None
+    return whole, agree
