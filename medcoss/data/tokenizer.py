@@ -51,6 +51,13 @@ def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     return sorted(vocabulary, key=lambda token: vocabulary[token])
 
 
+def learn_vocabulary(texts: Iterable[str], size: int, folder: Path) -> Path:
+    """Write the vocabulary that is learnt from `texts` into `folder` as `vocab.txt`; its path."""
+    path = folder / "vocab.txt"
+    path.write_text("\n".join(train_vocabulary(texts, size)) + "\n", encoding="utf-8")
+    return path
+
+
 def _inner_letters(tokenizer: HfTokenizer, texts: list[str]) -> list[str]:
     split = tokenizer.pre_tokenizer.pre_tokenize_str
     words = {word for text in texts for word, _ in split(tokenizer.normalizer.normalize_str(text))}

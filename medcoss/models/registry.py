@@ -32,7 +32,8 @@ def save_model(module: nn.Module, info: ModelInfo, folder: Path, vocabulary: Pat
         tensors |= {PRETEXT + name: t.detach().cpu().contiguous() for name, t in pretext.state_dict().items()}
     tensors |= {PUBLISHED + name: t.detach().cpu().contiguous() for name, t in (published or {}).items()}
     save_file(tensors, folder / "model.safetensors")
-    if vocabulary is not None:
+    # one that was learnt lies there already
+    if vocabulary is not None and vocabulary != folder / "vocab.txt":
         shutil.copyfile(vocabulary, folder / "vocab.txt")
     (folder / "config.json").write_text(info.model_dump_json(indent=1))
 

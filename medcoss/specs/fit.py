@@ -129,8 +129,11 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
             "the dataset has no labelled samples in the split 'val' to stop by; prepare it with one, or leave "
             "early_stopping out",
         )
-    if dataset.kind is Kind.TEXT and (model is None or model.config.get("vocabulary") == 0):
-        yield Misfit("init_model", "a report classifier needs an encoder that has learnt reports; give init_model")
+    if dataset.kind is Kind.TEXT and model is not None and model.config.get("vocabulary") == 0:
+        yield Misfit(
+            "init_model",
+            "a report classifier needs an encoder that has learnt reports; give one, or none to start from scratch",
+        )
 
 
 def preset(name: str, task: str, dataset: DatasetInfo) -> Iterator[Misfit]:

@@ -186,6 +186,10 @@ class _FinetuneScience(Spec):
     )
     task: Task = documented("what the head predicts; may be left out with a preset")
     size: ModelSize = documented("model size when starting from scratch; ignored with init_model", default="base")
+    vocabulary_size: int = documented(
+        "word pieces that are learnt from the training reports when starting from scratch", "token", default=30_522,
+        ge=256, le=100_000,
+    )  # fmt: skip
     epochs: int = documented("passes over the training split", "epoch", default=100, ge=1, le=10_000)
     steps_per_epoch: int | None = documented(
         "optimizer steps that count as an epoch, whatever the size of the training split; None: one pass over it",

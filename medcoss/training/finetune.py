@@ -15,7 +15,7 @@ from medcoss.data import patients
 from medcoss.data.augment import augment_image, augment_volume
 from medcoss.data.sampler import epoch_batches, sample_rng
 from medcoss.data.shards import ShardReader, three_channels
-from medcoss.data.tokenizer import Tokenizer
+from medcoss.data.tokenizer import Tokenizer, learn_vocabulary
 from medcoss.evaluation.metrics import classification_scores, dice
 from medcoss.evaluation.predict import class_features, class_probabilities, mask_probabilities
 from medcoss.modalities import Kind
@@ -122,17 +122,23 @@ class FinetuneTask:
         return len(target) if target.ndim == 1 else int((target != UNKNOWN).flatten(2).any(2).sum())
 
 
-def _encoder(spec: FinetuneOptions, init_model_dir: Path | None) -> tuple[Encoder, ModelInfo | None]:
+def _encoder(spec: FinetuneOptions, reader: ShardReader, init_model_dir: Path | None,
+             work: Path) -> tuple[Encoder, ModelInfo | None, Path | None]:  # fmt: skip
+    """The encoder to start from, what is known of it, and the word pieces that it reads reports with."""
     torch.manual_seed(spec.seed)
+    reads = reader.info.kind is Kind.TEXT
     if init_model_dir is not None:
-        return load_encoder(init_model_dir)
-    return Encoder(SIZES[spec.size]), None
-
-
-def _vocabulary(init_model_dir: Path | None) -> Path:
-    if init_model_dir is None or not (init_model_dir / "vocab.txt").is_file():
-        raise BadInput("a report classifier needs an encoder that has learnt reports; give init_model", "init_model")
-    return init_model_dir / "vocab.txt"
+        encoder, previous = load_encoder(init_model_dir)
+        own = init_model_dir / "vocab.txt" if reads else None
+        if own and not own.is_file():
+            raise BadInput("a report classifier needs an encoder that has learnt reports; its folder has no vocab.txt",
+                           "init_model")  # fmt: skip
+        return encoder, previous, own
+    if not reads:
+        return Encoder(SIZES[spec.size]), None, None
+    texts = (reader.text(int(i)) for i in reader.indices("train"))
+    vocabulary = learn_vocabulary(texts, spec.vocabulary_size, work)
+    return Encoder(SIZES[spec.size].with_vocabulary(Tokenizer(vocabulary).size)), None, vocabulary
 
 
 def _training_indices(spec: FinetuneOptions, reader: ShardReader) -> NDArray[np.int64]:
@@ -155,7 +161,9 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     """
     ranks = Ranks.join()
     reader = ShardReader(dataset_dir)
-    encoder, previous = _encoder(spec, init_model_dir)
+    with ranks.folder(output_dir) as work:
+        encoder, previous, vocabulary = _encoder(spec, reader, init_model_dir, work)
+        tokenizer = Tokenizer(vocabulary) if vocabulary else None
     refuse(fit.finetuning(spec, reader.info, previous))
     indices = _training_indices(spec, reader)
     seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, patients.called(spec, dataset_dir))
@@ -164,8 +172,6 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     check_parts(spec.batch_size, {"the training split": len(indices)}, spec.accumulate, ranks.world)
     if previous and ranks.main:
         log_ignored(spec, previous, context)
-    vocabulary = _vocabulary(init_model_dir) if reader.info.kind is Kind.TEXT else None
-    tokenizer = Tokenizer(vocabulary) if vocabulary else None
     # the features of a frozen encoder must not be noisy
     encoder.set_drop_path(0.0 if spec.freeze_encoder else spec.drop_path)
     encoder.requires_grad_(not spec.freeze_encoder)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from medcoss.data import patients
 from medcoss.data.shards import ShardReader
-from medcoss.data.tokenizer import Tokenizer, train_vocabulary
+from medcoss.data.tokenizer import Tokenizer, learn_vocabulary
 from medcoss.modalities import Kind
 from medcoss.models.embeddings import TextEmbedding
 from medcoss.models.encoder import Encoder
@@ -134,10 +134,8 @@ def _vocabulary(spec: PretrainOptions, reader: ShardReader, encoder: Encoder | N
         return known
     if encoder is not None and encoder.text_embedding is not None:
         raise BadInput("init_model has word embeddings but no vocabulary; give the one they belong to", "vocabulary")
-    learnt = work / "vocab.txt"
-    tokens = train_vocabulary((reader.text(int(i)) for i in reader.indices("train")), spec.vocabulary_size)
-    learnt.write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    return learnt
+    texts = (reader.text(int(i)) for i in reader.indices("train"))
+    return learn_vocabulary(texts, spec.vocabulary_size, work)
 
 
 def _start(spec: PretrainOptions, reader: ShardReader, init_model_dir: Path | None, rehearses: bool, given: Path | None,
@@ -231,7 +229,7 @@ def pretrain(spec: PretrainOptions, dataset_dir: Path, init_model_dir: Path | No
         info = _describe(start, reader, ranks.from_main(metrics))
         info.leakage += leakage
         if ranks.main:
-            save_model(start.encoder, info, output_dir, _outside(start.vocabulary, output_dir), _named(head))
+            save_model(start.encoder, info, output_dir, start.vocabulary, _named(head))
             patients.write(seen, output_dir)
     return info
 
@@ -288,11 +286,6 @@ def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path
 def _named(head: nn.Module) -> nn.Module:
     """The head under the name that model folders keep it by."""
     return nn.ModuleDict({"language" if isinstance(head, LanguageHead) else "decoder": head})
-
-
-def _outside(vocabulary: Path | None, output_dir: Path) -> Path | None:
-    """The vocabulary if it has still to be copied into the model folder."""
-    return vocabulary if vocabulary and vocabulary.parent != output_dir else None
 
 
 def _describe(start: _Start, reader: ShardReader, metrics: dict[str, float]) -> ModelInfo:

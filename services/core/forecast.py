@@ -33,6 +33,7 @@ from services.core.inputs import Inputs
 BYTE, SECOND = "byte", "s"
 # word pieces of a BERT vocabulary, where only its file could tell
 WORDS = 30_522
+AT_MOST_WORDS = ", with {:,} word pieces, at most as many as there are going to be"
 UNKNOWN_SIZES = "the model's record does not tell its sizes"
 
 
@@ -118,7 +119,7 @@ def _(spec: PretrainSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     if config is not None and config.vocabulary == 0 and (dataset.kind is Kind.TEXT or spec.vocabulary):
         count = WORDS if spec.vocabulary else spec.vocabulary_size
         config = config.with_vocabulary(count)
-        words = f", with {count:,} word pieces, at most as many as there are going to be"
+        words = AT_MOST_WORDS.format(count)
     training = None if config is None else pretraining(spec, config, sources, hardware)
     text = any(source.shape.kind is Kind.TEXT for source in sources)
     at_most = "; reports are counted at their full length, so it is an upper bound" if text else ""
@@ -202,7 +203,11 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     source = _source(dataset, count)
     steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps, spec.steps_per_epoch)
     passes = Steps(whole_batches(count, spec.batch_size), steps.total)
-    config, classes = _config(model, SIZES[spec.size]), len(dataset.classes or [])
+    scratch, words = SIZES[spec.size], ""
+    if dataset.kind is Kind.TEXT and model is None:
+        scratch = scratch.with_vocabulary(spec.vocabulary_size)
+        words = AT_MOST_WORDS.format(spec.vocabulary_size)
+    config, classes = _config(model, scratch), len(dataset.classes or [])
     training = (
         None
         if config is None
@@ -213,7 +218,7 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -
         uncounted = dataset.labelled is None
         how += ", all of which are supposed to have a class: nobody has counted" if uncounted else " that have a class"
     return replace(
-        _of_training(spec, training, steps, "", ""),
+        _of_training(spec, training, steps, words, ""),
         samples=Figure(count, "sample", how),
         work=_training_work(training, [source], passes, spec.batch_size, dataset, model.size if model else spec.size),
         warnings=(*_not_learnt(dataset, model), *_unlabelled(in_split, count), *_without_val(dataset, "val score")),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from medcoss.data.shards import ShardReader
+from medcoss.data.tokenizer import Tokenizer, train_vocabulary
 from medcoss.evaluation.predict import class_probabilities, mask_probabilities
 from medcoss.models.encoder import Encoder
 from medcoss.models.heads import Classifier, Segmenter
@@ -141,10 +142,25 @@ def test_a_report_classifier_learns(folder: Path) -> None:
 
 def test_reports_need_an_encoder_that_reads(folder: Path, encoder: Path) -> None:
     data = reports(folder / "unread", 8)
-    scratch = {k: v for k, v in CLASSIFY.items() if k != "init_model"}
-    for values, model in ((CLASSIFY, encoder), (scratch, None)):
-        with pytest.raises(BadInput, match=r"^init_model: a report classifier needs"):
-            finetune(FinetuneSpec(max_steps=1, **values), data, model, folder / "no", LocalRun(folder / "run-no"))
+    with pytest.raises(BadInput, match=r"^init_model: a report classifier needs"):
+        finetune(FinetuneSpec(max_steps=1, **CLASSIFY), data, encoder, folder / "no", LocalRun(folder / "run-no"))
+
+
+def test_a_report_classifier_from_scratch_learns_its_words(folder: Path) -> None:
+    data = reports(folder / "spoken", 24)
+    spec = FinetuneSpec(task="classification", dataset=DATASET, size="tiny", vocabulary_size=300, epochs=20,
+                        batch_size=8, lr=2e-3)  # fmt: skip
+    info = finetune(spec, data, None, folder / "from-words", LocalRun(folder / "run-words"))
+    assert info.metrics["train/accuracy"] > 0.8
+    reader = ShardReader(data)
+    training = [reader.text(int(i)) for i in reader.indices("train")]
+    assert (folder / "from-words" / "vocab.txt").read_text().splitlines() == train_vocabulary(training, 300)
+    model, again = load_model(folder / "from-words")
+    tokenizer = Tokenizer(folder / "from-words" / "vocab.txt")
+    assert (info.modalities, again.config["vocabulary"]) == ([], tokenizer.size)
+    labels = np.array([reader.label(int(i)) for i in reader.indices("train")])
+    found = class_probabilities(model, reader, reader.indices("train"), 8, tokenizer).argmax(axis=1)
+    assert (found == labels).mean() == pytest.approx(info.metrics["train/accuracy"])
 
 
 def test_segmentation_needs_masks_and_training_samples(folder: Path, encoder: Path, stripes: Path) -> None:
