@@ -10,14 +10,15 @@ CPU time of one process, files in the page cache, so that other work on the mach
 be equal; the exit code is 1 when they are not, or the ratio to the faster library with a file a crop (nibabel where it
 is installed, SimpleITK) is below `--least`.
 Then, by the clock: the batches of pre-training from the same shards, with augmentation, in one process and in
-`--workers`; and the rate of our pre-training step of size base in bf16 on the GPU, if there is one: the loader is to
-make three times as many samples as the step takes.
+`--workers`, with the CPU time that a batch takes in all processes; and the rate of our pre-training step of size base
+in bf16 on the GPU, if there is one: the loader is to make three times as many samples as the step takes.
 """
 
 import argparse
 import gzip
 import importlib
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -33,14 +34,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from medcoss.data.shards import Sample, ShardReader, ShardWriter
 from medcoss.modalities import Kind
 from medcoss.preprocess.tiling import ct_tiles
 from medcoss.specs.records import DatasetInfo
-from medcoss.training.batches import as_tensors
 from medcoss.training.distributed import Ranks
+from medcoss.training.loading import AHEAD, loaded
 from medcoss.training.steps import PretrainSteps, Source
 
 try:
@@ -151,18 +151,29 @@ def compare(crops: Crops, seconds: float, turns: int, least: float) -> bool:
     return same and ratio >= least
 
 
-def batches_per_second(reader: ShardReader, batch: int, steps: int, workers: int) -> float:
-    """Samples per second of the batches that pre-training takes, augmented, after the first ones have come."""
-    warm = max(2 * workers, 1)
+def cpu_seconds() -> float:
+    """CPU time of this process and of those of its children that have ended."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
+
+
+def batch_rate(reader: ShardReader, batch: int, steps: int, workers: int) -> tuple[float, float]:
+    """Samples per second of the batches that pre-training takes, augmented, after the first ones have come; and the
+    CPU seconds that a batch takes in all processes, their start included.
+    """
+    # twice what the workers are ahead: what is timed is made in the time
+    warm, spent = max(2 * AHEAD * workers, 1), cpu_seconds()
     source = Source(reader, False, np.resize(reader.indices(), max(batch, len(reader))))
     made = PretrainSteps([source], batch_size=batch, epochs=warm + steps, seed=0, text_mask_ratio=0.15, mixup=False,
                          augment=True)  # fmt: skip
-    loader = DataLoader(made, batch_size=None, sampler=range(warm + steps), collate_fn=as_tensors, num_workers=workers)  # type: ignore[arg-type]
-    batches = iter(loader)
+    batches = loaded(made, range(warm + steps), workers)
     list(islice(batches, warm))
     began = time.perf_counter()
     count = sum(1 for _ in batches)
-    return count * batch / (time.perf_counter() - began)
+    rated = count * batch / (time.perf_counter() - began)
+    # the workers end with it
+    del batches
+    return rated, (cpu_seconds() - spent) / (warm + steps)
 
 
 def step_rate(batch: int, steps: int, folder: Path) -> float | None:
@@ -187,7 +198,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--turns", type=int, default=3, help="of every way; the median counts")
     parser.add_argument("--least", type=float, default=20.0, help="least ratio to a file a crop")
     parser.add_argument("--batch", type=int, default=16, help="samples of a batch")
-    parser.add_argument("--steps", type=int, default=12, help="batches that are made, and steps on a GPU")
+    parser.add_argument("--steps", type=int, default=24, help="batches that are made, and steps on a GPU")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that make batches")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -201,8 +212,8 @@ def main(argv: list[str]) -> int:
         fits = compare(crops, options.seconds, options.turns, options.least)
         speeds = {}
         for workers in (0, options.workers):
-            speeds[workers] = batches_per_second(crops.shards, options.batch, options.steps, workers)
-            rated = f"{speeds[workers]:.1f} samples/s"
+            speeds[workers], cpu = batch_rate(crops.shards, options.batch, options.steps, workers)
+            rated = f"{speeds[workers]:.1f} samples/s, {1000 * cpu:.0f} ms of CPU time a batch"
             print(f"batches of {options.batch}, augmented, {workers} workers: {rated}", flush=True)
         taken = step_rate(options.batch, options.steps, Path(name))
     if taken is None:

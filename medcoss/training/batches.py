@@ -23,17 +23,17 @@ class Sharing(Protocol):
     share: slice
 
 
-def mapped(batch: T, change: Callable[[Any], Any]) -> T:
-    """A batch with every array in it changed, whatever else as it is.
+def mapped(batch: T, change: Callable[[Any], Any], kinds: tuple[type, ...] = (np.ndarray, Tensor)) -> T:
+    """A batch with every array in it changed (whatever is of `kinds`), the rest as it is.
 
     A batch is an array or tensor, or a tuple, list or dataclass of such.
     """
-    if isinstance(batch, np.ndarray | Tensor):
+    if isinstance(batch, kinds):
         return change(batch)  # type: ignore[no-any-return]
     if isinstance(batch, tuple | list):
-        return type(batch)(mapped(value, change) for value in batch)  # type: ignore[return-value]
+        return type(batch)(mapped(value, change, kinds) for value in batch)  # type: ignore[return-value]
     if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(batch, **{f.name: mapped(getattr(batch, f.name), change) for f in fields(batch)})
+        return replace(batch, **{f.name: mapped(getattr(batch, f.name), change, kinds) for f in fields(batch)})
     return batch
 
 

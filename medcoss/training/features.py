@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medcoss.data.fingerprints import fingerprint
 from medcoss.data.shards import ShardReader
@@ -21,6 +21,7 @@ from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.encoder import REPORT_LENGTH
 from medcoss.specs.plan import all_batches
 from medcoss.training.batches import moved
+from medcoss.training.loading import loaded, stacked
 from medcoss.training.precision import pick_device, precision
 
 ROWS = 8192
@@ -39,7 +40,7 @@ def model_inputs(
             torch.from_numpy(np.stack([e.ids for e in encoded])),
             torch.from_numpy(np.stack([e.attention for e in encoded])),
         )
-    return (torch.from_numpy(np.stack([reader.image(int(i)) for i in indices])),)
+    return (torch.from_numpy(stacked([reader.image(int(i)) for i in indices])),)
 
 
 def _needed(tokenizer: Tokenizer | None) -> Tokenizer:
@@ -166,8 +167,7 @@ def features(embedder: Embedder, reader: ShardReader, indices: NDArray[np.int64]
     # a checkpoint is written between two batches, so the rest begins with a whole one
     rest = range(math.ceil(kept.done / batch_size), len(batches))
     workers = 4 if device.type == "cuda" else 0
-    loader = DataLoader(batches, batch_size=None, sampler=rest, num_workers=workers)
-    for number, inputs in zip(rest, loader, strict=True):
+    for number, inputs in zip(rest, loaded(batches, rest, workers), strict=True):
         positions = batches.positions(number)
         if context.should_stop():
             kept.save()

@@ -33,6 +33,7 @@ from medcoss.training.batches import check_parts, moved, named
 from medcoss.training.distributed import Ranks
 from medcoss.training.features import model_inputs
 from medcoss.training.ignored import log_ignored
+from medcoss.training.loading import stacked
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.losses import UNKNOWN, segmentation_loss
 from medcoss.training.optim import adamw, polynomial
@@ -74,7 +75,7 @@ class FinetuneSteps(Dataset[Pair]):
         if self.reader.info.kind is Kind.TEXT:
             return model_inputs(self.reader, chosen, self.tokenizer), self._labels(chosen)
         pairs = [self._sample(int(i), number) for i in chosen]
-        images = torch.from_numpy(np.stack([image for image, _ in pairs]))
+        images = torch.from_numpy(stacked([image for image, _ in pairs]))
         if self.spec.task == "classification":
             return (images,), self._labels(chosen)
         return (images,), torch.from_numpy(np.stack([np.asarray(m) for _, m in pairs])).float()

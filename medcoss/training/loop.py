@@ -15,16 +15,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.devices import peak_tflops
 from medcoss.specs.training import LoopOptions
-from medcoss.training.batches import Sharing, as_tensors, cut, samples, signature
+from medcoss.training.batches import Sharing, cut, samples, signature
 from medcoss.training.checkpointing import Checkpoints, TrainingState
 from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
 from medcoss.training.events import Events
+from medcoss.training.loading import loaded
 from medcoss.training.memory import keep_freed_memory
 from medcoss.training.meter import FlopCount, Meter
 from medcoss.training.precision import Choice, gradient_scaler, number_type, precision
@@ -212,11 +213,7 @@ class Loop:
         # a run that was killed once it had ended early is not to go on
         numbers = range(first, first if self._ended() else self.total)
         on_gpu = self.device.type == "cuda"
-        loader = DataLoader(
-            self.steps, batch_size=None, sampler=numbers, collate_fn=as_tensors,  # type: ignore[arg-type]
-            num_workers=GPU_WORKERS if on_gpu else 0, pin_memory=on_gpu,
-        )  # fmt: skip
-        batches = iter(loader)
+        batches = loaded(self.steps, numbers, GPU_WORKERS if on_gpu else 0, pinned=on_gpu)
         for step in numbers:
             with self.meter.waiting():
                 batch = next(batches)

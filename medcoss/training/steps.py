@@ -15,6 +15,7 @@ from medcoss.modalities import Kind
 from medcoss.specs.encoder import PATCH
 from medcoss.specs.plan import training_steps
 from medcoss.training.batches import cut, mapped
+from medcoss.training.loading import stacked
 from medcoss.training.masking import mask_words
 
 _MASK, _MIX, _ORDER = 3, 4, 5
@@ -131,7 +132,7 @@ class PretrainSteps(Dataset[Batch]):
         """The share's images; of the rest, only what is mixed into them is read."""
         rows = np.arange(len(indices))[self.share]
         if not (source.rehearsal and self.mixup):
-            return _channels(source, np.stack([self._image(source, int(indices[i]), rngs[i]) for i in rows]))
+            return _channels(source, stacked([self._image(source, int(indices[i]), rngs[i]) for i in rows]))
         shares, others = mixing(len(indices), mix)
         wanted = np.union1d(rows, others[rows])
         read = np.stack([self._image(source, int(indices[i]), rngs[i]) for i in wanted])
