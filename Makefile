@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo up test lint format clean
+.PHONY: setup demo up test test-deploy lint format clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,10 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest -q -n 2 --dist loadfile
+
+# brings the compose stack up for real: needs docker, and minutes; once a release
+test-deploy: setup
+	$(BIN)/pytest -q -rs -s -m stack --timeout=3600 tests/deploy
 
 format: setup
 	$(BIN)/ruff check --fix .

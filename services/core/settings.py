@@ -1,12 +1,16 @@
-"""Settings of every service, from environment variables that start with MEDCOSS_."""
+"""Settings of every service, from environment variables that start with MEDCOSS_, or from files of those names."""
 
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# where secrets are files, as containers have them: neither in the environment nor in `docker inspect`
+SECRETS_DIR = "MEDCOSS_SECRETS_DIR"
 
 
 class Settings(BaseSettings):
@@ -23,6 +27,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("")
     s3_bucket: str = "medcoss"
     s3_secure: bool = False
+    s3_public_secure: bool | None = Field(None, description="whether clients reach it by TLS; None: as the services do")
     s3_region: str = "us-east-1"
 
     triton_url: str = Field("127.0.0.1:8002", description="host:port of Triton's HTTP endpoint")
@@ -120,5 +125,10 @@ class Settings(BaseSettings):
 
 @lru_cache
 def get_settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process: of its environment, or else of the folder MEDCOSS_SECRETS_DIR, where a file
+    `medcoss_s3_secret_key` holds what the variable MEDCOSS_S3_SECRET_KEY would. Raises FileNotFoundError.
+    """
+    folder = os.environ.get(SECRETS_DIR)
+    if folder and not Path(folder).is_dir():
+        raise FileNotFoundError(f"{SECRETS_DIR} is {folder}, which is no folder; mount the secrets there or unset it")
+    return Settings(_secrets_dir=folder or None)

@@ -58,18 +58,19 @@ class ObjectStore:
         self._probe = self._connect(settings, settings.s3_endpoint, probe)
         public = settings.s3_public_endpoint
         # presigned URLs carry the host that they were signed for
-        self._public = self._connect(settings, public, patient) if public else self._client
+        secure = settings.s3_secure if settings.s3_public_secure is None else settings.s3_public_secure
+        self._public = self._connect(settings, public, patient, secure) if public else self._client
         self.multipart = Multipart(
             self._client, self._public, self.bucket, settings.s3_secret_key.get_secret_value()
         )  # fmt: skip
 
     @staticmethod
-    def _connect(settings: Settings, endpoint: str, pool: urllib3.PoolManager) -> Minio:
+    def _connect(settings: Settings, endpoint: str, pool: urllib3.PoolManager, secure: bool | None = None) -> Minio:
         return Minio(
             endpoint,
             access_key=settings.s3_access_key.get_secret_value(),
             secret_key=settings.s3_secret_key.get_secret_value(),
-            secure=settings.s3_secure,
+            secure=settings.s3_secure if secure is None else secure,
             region=settings.s3_region,
             http_client=pool,
         )

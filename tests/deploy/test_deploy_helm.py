@@ -1,0 +1,222 @@
+"""The chart: what is rendered is valid Kubernetes, keeps to the policy, and uses every value that there is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes_validate.utils import SchemaNotFoundError
+
+from medcoss import __version__
+from services.core.settings import Settings
+from tests.deploy.compose import COMPOSE
+from tests.deploy.manifests import CHART, FILES, Manifest, helm, pods, rendered
+
+VERSIONS = ["1.27", "1.30", "1.34"]
+# of operators; their schemas are not Kubernetes' own
+CUSTOM = {"ScaledObject", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
+EVERYTHING = (
+    "--set=monitoring.enabled=true,ingress.enabled=true,ingress.tlsSecret=tls,workers.gpu.enabled=true,"
+    "workers.gpu.keda.enabled=true,api.autoscaling.enabled=true,workers.gpu.cache.storageClass=fast"
+)
+each_file = pytest.mark.parametrize("values", FILES, ids=lambda path: path.stem)
+
+
+def with_everything(values: Path) -> list[Manifest]:
+    """What is rendered; with the chart's own values also everything that is off by default."""
+    return [*rendered(values), *(rendered(values, EVERYTHING) if values == FILES[0] else [])]
+
+
+@each_file
+def test_helm_finds_no_fault(values: Path) -> None:
+    found = helm("lint", str(CHART), "--strict", "-f", str(values))
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@each_file
+def test_manifests_are_valid_for_every_supported_kubernetes(values: Path) -> None:
+    for item in with_everything(values):
+        for version in VERSIONS if values == FILES[0] else VERSIONS[-1:]:
+            try:
+                kubernetes_validate.validate(item, version, strict=True)
+            except SchemaNotFoundError:
+                assert item["kind"] in CUSTOM, f"{item['apiVersion']} {item['kind']} is unknown to {version}"
+
+
+@each_file
+def test_names_are_given_once_and_everything_lies_in_the_namespace(values: Path) -> None:
+    names = [(item["kind"], item["metadata"]["name"]) for item in rendered(values)]
+    assert len(names) == len(set(names))
+    assert {item["metadata"]["namespace"] for item in rendered(values)} == {"imaging"}
+
+
+@each_file
+def test_no_pod_is_privileged_or_root_or_talks_to_the_api_server(values: Path) -> None:
+    for name, spec in pods(with_everything(values)).items():
+        assert spec["automountServiceAccountToken"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        assert spec["securityContext"]["runAsNonRoot"] is True and spec["securityContext"]["runAsUser"] > 0, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not any("hostPath" in volume for volume in spec.get("volumes", [])), name
+        for container in spec["containers"] + spec.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False, "privileged": False, "readOnlyRootFilesystem": True,
+                "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]},
+            }, name  # fmt: skip
+
+
+@each_file
+def test_every_container_is_limited_and_every_lasting_one_is_probed(values: Path) -> None:
+    for name, spec in pods(with_everything(values)).items():
+        for container in spec["containers"]:
+            for part in ("requests", "limits"):
+                assert {"cpu", "memory"} <= set(container["resources"][part]), f"{name}: {part}"
+            if name.startswith(("Deployment", "StatefulSet")):
+                assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container), name
+        for volume in spec.get("volumes", []):
+            if "emptyDir" in volume:
+                assert volume["emptyDir"]["sizeLimit"], f"{name}: {volume['name']}"
+
+
+@each_file
+def test_images_have_a_tag_that_says_which(values: Path) -> None:
+    for name, spec in pods(with_everything(values)).items():
+        for container in spec["containers"]:
+            tag = container["image"].rpartition("/")[2].partition(":")[2]
+            assert tag and tag != "latest", f"{name}: {container['image']}"
+
+
+@each_file
+def test_nothing_secret_is_readable_outside_of_secrets(values: Path) -> None:
+    """Whatever the chart's secret holds is nowhere else, and no variable carries a secret."""
+    for objects in (rendered(values), with_everything(values)):
+        secrets = [item for item in objects if item["kind"] == "Secret"]
+        kept = {value for item in secrets for value in item["stringData"].values()}
+        rest = json.dumps([item for item in objects if item["kind"] != "Secret"])
+        assert not any(value in rest for value in kept)
+        for name, spec in pods(objects).items():
+            for container in spec["containers"]:
+                for variable in container.get("env", []):
+                    secret = re.search(r"KEY|PASSWORD|SECRET|CREDENTIAL|DATABASE_URL|REDIS_URL", variable["name"])
+                    assert not secret or re.search(r"_FILE$|_DIR$|_PATH$", variable["name"]), f"{name}: {variable}"
+        settings = next(i for i in objects if i["kind"] == "ConfigMap" and i["metadata"]["name"].endswith("-settings"))
+        assert "MEDCOSS_DATABASE_URL" not in settings["data"]
+
+
+@each_file
+def test_every_pod_has_a_network_policy_and_every_service_a_pod(values: Path) -> None:
+    objects = rendered(values, EVERYTHING, "--set=networkPolicy.enabled=true")
+    components = {"prepare", "test"}
+    for item in objects:
+        if item["kind"] in {"Deployment", "StatefulSet"}:
+            components.add(item["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"])
+    policies = {
+        item["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: item["spec"]
+        for item in objects if item["kind"] == "NetworkPolicy"
+    }  # fmt: skip
+    assert components <= set(policies)
+    assert all(spec["policyTypes"] == ["Ingress", "Egress"] for spec in policies.values())
+    for item in objects:
+        if item["kind"] == "Service":
+            assert item["spec"]["selector"]["app.kubernetes.io/component"] in components
+
+
+def test_a_job_has_time_to_write_its_checkpoint_when_its_pod_ends() -> None:
+    for item in rendered(CHART / "examples" / "gpu-cluster.yaml"):
+        if item["kind"] == "Deployment" and "-worker-" in item["metadata"]["name"]:
+            spec = item["spec"]["template"]["spec"]
+            grace = next(v["value"] for v in spec["containers"][0]["env"] if v["name"] == "MEDCOSS_STOP_GRACE_S")
+            assert spec["terminationGracePeriodSeconds"] >= int(grace) + 15
+            assert item["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+def test_migrations_come_before_everything_else_of_an_upgrade() -> None:
+    def job(values: str, *options: str) -> Manifest:
+        return next(i for i in rendered(CHART / values, *options) if i["kind"] == "Job")["metadata"]
+
+    hook = "helm.sh/hook"
+    # the database is of the release: nothing to migrate before it is installed
+    assert hook not in job("values.yaml").get("annotations", {})
+    assert job("values.yaml", "--is-upgrade")["annotations"][hook] == "pre-upgrade"
+    assert job("examples/gpu-cluster.yaml")["annotations"][hook] == "pre-install,pre-upgrade"
+
+
+def test_gpus_are_asked_for_and_their_queue_is_heard() -> None:
+    objects = rendered(CHART / "examples" / "one-gpu-server.yaml")
+    worker = next(i for i in objects if i["metadata"]["name"].endswith("-worker-gpu"))["spec"]["template"]["spec"]
+    container = worker["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert "jobs,jobs.gpu" in container["args"] and container["image"].endswith(f":{__version__}-cuda")
+    assert worker["tolerations"] and worker["runtimeClassName"] == "nvidia"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set=api.replica=3"], "replica"),
+        (["--set=workers.gpu.gpus=2,workers.gpu.variant=cpu"], "workers.gpu.variant"),
+        (["--set=postgresql.image=postgres:latest"], "postgresql.image"),
+        (["--set=redis.bundled=false"], "existingSecret is needed"),
+        (["--set=s3.bundled=false,existingSecret=mine"], "s3.endpoint is needed"),
+        (["--set=triton.enabled=false"], "triton.url is needed"),
+        (["--set=settings.MEDCOSS_ENCRYPTION_KEY=abc"], "put it into existingSecret"),
+        (["--set=settings.LEASE=1"], "settings"),
+        (["--set=api.resources.limits=null"], "limits"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_by_name(options: list[str], says: str) -> None:
+    found = helm("template", "clinic", str(CHART), *options)
+    assert found.returncode != 0 and says in found.stderr
+
+
+def _leaves(values: Any, path: str = "") -> list[str]:
+    if isinstance(values, dict) and values:
+        return [leaf for key, value in values.items() for leaf in _leaves(value, f"{path}.{key}" if path else key)]
+    return [path]
+
+
+def test_every_value_is_used_and_explained() -> None:
+    text = (CHART / "values.yaml").read_text()
+    templates = "".join(p.read_text() for p in (CHART / "templates").rglob("*") if p.is_file())
+    page = (CHART.parents[2] / "docs" / "deploy" / "kubernetes.md").read_text()
+    for leaf in _leaves(yaml.safe_load(text)):
+        # the parts of classes and of resources are handed on as a whole
+        name = re.sub(r"\.(requests|limits)\..*$", "", leaf).rpartition(".")[2]
+        assert re.search(rf"\b{name}\b", templates), f"no template uses {leaf}"
+    for top in yaml.safe_load(text):
+        assert f"`{top}" in page, f"docs/deploy/kubernetes.md does not tell of {top}"
+
+
+def test_the_schema_knows_exactly_the_values_that_there_are() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def check(values: Any, known: dict[str, Any], path: str) -> None:
+        known = schema["$defs"][known["$ref"].rpartition("/")[2]] if "$ref" in known else known
+        if isinstance(values, dict) and "properties" in known:
+            assert set(values) == set(known["properties"]) - {"global", "ephemeral-storage"}, path
+            for key, value in values.items():
+                check(value, known["properties"][key], f"{path}.{key}")
+        elif isinstance(values, dict) and isinstance(known.get("additionalProperties"), dict):
+            for key, value in values.items():
+                check(value, known["additionalProperties"], f"{path}.{key}")
+
+    check(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "values")
+
+
+def test_settings_of_the_chart_are_settings_of_the_services() -> None:
+    known = {f"MEDCOSS_{name.upper()}" for name in Settings.model_fields} | {"MEDCOSS_SECRETS_DIR"}
+    for objects in (rendered(values, EVERYTHING) for values in FILES):
+        for item in objects:
+            if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-settings"):
+                assert set(item["data"]) <= known
+
+
+def test_versions_and_images_are_the_same_everywhere() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == __version__
+    values, compose = yaml.safe_load((CHART / "values.yaml").read_text()), COMPOSE.read_text()
+    for part in ("postgresql", "redis", "s3", "triton"):
+        assert f":-{values[part]['image']}}}" in compose

@@ -1,0 +1,89 @@
+"""The Dockerfiles: linted, and built so that the containers can be locked down."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SERVICES = ["api", "inference", "worker"]
+each_service = pytest.mark.parametrize("service", SERVICES)
+HEAVY = {"torch", "torchvision", "monai", "timm", "onnxruntime", "scikit-learn", "matplotlib", "faiss-cpu"}
+
+
+def dockerfile(service: str) -> Path:
+    return REPOSITORY / "services" / service / "Dockerfile"
+
+
+def last_stage(service: str) -> str:
+    return re.split(r"^FROM ", dockerfile(service).read_text(), flags=re.MULTILINE)[-1]
+
+
+@each_service
+def test_the_linter_finds_no_fault(service: str) -> None:
+    program = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([str(program), str(dockerfile(service))], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+@each_service
+def test_an_image_is_built_in_stages_on_a_pinned_base_and_runs_as_nobody(service: str) -> None:
+    text, last = dockerfile(service).read_text(), last_stage(service)
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+-slim-bookworm$", text, re.MULTILINE)
+    assert len(re.findall(r"^FROM ", text, re.MULTILINE)) == 2 and "COPY --from=build" in last
+    # by number: Kubernetes cannot tell of a name that it is not root
+    assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
+    assert "services.core.alive" in re.search(r"^HEALTHCHECK .*\n.*$", last, re.MULTILINE)[0]
+    for label in ("title", "description", "licenses", "version", "revision", "base.name"):
+        assert f"org.opencontainers.image.{label}=" in last
+    assert "pip install" not in last, "no installer is needed at run time"
+
+
+@pytest.mark.parametrize("service", ["api", "inference"])
+def test_control_plane_and_gateway_are_installed_without_what_trains(service: str) -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = re.search(r"'\.\[([a-z,]+)\]'", dockerfile(service).read_text())
+    assert asked
+    names, waiting = set(), asked[1].split(",")
+    while waiting:
+        for requirement in extras[waiting.pop()]:
+            own = re.fullmatch(r"medcoss\[([a-z,]+)\]", requirement)
+            if own:
+                waiting += own[1].split(",")
+            else:
+                names.add(re.match(r"[A-Za-z0-9_.-]+", requirement)[0].lower())
+    assert not HEAVY & names
+
+
+def test_images_hold_the_packages_and_nothing_else() -> None:
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*", "what is not named stays outside"
+    assert {line for line in lines if line.startswith("!")} == {
+        "!medcoss", "!services", "!pyproject.toml", "!constraints.txt", "!README.md", "!LICENSE",
+    }  # fmt: skip
+
+
+def test_the_healthcheck_tells_a_service_that_answers_from_one_that_does_not() -> None:
+    import http.server
+    import threading
+
+    from services.core.alive import alive
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/healthz" else 503)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert alive(f"{url}/healthz") is None
+        assert "503" in (alive(f"{url}/readyz") or "")
+        server.shutdown()
+    assert "refused" in (alive(url) or "")
