@@ -65,7 +65,7 @@ class Job(Record):
 
     @property
     def outputs(self) -> dict[str, str]:
-        """Ids of what the job made, by resource: `dataset`, `model` or `deployment`."""
+        """Ids of what the job made, by resource: `dataset`, `model`, `evaluation` or `deployment`."""
         return dict((self.result or {}).get("outputs", {}))
 
     @property

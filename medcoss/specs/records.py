@@ -88,10 +88,10 @@ class ModelInfo(Record):
 class Bootstrap(Record):
     """How intervals were made: percentiles at `level` of `resamples` draws of the `units` (patients or cases)."""
 
-    resamples: int
-    seed: int
-    level: float
-    units: int
+    resamples: int = Field(description="how often the units were drawn")
+    seed: int = Field(description="seed of the draws")
+    level: float = Field(description="share of the draws that the interval covers")
+    units: int = Field(description="how many patients, or cases where patients are not known, were drawn from")
 
 
 class EvaluationInfo(Record):

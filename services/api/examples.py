@@ -25,6 +25,7 @@ from services.api import (
     schemas,
     schemas_access,
     schemas_batch,
+    schemas_evaluations,
     schemas_gc,
     schemas_labels,
     schemas_models,
@@ -106,6 +107,7 @@ _JOB = schemas.JobOut(
 INSTANCES: tuple[BaseModel, ...] = (
     *schemas_webhooks.EXAMPLES,
     *schemas_gc.EXAMPLES,
+    *schemas_evaluations.EXAMPLES,
     *schemas_uploads.EXAMPLES,
     _PROJECT,
     _FILE,

@@ -14,7 +14,7 @@ from services.core.lifecycle import State
 from services.core.scheduling import time_run
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
-from services.core.tables import Dataset, DatasetFile, Deployment, Job, Model, ModelFile
+from services.core.tables import Dataset, DatasetFile, Deployment, EvaluationFile, Job, Model, ModelFile
 from services.core.tables.base import now
 
 Wanted = frozenset[str]
@@ -146,7 +146,7 @@ def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | N
 
 
 def file_views(store: ObjectStore, settings: Settings, prefix: str,
-               files: Sequence[DatasetFile] | Sequence[ModelFile],
+               files: Sequence[DatasetFile] | Sequence[ModelFile] | Sequence[EvaluationFile],
                wanted: frozenset[str]) -> list[FileOut]:  # fmt: skip
     """Files with presigned URLs, which are made only where they are `wanted`."""
     sign = "url" in wanted

@@ -21,6 +21,7 @@ from services.core.tables import (
     Dataset,
     DatasetTag,
     Deployment,
+    Evaluation,
     Job,
     JobDependency,
     JobInput,
@@ -222,6 +223,25 @@ DEPLOYMENTS: Listing[Deployment] = Listing(
     ),
 )  # fmt: skip
 
+_OF_EVALUATIONS = ("dataset", "model", "encoder", "task", "split", "job", "created_after", "created_before")
+EVALUATIONS: Listing[Evaluation] = Listing(
+    "evaluations", Evaluation, Evaluation.id, Evaluation.project_id,
+    filters=(
+        Filter("dataset", "on one of these datasets", Evaluation.dataset_id, type=Id),
+        Filter("model", "of one of these models", Evaluation.model_id, type=Id),
+        Filter("encoder", "of models that were fine-tuned from one of these", Evaluation.encoder_id, type=Id),
+        Filter("task", "of one of these tasks", Evaluation.task, type=Literal["classification", "segmentation"]),
+        Filter("split", "on one of these splits", Evaluation.split, type=Literal["train", "val", "test"]),
+        Filter("job", "made by one of these jobs", Evaluation.job_id, type=Id),
+        *created(Evaluation.created_at),
+    ),
+    sorts=(Sort("created_at", Evaluation.created_at), Sort("score", Evaluation.score)),
+    ways=(
+        *(Way((name,), ("created_at",), _OF_EVALUATIONS) for name in _OF_EVALUATIONS[:6]),
+        Way((), ("created_at", "score"), _OF_EVALUATIONS),
+    ),
+)  # fmt: skip
+
 _OF_KEYS = ("owner", "role", "created_after", "created_before")
 KEYS: Listing[ApiKey] = Listing(
     "keys", ApiKey, ApiKey.id, None,
@@ -292,4 +312,6 @@ AUDIT: Listing[AuditEntry] = Listing(
     ),
     first="-at",
 )  # fmt: skip
-LISTINGS: tuple[Listing[Any], ...] = (JOBS, DATASETS, MODELS, DEPLOYMENTS, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT)
+LISTINGS: tuple[Listing[Any], ...] = (
+    JOBS, DATASETS, MODELS, EVALUATIONS, DEPLOYMENTS, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT,
+)  # fmt: skip

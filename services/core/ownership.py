@@ -1,7 +1,7 @@
 """Whose an object is: what the rows say of a key.
 
-A row names its objects (datasets, models, artifacts) or owns all below its folder (deployments, checkpoints). What an
-attempt is still making, and what waits for its removal, is reserved.
+A row names its objects (datasets, models, evaluations, artifacts) or owns all below its folder (deployments,
+checkpoints). What an attempt is still making, and what waits for its removal, is reserved.
 """
 
 from collections import defaultdict
@@ -20,6 +20,8 @@ from services.core.tables import (
     Dataset,
     DatasetFile,
     Deployment,
+    Evaluation,
+    EvaluationFile,
     Job,
     JobArtifact,
     Leftover,
@@ -30,7 +32,7 @@ from services.core.tables import (
 from services.core.tables.uploads import LIVE
 
 # below these everything is the platform's own
-FOLDERS = frozenset({"datasets", "models", "jobs", "triton"})
+FOLDERS = frozenset({"datasets", "models", "evaluations", "jobs", "triton"})
 # prefixes of leftovers have at most so many parts: datasets/<id>/raw
 _DEPTH = 3
 
@@ -48,7 +50,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Owner:
-    """The row that an object belongs to; `noun` is dataset, model, deployment or job.
+    """The row that an object belongs to; `noun` is dataset, model, evaluation, deployment or job.
 
     `size` in bytes is what the row says of a named one; `ended_at` is when the job of a kept one ended.
     """
@@ -88,6 +90,7 @@ def owners(session: Session, keys: Sequence[str]) -> dict[str, Owner]:
     _uploads(session, below["datasets"], found)
     _datasets(session, below["datasets"], found)
     _models(session, below["models"], found)
+    _evaluations(session, below["evaluations"], found)
     _deployments(session, below["triton"], found)
     _jobs(session, below["jobs"], found)
     return found
@@ -138,6 +141,13 @@ def _models(session: Session, below: dict[str, list[str]], found: dict[str, Owne
         found[starts[row_id] + path] = Owner(Use.NAMED, "model", row_id, size)
 
 
+def _evaluations(session: Session, below: dict[str, list[str]], found: dict[str, Owner]) -> None:
+    keys = {key for keys in below.values() for key in keys}
+    named = NAMED["evaluation"].rows.where(Evaluation.id.in_(below), _EVALUATED.in_(keys))
+    for row in session.execute(named):
+        found[row.key] = Owner(Use.NAMED, "evaluation", row.owner, row.size)
+
+
 def _deployments(session: Session, below: dict[str, list[str]], found: dict[str, Owner]) -> None:
     names = {folder.rpartition(".")[0] for folder in below}
     rows = session.execute(select(Deployment.id, Deployment.name, Deployment.version).where(Deployment.name.in_(names)))
@@ -184,12 +194,15 @@ def _named(table: Any, file: Any, owner_id: Any, key: Any, sha256: Any, order: A
     return Named(rows, table.id, table.name, order)
 
 
+_EVALUATED = "evaluations/" + Evaluation.id + "/" + EvaluationFile.path
 # every object that a row names, by the noun of its owner; uploads that are not complete may lack some
 NAMED = {
     "dataset": _named(Dataset, DatasetFile, DatasetFile.dataset_id, Dataset.prefix + "/" + DatasetFile.path,
                       DatasetFile.sha256, DatasetFile.seq),
     "model": _named(Model, ModelFile, ModelFile.model_id, Model.prefix + "/" + ModelFile.path, ModelFile.sha256,
                     ModelFile.seq),
+    "evaluation": _named(Evaluation, EvaluationFile, EvaluationFile.evaluation_id, _EVALUATED, EvaluationFile.sha256,
+                         EvaluationFile.seq),
     "job": _named(Job, JobArtifact, JobArtifact.job_id, JobArtifact.key, null(), JobArtifact.name),
 }  # fmt: skip
 NAMED["dataset"] = replace(NAMED["dataset"], rows=NAMED["dataset"].rows.where(Dataset.state != "uploading"))

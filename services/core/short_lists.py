@@ -14,6 +14,7 @@ from services.core.lists import LISTINGS, Id, Moment, Name, created
 from services.core.tables import (
     DatasetFile,
     Delivery,
+    EvaluationFile,
     GcFinding,
     GcRun,
     JobArtifact,
@@ -52,6 +53,7 @@ def _files(name: str, table: Any, owner: Any) -> Listing[Any]:
 
 DATASET_FILES: Listing[DatasetFile] = _files("datasets/files", DatasetFile, DatasetFile.dataset_id)
 MODEL_FILES: Listing[ModelFile] = _files("models/files", ModelFile, ModelFile.model_id)
+EVALUATION_FILES: Listing[EvaluationFile] = _files("evaluations/files", EvaluationFile, EvaluationFile.evaluation_id)
 
 
 def _in_state(state: str) -> Select[Any]:
@@ -155,6 +157,6 @@ HISTORY: Listing[Promotion] = Listing(
     first="-at", within=(Promotion.project_id, Promotion.alias),
 )  # fmt: skip
 SHORT: tuple[Listing[Any], ...] = (
-    ARTIFACTS, DATASET_FILES, MODEL_FILES, WORKERS, DELIVERIES, UPLOADS, GC_RUNS, FINDINGS, HISTORY,
+    ARTIFACTS, DATASET_FILES, MODEL_FILES, EVALUATION_FILES, WORKERS, DELIVERIES, UPLOADS, GC_RUNS, FINDINGS, HISTORY,
 )  # fmt: skip
 EVERY: tuple[Listing[Any], ...] = (*LISTINGS, *SHORT)

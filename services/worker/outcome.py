@@ -7,11 +7,20 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services.core import attempts, registry
+from services.core import attempts, evaluations, registry
 from services.core.attempts import Claim
 from services.core.jobs import problem
 from services.core.lifecycle import State
-from services.worker.protocol import PARTED, STOPPED, DatasetOutput, ErrorReport, ModelOutput, Output, ResultReport
+from services.worker.protocol import (
+    PARTED,
+    STOPPED,
+    DatasetOutput,
+    ErrorReport,
+    EvaluationOutput,
+    ModelOutput,
+    Output,
+    ResultReport,
+)
 
 _STOPPED_STATES = {"cancel": State.CANCELLED, "pause": State.PAUSED, "shutdown": State.QUEUED}
 _REASONS = {
@@ -125,6 +134,12 @@ def _register(session: Session, claim: Claim, output: Output) -> None:
             session, output.id, name=output.name, info=output.info, prefix=output.prefix, files=output.files,
             parents=output.parents, dataset_id=output.dataset_id, job_id=job_id,
             project_id=project_id,
+        )  # fmt: skip
+    elif isinstance(output, EvaluationOutput):
+        evaluations.register(
+            session, output.id, name=output.name, info=output.info, model_id=output.model_id,
+            dataset_id=output.dataset_id, split=output.split, files=output.files, job_id=job_id, project_id=project_id,
+            seed=output.seed, fold=output.fold,
         )  # fmt: skip
     else:
         registry.register_deployment(

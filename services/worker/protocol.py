@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
+from medcoss.specs.records import DatasetInfo, DeploymentInfo, EvaluationInfo, FileEntry, ModelInfo
 
 REPORT_FD = "MEDCOSS_REPORT_FD"
 STOPPED = 75
@@ -27,10 +27,10 @@ class InputRecord(BaseModel):
 class ChildJob(BaseModel):
     """One attempt of a job.
 
-    `output_id` is the identifier that what it makes will have, reserved together with the place in the
-    object store; `version` is the number that a new deployment takes; `work` is its own empty folder. `patient_salt` is
-    the project's key of the hashes that stand for patients. `parent_id` is the job that this one works for, if any: the
-    parts that it makes are that one's.
+    `output_id` is the identifier that what it makes will have, reserved together with the place in the object store,
+    `evaluation_id` that of the evaluation that it may make besides; `version` is the number that a new deployment
+    takes; `work` is its own empty folder. `patient_salt` is the project's key of the hashes that stand for patients.
+    `parent_id` is the job that this one works for, if any: the parts that it makes are that one's.
     """
 
     job_id: str
@@ -42,6 +42,7 @@ class ChildJob(BaseModel):
     inputs: dict[str, InputRecord]
     output_id: str = ""
     version: int = 0
+    evaluation_id: str = ""
     work: str
     patient_salt: str = ""
     parent_id: str = ""
@@ -131,7 +132,22 @@ class DeploymentOutput(_Output):
     model_id: str
 
 
-Output = Annotated[DatasetOutput | ModelOutput | DeploymentOutput, Field(discriminator="resource")]
+class EvaluationOutput(_Output):
+    """The scores of a model on a split of a dataset; the model may be another output of the same attempt.
+
+    `seed` and `fold` are those of the model's training, None to take them from the job that made it.
+    """
+
+    resource: Literal["evaluation"] = "evaluation"
+    info: EvaluationInfo
+    model_id: str
+    dataset_id: str
+    split: str
+    seed: int | None = None
+    fold: int | None = None
+
+
+Output = Annotated[DatasetOutput | ModelOutput | DeploymentOutput | EvaluationOutput, Field(discriminator="resource")]
 
 
 class ResultReport(BaseModel):

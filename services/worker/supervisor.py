@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from medcoss.specs import EVERY_KIND
-from services.core import attempts, leftovers, registry, served_names, tracing
+from services.core import attempts, evaluations, leftovers, registry, served_names, tracing
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.ids import new_id
@@ -27,6 +27,8 @@ from services.worker.workdir import WorkFolder
 
 _log = structlog.get_logger()
 _PLACES = {"dataset": ("ds", "datasets"), "model": ("mdl", "models"), "deployment": ("dep", "triton")}
+# kinds whose attempts may score a model
+_SCORING = frozenset({"evaluate", "finetune", "finetune_run"})
 
 
 class Supervisor:
@@ -91,11 +93,20 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
         )
         inputs[reference.id] = InputRecord(name=found.name, prefix=found.prefix, files=registry.entries(found.files))
     output_id, version = _reserve_place(session, claim)
+    evaluation_id = _reserve_evaluation(session, claim) if claim.kind in _SCORING else ""
     return ChildJob(
         job_id=claim.job_id, kind=claim.kind, name=claim.name, spec=claim.spec, attempt=claim.attempt,
-        fence=claim.fence, inputs=inputs, output_id=output_id, version=version, work=str(folder.path),
+        fence=claim.fence, inputs=inputs, output_id=output_id, version=version, evaluation_id=evaluation_id,
+        work=str(folder.path),
         parent_id=claim.parent_id or "", patient_salt=session.get_one(Project, claim.project_id).patient_salt,
     )  # fmt: skip
+
+
+def _reserve_evaluation(session: Session, claim: Claim) -> str:
+    """Identifier of the evaluation that an attempt may make, besides what its kind produces."""
+    evaluation_id = new_id("evl")
+    leftovers.reserve(session, f"{evaluations.folder_of(evaluation_id)}/", claim.job_id, claim.fence)
+    return evaluation_id
 
 
 def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from services.core.db import Database
 from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT, Base, Deployment, Job, ServedName, Webhook
 from services.worker.checkpoints import S3Checkpoints
-from tests.core.owned import dataset, failed_job, model, started
+from tests.core.owned import dataset, evaluation, failed_job, model, started
 from tests.core.rows import value
 from tests.core.steps import running, submitted
 
@@ -21,6 +21,7 @@ def fill(database: Database, store: ObjectStore, folder: Path) -> dict[str, str]
     dataset(database, store, "ds_1", "a b.png", "ü/c.png")
     dataset(database, store, "ds_coming", "late.png", state="uploading")
     model(database, store, "mdl_1")
+    evaluation(database, store, "evl_1", "roc.png")
     store.put_bytes("triton/chest.2/1/model.onnx", b"onnx")
     goes_on, claim = submitted(database), running(database, max_attempts=3)
     S3Checkpoints(store, claim.job_id, claim.fence).save(7, saved(folder / "checkpoint"))

@@ -9,7 +9,7 @@ from services.core.db import Database
 from services.core.garbage import runs
 from services.core.garbage.runs import Asked
 from services.core.storage import ObjectStore
-from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile, Model, ModelFile
+from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile, Evaluation, EvaluationFile, Model, ModelFile
 from tests.core.steps import WRONG_INPUT, running
 
 GRACE = timedelta(hours=1)
@@ -43,6 +43,20 @@ def model(database: Database, store: ObjectStore, model_id: str) -> str:
         )  # fmt: skip
     store.put_bytes(f"models/{model_id}/model.safetensors", b"x")
     return model_id
+
+
+def evaluation(database: Database, store: ObjectStore, evaluation_id: str, *paths: str) -> str:
+    with database.session() as session:
+        session.add(
+            Evaluation(
+                id=evaluation_id, name="e", model_id="mdl_1", model_name="m", dataset_id="ds_1", dataset_name="d",
+                split="test", task="classification", headline="f1", score=0.5, info={}, project_id=DEFAULT_PROJECT,
+                files=[EvaluationFile(**entry(path).model_dump()) for path in paths],
+            )
+        )  # fmt: skip
+    for path in paths:
+        store.put_bytes(f"evaluations/{evaluation_id}/{path}", b"x")
+    return evaluation_id
 
 
 def failed_job(database: Database) -> str:

@@ -29,7 +29,7 @@ from services.core.tables.base import now
 from services.embedded.servers import free_port
 from services.worker.collector import Collector
 from tests.core.databases import engines
-from tests.core.owned import GRACE, dataset, entry, failed_job, model, started
+from tests.core.owned import GRACE, dataset, entry, evaluation, failed_job, model, started
 from tests.core.steps import running, submitted
 
 
@@ -89,6 +89,9 @@ def test_everything_is_told_apart_and_only_what_nobody_owns_goes(database: Datab
     dataset(database, None, "ds_coming", "a", "b", state="uploading")
     store.put_bytes("datasets/ds_coming/raw/a", b"longer than it says")
     served = model(database, store, "mdl_1")
+    evaluation(database, store, "evl_hurt", "roc.png", "gone.png")
+    store.remove(["evaluations/evl_hurt/gone.png"])
+    store.put_bytes("evaluations/evl_never/roc.png", b"x")
     with database.session() as session:
         for name in ("chest", "lost"):
             session.add(
@@ -106,27 +109,30 @@ def test_everything_is_told_apart_and_only_what_nobody_owns_goes(database: Datab
     store.put_bytes("somebody/elses", b"x")
     before = store.sizes("")
 
-    counts = {"stored": 2 + 1 + 1 + 1, "unfinished": 2, "reserved": 1, "orphan": 3, "foreign": 1, "missing": 2,
+    counts = {"stored": 2 + 1 + 1 + 1 + 1, "unfinished": 2, "reserved": 1, "orphan": 4, "foreign": 1, "missing": 3,
               "wrong_size": 1}  # fmt: skip
     assert collected(database, store) == counts
     assert store.sizes("") == before, "a dry run removes nothing"
     told = [
         ("foreign", "somebody/", None, 1),
         ("missing", "datasets/ds_hurt/", "ds_hurt", 1),
+        ("missing", "evaluations/evl_hurt/", "evl_hurt", 1),
         ("missing", "triton/lost.2/", "dep_lost", 1),
         ("orphan", "datasets/ds_never/", None, 1),
         ("orphan", "datasets/ds_whole/", None, 1),
+        ("orphan", "evaluations/evl_never/", None, 1),
         ("orphan", "triton/chest.1/", None, 1),
         ("wrong_size", "datasets/ds_hurt/", "ds_hurt", 1),
     ]
     assert found(database) == told
     young = collected(database, store, later=timedelta(), dry_run=False)
-    assert young["young"] == 3 and "orphan" not in young and store.sizes("") == before, "the grace is not over"
+    assert young["young"] == 4 and "orphan" not in young and store.sizes("") == before, "the grace is not over"
 
     unloaded: list[str] = []
-    assert collected(database, store, unloaded.append, dry_run=False) == counts | {"removed": 3}
+    assert collected(database, store, unloaded.append, dry_run=False) == counts | {"removed": 4}
     assert before.keys() - store.sizes("").keys() == {
         "datasets/ds_whole/raw/unasked.png", "datasets/ds_never/shards/a", "triton/chest.1/1/model.onnx",
+        "evaluations/evl_never/roc.png",
     }  # fmt: skip
     assert unloaded == ["chest.1"], "it is taken out of Triton first"
     after = collected(database, store, dry_run=False)

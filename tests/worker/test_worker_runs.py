@@ -21,7 +21,7 @@ from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.sweep import sweep
-from services.core.tables import Dataset, DatasetFile, Job, JobArtifact, Leftover, Model, ModelFile
+from services.core.tables import Dataset, DatasetFile, Evaluation, Job, JobArtifact, Leftover, Model, ModelFile
 from services.core.tables.base import now
 from services.worker.supervisor import Supervisor
 from tests.worker.work import (
@@ -299,7 +299,15 @@ def test_the_next_stage_a_head_and_its_scores(worker: Supervisor, dataset: str, 
     assert stage is not None and scores is not None
     with database.reading() as session:
         made = session.get_one(Model, stage["outputs"]["model"])
+        recorded = session.get_one(Evaluation, scores["outputs"]["evaluation"])
+        files = {file.path: file.size for file in recorded.files}
+        left = session.scalars(select(Leftover.prefix).where(Leftover.prefix.startswith("evaluations/"))).all()
     assert (made.parents, made.info["stage"], made.dataset_id) == ([encoder], 2, dataset)
-    assert scores["outputs"] == {}
+    assert (recorded.model_id, recorded.encoder_id, recorded.split) == (head["outputs"]["model"], encoder, "train")
+    assert recorded.score == scores["evaluation"]["metrics"]["f1"] and "cases" not in recorded.info
+    below = f"evaluations/{recorded.id}/"
+    stored = ObjectStore(worker.settings).sizes(below)
+    assert {key.removeprefix(below): size for key, size in stored.items()} == files
+    assert {"evaluation.json", "confusion.png"} <= files.keys() and left == []
     assert 0 <= scores["evaluation"]["metrics"]["accuracy"] <= 1
     assert len(scores["evaluation"]["confusion"]) == 2

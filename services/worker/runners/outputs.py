@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from medcoss.specs.records import DatasetInfo, ModelInfo
+from medcoss.specs.records import DatasetInfo, EvaluationInfo, ModelInfo
 from services.worker.context import WorkerRun
-from services.worker.protocol import DatasetOutput, ModelOutput
+from services.worker.protocol import DatasetOutput, EvaluationOutput, ModelOutput
 
 
 def store_dataset(folder: Path, info: DatasetInfo, name: str, parents: list[str],
@@ -24,4 +24,16 @@ def store_model(folder: Path, info: ModelInfo, name: str, parents: list[str], da
     files = context.store.upload_dir(prefix, folder)
     return ModelOutput(
         id=model_id, name=name, prefix=prefix, files=files, info=info, parents=parents, dataset_id=dataset_id
+    )  # fmt: skip
+
+
+def store_evaluation(folder: Path, info: EvaluationInfo, model_id: str, dataset_id: str, split: str,
+                     context: WorkerRun) -> EvaluationOutput:  # fmt: skip
+    """Upload what `medcoss.evaluation.evaluate` wrote. The model is an input of the job, or another of its outputs."""
+    evaluation_id = context.job.evaluation_id
+    prefix = f"evaluations/{evaluation_id}"
+    files = context.store.upload_dir(prefix, folder)
+    return EvaluationOutput(
+        id=evaluation_id, name=context.job.name, prefix=prefix, files=files, info=info, model_id=model_id,
+        dataset_id=dataset_id, split=split,
     )  # fmt: skip

@@ -1,0 +1,68 @@
+"""What the API tells of evaluations."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from medcoss.specs.records import Bootstrap, EvaluationInfo, Leakage
+
+Scores = dict[str, float]
+Interval = tuple[float, float]
+
+
+class EvaluationOut(BaseModel):
+    """The scores of one model on one split of a dataset."""
+
+    id: str = Field(description="identifier, evl_...")
+    project_id: str = Field(description="project that owns it, prj_...")
+    name: str = Field(description="name of the job that made it")
+    model_id: str = Field(description="model that was scored, mdl_...; it may have been deleted since")
+    model_name: str = Field(description="name of the model at that time")
+    encoder_id: str | None = Field(description="model that it was fine-tuned from; null: from scratch")
+    dataset_id: str = Field(description="dataset that it was scored on, ds_...; it may have been deleted since")
+    dataset_name: str = Field(description="name of the dataset at that time")
+    split: str = Field(description="train, val or test")
+    task: Literal["classification", "segmentation"] = Field(description="classification or segmentation")
+    headline: str = Field(description="name of the metric that `score` is: f1 or dice")
+    score: float = Field(description="the headline metric, between 0 and 1; higher is better")
+    seed: int | None = Field(description="seed of the model's training; null where it is not known")
+    fold: int | None = Field(description="fold of a cross-validation that was held out; null without one")
+    metrics: Scores = Field(description="scores by name, of all classes together; docs/evaluation.md tells their units")
+    intervals: dict[str, Interval] = Field(
+        description="95 % intervals [low, high] by the names of `metrics`, and `score/CLASS`"
+    )
+    bootstrap: Bootstrap | None = Field(description="how the intervals were made; null where there are none")
+    classes: list[str] = Field(description="names of the classes in the order of their numbers")
+    per_class: list[dict[str, str | int | float | None]] = Field(description="scores of each class, a row a class")
+    confusion: list[list[int]] | None = Field(description="confusion[i][j]: cases of class i predicted as class j")
+    calibration: list[dict[str, float]] | None = Field(description="bins of the reliability curve that hold cases")
+    leakage: list[Leakage] = Field(description="patients that were trained on and measured on, as far as allowed")
+    job_id: str | None = Field(description="job that made it")
+    created_at: datetime = Field(description="when it was recorded")
+
+
+# what is read from `info` alone
+EVALUATION_INFO = frozenset(EvaluationInfo.model_fields) & frozenset(EvaluationOut.model_fields)
+
+_EVALUATION: dict[str, Any] = {
+    "id": "evl_0199c2d8a1170a1b2c3d4", "project_id": "prj_default", "name": "evaluate of chest X-rays",
+    "model_id": "mdl_0199c2d1c44e5f6071829", "model_name": "chest", "encoder_id": "mdl_0199c2bf733d4e5f60718",
+    "dataset_id": "ds_0199c2b4a11b2c3d4e5f6", "dataset_name": "chest", "split": "test", "task": "classification",
+    "headline": "f1", "score": 0.894, "seed": 0, "fold": None,
+    "metrics": {"accuracy": 0.905, "f1": 0.894, "ece": 0.041, "auc": 0.962, "auc_ovo": 0.962},
+    "intervals": {"accuracy": [0.881, 0.926], "f1": [0.868, 0.918], "recall/pneumonia": [0.931, 0.971]},
+    "bootstrap": {"resamples": 1000, "seed": 0, "level": 0.95, "units": 598},
+    "classes": ["normal", "pneumonia"],
+    "per_class": [
+        {"class": "normal", "cases": 234, "predicted": 213, "precision": 0.911, "recall": 0.829, "f1": 0.868,
+         "auc": 0.962},
+        {"class": "pneumonia", "cases": 390, "predicted": 411, "precision": 0.903, "recall": 0.951, "f1": 0.926,
+         "auc": 0.962},
+    ],
+    "confusion": [[194, 40], [19, 371]],
+    "calibration": [{"low": 0.933, "high": 1.0, "confidence": 0.981, "accuracy": 0.949, "cases": 487.0}],
+    "leakage": [], "job_id": "job_0199c2d7f02a1b2c3d4e5", "created_at": "2026-03-02T12:00:00Z",
+}  # fmt: skip
+
+EXAMPLES: tuple[BaseModel, ...] = (EvaluationOut.model_validate(_EVALUATION),)

@@ -1,0 +1,146 @@
+"""Evaluations over REST: recorded with the end of their job, filtered, sorted, kept apart, deleted with their files."""
+
+import hashlib
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from medcoss.specs.records import EvaluationInfo, FileEntry
+from services.core import attempts, leftovers, projects
+from services.core.tables import DEFAULT_PROJECT, Evaluation
+from services.worker.outcome import Outcome, settle
+from services.worker.protocol import EvaluationOutput, ResultReport
+from tests.api.calls import pointers, prepared, problem, take, trained
+from tests.api.serving import Served
+from tests.core.databases import engines
+
+DATASET, CHEST, BONE = "ds_00000001", "mdl_00000001", "mdl_00000002"
+CLASSES = ["normal", "pneumonia"]
+
+
+def scores(f1: float) -> EvaluationInfo:
+    per_class: list[dict[str, str | int | float | None]] = [{"class": c, "cases": 4, "f1": f1} for c in CLASSES]
+    return EvaluationInfo(
+        schema_version=2, metrics={"accuracy": 0.75, "f1": f1}, intervals={"f1": (f1 - 0.1, f1 + 0.1)},
+        classes=CLASSES, per_class=per_class, confusion=[[3, 1], [1, 3]],
+    )  # fmt: skip
+
+
+def stored(served: Served, evaluation_id: str, files: dict[str, bytes]) -> list[FileEntry]:
+    """Files as a worker stores them."""
+    for name, content in files.items():
+        served.store.put_bytes(f"evaluations/{evaluation_id}/{name}", content)
+    return [FileEntry(path=n, size=len(c), sha256=hashlib.sha256(c).hexdigest()) for n, c in files.items()]
+
+
+def evaluated(served: Served, number: int, f1: float, model: str = CHEST, split: str = "test",
+              files: dict[str, bytes] | None = None) -> str:  # fmt: skip
+    """An evaluate job that ends well; the id of its evaluation."""
+    spec = {"model": model, "dataset": DATASET, "split": split}
+    answer = served.operator.post("/v1/jobs", json={"kind": "evaluate", "name": f"run {number}", "spec": spec})
+    assert answer.status_code == 201, answer.text
+    claim = take(served.database, answer.json()["id"])
+    evaluation_id = f"evl_{number:08d}"
+    output = EvaluationOutput(
+        id=evaluation_id, name=claim.name, prefix=f"evaluations/{evaluation_id}", info=scores(f1), model_id=model,
+        dataset_id=DATASET, split=split, files=stored(served, evaluation_id, files or {}),
+    )  # fmt: skip
+    with served.database.session() as session:
+        assert settle(session, claim, Outcome(result=ResultReport(outputs=[output]))) is not None
+    return evaluation_id
+
+
+@pytest.fixture
+def models(served: Served) -> None:
+    about: dict[str, Any] = {"task": "classification", "classes": CLASSES, "kind": "image2d"}
+    prepared(served.database, DATASET, classes=CLASSES, splits={"train": 4, "val": 4, "test": 4}, labelled=None)
+    for model in (CHEST, BONE):
+        trained(served.database, served.store, model, **about)
+
+
+def ids(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [entry["id"] for entry in answer.json()["items"]]
+
+
+@engines
+def test_an_evaluation_is_recorded_found_and_deleted_with_its_files(served: Served, models: None) -> None:
+    first = evaluated(served, 1, 0.7, files={"roc.png": b"\x89PNG", "evaluation.json": b"{}"})
+    second, third = evaluated(served, 2, 0.9, model=BONE), evaluated(served, 3, 0.8, split="val")
+    get = served.viewer.get
+    assert ids(get("/v1/evaluations")) == [third, second, first]
+    assert ids(get("/v1/evaluations", params={"sort": "-score", "dataset": DATASET})) == [second, third, first]
+    assert ids(get("/v1/evaluations", params={"model": CHEST, "split": "test"})) == [first]
+    assert ids(get("/v1/evaluations", params={"task": "segmentation"})) == []
+    page = get("/v1/evaluations", params={"sort": "score", "limit": 2, "fields": "id,score"}).json()
+    assert page["items"] == [{"id": first, "score": 0.7}, {"id": third, "score": 0.8}]
+    following = {"sort": "score", "limit": 2, "fields": "id,score", "cursor": page["next"]}
+    assert get("/v1/evaluations", params=following).json()["items"] == [{"id": second, "score": 0.9}]
+    assert pointers(problem(get("/v1/evaluations", params={"split": "all"}), 422)) == ["query:split"]
+
+    shown = get(f"/v1/evaluations/{first}")
+    assert get(f"/v1/evaluations/{first}", headers={"If-None-Match": shown.headers["etag"]}).status_code == 304
+    one = shown.json()
+    assert (one["headline"], one["score"], one["metrics"]["f1"]) == ("f1", 0.7, 0.7)
+    assert (one["model_name"], one["dataset_name"], one["name"]) == ("encoder", "prepared", "run 1")
+    assert one["confusion"] == [[3, 1], [1, 3]] and one["per_class"][1]["class"] == "pneumonia"
+    job = get(f"/v1/jobs/{one['job_id']}").json()
+    assert job["result"]["outputs"] == {"evaluation": first}
+    files = {f["path"]: f for f in get(f"/v1/evaluations/{first}/files").json()["items"]}
+    assert httpx.get(files["roc.png"]["url"]).content == b"\x89PNG"
+
+    # it outlives the job, the model and the dataset: it tells their names
+    assert served.operator.delete(f"/v1/jobs/{one['job_id']}").status_code == 204
+    for path in (f"/v1/models/{CHEST}", f"/v1/datasets/{DATASET}"):
+        assert served.operator.delete(path).status_code == 204
+    assert get(f"/v1/evaluations/{first}").json() == one
+    problem(served.viewer.delete(f"/v1/evaluations/{first}"), 403)
+    assert served.operator.delete(f"/v1/evaluations/{first}").status_code == 204
+    problem(get(f"/v1/evaluations/{first}"), 404)
+    problem(get(f"/v1/evaluations/{first}/files"), 404)
+    leftovers.clean(served.database, served.store, lambda _: None, 30)
+    assert served.store.list_keys("evaluations/") == []
+
+
+def test_other_projects_see_nothing_of_it(served: Served, models: None) -> None:
+    mine = evaluated(served, 1, 0.7)
+    with served.database.session() as session:
+        other = projects.create(session, "other").id
+        session.get_one(Evaluation, mine).project_id = other
+    for answer in (
+        served.viewer.get(f"/v1/evaluations/{mine}"), served.viewer.get(f"/v1/evaluations/{mine}/files"),
+        served.operator.delete(f"/v1/evaluations/{mine}"),
+    ):  # fmt: skip
+        assert mine in problem(answer, 404)["detail"]
+    assert ids(served.viewer.get("/v1/evaluations")) == []
+    assert ids(served.admin.get("/v1/evaluations")) == [mine]
+
+
+def test_a_lost_attempt_leaves_no_evaluation(served: Served, models: None) -> None:
+    spec = {"model": CHEST, "dataset": DATASET}
+    job = served.operator.post("/v1/jobs", json={"kind": "evaluate", "spec": spec}).json()["id"]
+    claim = take(served.database, job)
+    output = EvaluationOutput(id="evl_1", name="n", prefix="evaluations/evl_1", info=scores(0.5), model_id=CHEST,
+                              dataset_id=DATASET, split="test")  # fmt: skip
+    with served.database.session() as session:
+        attempts.release(session, job, claim.fence, attempts.State.QUEUED, "away")
+    with served.database.session() as session:
+        assert settle(session, claim, Outcome(result=ResultReport(outputs=[output]))) is None
+    assert ids(served.viewer.get("/v1/evaluations")) == []
+
+
+def test_the_seed_and_the_encoder_of_the_training_are_told(served: Served, models: None) -> None:
+    """From the spec of the job that trained the model; what it does not tell is null."""
+    mine = evaluated(served, 1, 0.7)
+    assert served.viewer.get(f"/v1/evaluations/{mine}").json()["seed"] is None
+    spec = {"dataset": DATASET, "task": "classification", "init_model": BONE, "seed": 10}
+    trained(served.database, None, BONE.replace("2", "3"), task="encoder")
+    body = json.dumps({"kind": "finetune", "spec": spec | {"init_model": BONE.replace("2", "3")}})
+    job = served.operator.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert job.status_code == 201, job.text
+    trained(served.database, None, "mdl_00000009", job_id=job.json()["id"], task="classification", classes=CLASSES)
+    other = served.viewer.get(f"/v1/evaluations/{evaluated(served, 2, 0.8, model='mdl_00000009')}").json()
+    assert (other["seed"], other["encoder_id"], other["project_id"]) == (10, "mdl_00000003", DEFAULT_PROJECT)
+    assert ids(served.viewer.get("/v1/evaluations", params={"encoder": "mdl_00000003"})) == [other["id"]]
