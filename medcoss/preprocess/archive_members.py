@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from medcoss.preprocess.io import describe
+from medcoss.preprocess.raw import printable
 from medcoss.specs.names import ARCHIVE_SUFFIXES
 
 PIECE = 1 << 20
@@ -107,8 +108,7 @@ class _Writer:
 
     def refused(self, member: str, reason: str) -> Refused:
         """The entry of the report for a member, its name made printable."""
-        told = member.encode("utf-8", "backslashreplace").decode()
-        return Refused(f"{self.name}: {''.join(c if c.isprintable() else '?' for c in told)}", reason)
+        return Refused(f"{self.name}: {printable(member)}", reason)
 
     def write(self, member: str, source: IO[bytes]) -> Refused | None:
         """Write one regular file, all of it or nothing."""

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from shutil import rmtree
 
 from medcoss.preprocess.archive_members import Budget, Refused, Tell, Unusable, unpack
-from medcoss.preprocess.raw import Raw
+from medcoss.preprocess.raw import MISNAMED, Raw
 from medcoss.run import RunContext, Stopped
 from medcoss.specs.names import ARCHIVE_SUFFIXES, archive_stem
 from medcoss.specs.preprocess import ArchiveLimits
@@ -37,9 +37,9 @@ def opened(raw_dir: Path, folder: Path, limits: ArchiveLimits, context: RunConte
     raw = Raw(raw_dir.resolve())
     archives = list(raw.files(ARCHIVE_SUFFIXES))
     if not archives:
-        return Seen(raw_dir, [])
+        return Seen(raw_dir, _misnamed(raw))
     folder.mkdir(parents=True, exist_ok=True)
-    refused: list[Refused] = []
+    refused = _misnamed(raw)
     sizes = [(raw.root / path).stat().st_size for path in archives]
     budget = Budget(limits.max_gib * 2**30, limits.max_files, limits.max_ratio)
     for number, path in enumerate(archives):
@@ -60,6 +60,10 @@ def opened(raw_dir: Path, folder: Path, limits: ArchiveLimits, context: RunConte
     for number, path in enumerate(archives):
         refused += _place(folder / f"{number:06d}", path, view, context)
     return Seen(view, refused)
+
+
+def _misnamed(raw: Raw) -> list[Refused]:
+    return [Refused(name, MISNAMED) for name in raw.misnamed]
 
 
 def _once(archive: Path, path: str, target: Path, budget: Budget, tell: Tell,

@@ -74,12 +74,17 @@ def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader
         dataset = pydicom.dcmread(file)
         if int(dataset.get("SamplesPerPixel", 1)) != 1:
             raise BadInput("the pixels are colours; expected one value a pixel", name)
+        ct = wanted[0].modality == "CT"
+        if wanted[0].frame is None:
+            _check_rescaling(dataset, ct, name)
         pixels = stored_pixels(dataset, file)
         for header in wanted:
             if header.frame is None:
                 yield header, np.asarray(apply_modality_lut(pixels, dataset))
             else:
-                yield header, _rescaled(pixels[header.frame] if pixels.ndim == 3 else pixels, dataset, header.frame)
+                groups = _rescaling(dataset, header.frame)
+                _check_rescaling(groups, ct, name)
+                yield header, _rescaled(pixels[header.frame] if pixels.ndim == 3 else pixels, groups)
     except BadInput:
         raise
     except Exception as error:  # noqa: BLE001 - of many types, none of whose texts may carry header values
@@ -90,10 +95,25 @@ def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader
         ) from None
 
 
-def _rescaled(pixels: NDArray[np.number], dataset: Dataset, frame: int) -> NDArray[np.floating]:
+def _check_rescaling(dataset: Dataset, ct: bool, name: str) -> None:
+    """Refuse CT whose stored values do not say what they are in HU, and a slope that makes all values one."""
+    both = "RescaleSlope" in dataset and "RescaleIntercept" in dataset
+    if ct and not both and "ModalityLUTSequence" not in dataset:
+        raise BadInput("the header has no RescaleSlope or no RescaleIntercept; expected both: without them a CT has no "
+                       "Hounsfield units", name)  # fmt: skip
+    if both and float(dataset.RescaleSlope) == 0:
+        raise BadInput("RescaleSlope is 0; expected another number: all values would be the same", name)
+
+
+def _rescaling(dataset: Dataset, frame: int) -> Dataset:
+    """What says how the values of a frame are rescaled; empty when nothing does."""
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     groups = dataset.PerFrameFunctionalGroupsSequence[frame]
     found = groups.get("PixelValueTransformationSequence") or shared[0].get("PixelValueTransformationSequence")
-    if not found:
+    return found[0] if found else Dataset()
+
+
+def _rescaled(pixels: NDArray[np.number], rescaling: Dataset) -> NDArray[np.floating]:
+    if not rescaling:
         return np.asarray(pixels, np.float32)
-    return pixels * float(found[0].RescaleSlope) + float(found[0].RescaleIntercept)
+    return pixels * float(rescaling.RescaleSlope) + float(rescaling.RescaleIntercept)

@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from medcoss.preprocess.dicom_pixels import stored_pixels
+from medcoss.preprocess.volume_headers import check_spacing
 from medcoss.run import BadInput
 
 # its warnings would carry header values of patients into the logs
@@ -51,6 +52,7 @@ def describe(data: bytes) -> str:
         b"\x1f\x8b": "a gzip file",
         b"PK\x03\x04": "a zip archive",
         b"%PDF": "a PDF document",
+        b"GIF8": "a GIF image",
     }
     for start, name in signatures.items():
         if data.startswith(start):
@@ -138,17 +140,32 @@ def _decoded(data: bytes, filename: str) -> NDArray[Any]:
     """Pixels of an image that is no DICOM: 8-bit (H, W) or (H, W, 3), deeper ones (H, W) as they are stored."""
     try:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
+            if image.format == "TIFF" and _has_more_pages(image):
+                raise BadInput(
+                    "this TIFF file has several pages; expected one image: save each to its own file", filename
+                )
             image.load()
             if image.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
                 return np.asarray(image)
             grey = image.mode in {"1", "L", "LA"}
             return np.asarray(image.convert("L" if grey else "RGB"))
     except UnidentifiedImageError:
-        raise BadInput(f"this is {describe(data)}; expected a PNG, JPEG, TIFF or DICOM image", filename) from None
+        found = describe(data)
+        if found in ("a PNG image", "a JPEG image"):
+            raise BadInput(f"this is {found} whose header is damaged; copy it again", filename) from None
+        raise BadInput(f"this is {found}; expected a PNG, JPEG, TIFF or DICOM image", filename) from None
     except BadInput:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError) as error:
         raise BadInput(f"the image is damaged or too large ({error}); expected a whole image", filename) from error
+
+
+def _has_more_pages(image: Image.Image) -> bool:
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _gunzip(data: bytes, target: Path, filename: str, most_bytes: int) -> None:
@@ -177,8 +194,10 @@ def _unpacked(data: bytes, filename: str, folder: Path, most_bytes: int) -> tupl
         suffix, reader, header = ".mha", "MetaImageIO", data
     else:
         suffix, reader, header = ".nii", "NiftiImageIO", b""
-    if reader in _ELSEWHERE and _ELSEWHERE[reader].search(header):
-        raise BadInput("its voxels lie in another file; expected header and voxels in one file", filename)
+    if reader in _ELSEWHERE:
+        if _ELSEWHERE[reader].search(header):
+            raise BadInput("its voxels lie in another file; expected header and voxels in one file", filename)
+        check_spacing(header, filename)
     target = folder / f"volume{suffix}"
     target.write_bytes(data)
     return target, reader

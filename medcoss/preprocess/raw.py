@@ -9,21 +9,29 @@ from typing import Any
 from medcoss.run import BadInput, sha256_file
 from medcoss.specs.names import SPLIT_NAMES
 
+MISNAMED = "its name is not UTF-8; rename it"
+
 
 class Raw:
     """The files below `root`. Paths are relative, with forward slashes.
 
     `touched` are the files that were opened, with the SHA-256 of those that were read whole; `findings` is what a
-    recipe with a survey has concluded from all items.
+    recipe with a survey has concluded from all items. Files whose names are not UTF-8 are no files of the dataset;
+    those that `files` has met are `misnamed`, in a readable form.
     """
 
     def __init__(self, root: Path, findings: Any = None) -> None:
         self.root, self.findings = root, findings
         self.touched: dict[str, str | None] = {}
+        self.misnamed: dict[str, None] = {}
 
     def files(self, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
         """All files, sorted, or those whose names end in one of `suffixes` in any case; hidden ones are left out."""
-        return (path for path in _walk(self.root, "") if not suffixes or path.lower().endswith(suffixes))
+        for path in _walk(self.root, ""):
+            if not _is_utf8(path):
+                self.misnamed[printable(path)] = None
+            elif not suffixes or path.lower().endswith(suffixes):
+                yield path
 
     def has(self, path: str) -> bool:
         """True when there is such a file."""
@@ -56,6 +64,20 @@ class Raw:
     def digest(self, path: str) -> str:
         """SHA-256 of a file in hexadecimal, without reading again what was read."""
         return self.touched.get(path) or sha256_file(self.path(path))
+
+
+def printable(name: str) -> str:
+    """A name as it can be written down: bytes that are not UTF-8 as codes, control characters as question marks."""
+    told = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(character if character.isprintable() else "?" for character in told)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _inside(path: str) -> bool:

@@ -31,7 +31,11 @@ def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context
     read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
     """
     with _planned(spec, raw_dir, output_dir.parent, salt, context, unpacked) as (plan, folder):
-        stage = surveyed(plan, folder, context, processes)
+        try:
+            stage = surveyed(plan, folder, context, processes)
+        except BadInput as error:
+            _write_report(plan, None, output_dir, context)
+            raise _with_reason(error, plan) from error
         parts = produce(plan, stage, 0, plan.count, folder, context, processes)
         return _finish(spec, plan, parts, output_dir, context)
 
@@ -89,9 +93,7 @@ def _finish(spec: PreprocessOptions, plan: Plan, parts: list[Path], output_dir: 
             context: RunContext) -> DatasetInfo:  # fmt: skip
     writer = ShardWriter(output_dir)
     info = assemble.assemble(plan, parts, writer)
-    report = output_dir.parent / "report.json"
-    assemble.write_report(plan, info, report)
-    context.artifact(report, report.name, "application/json")
+    _write_report(plan, info, output_dir, context)
     _refuse_unusable(spec, plan, info)
     writer.close(info)
     for path, reason in plan.notes("bad", LOGGED_BAD):
@@ -104,6 +106,21 @@ def _finish(spec: PreprocessOptions, plan: Plan, parts: list[Path], output_dir: 
     return info
 
 
+def _write_report(plan: Plan, info: DatasetInfo | None, output_dir: Path, context: RunContext) -> None:
+    report = output_dir.parent / "report.json"
+    assemble.write_report(plan, info, report)
+    context.artifact(report, report.name, "application/json")
+
+
+def _with_reason(error: BadInput, plan: Plan) -> BadInput:
+    """The same, with the first input that could not be read."""
+    first = next(plan.notes("bad", 1), None)
+    if first is None:
+        return error
+    told = f"{plan.noted('bad')} of {assemble.inputs(plan)} inputs cannot be used, the first is {first[0]}: {first[1]}"
+    return BadInput(f"{error.message}. {told}", error.where)
+
+
 def _refuse_unusable(spec: PreprocessOptions, plan: Plan, info: DatasetInfo) -> None:
     inputs, bad = assemble.inputs(plan), plan.noted("bad")
     if inputs == 0:
@@ -113,11 +130,13 @@ def _refuse_unusable(spec: PreprocessOptions, plan: Plan, info: DatasetInfo) -> 
             f"the dataset holds no {spec.recipe.expected} for the recipe {spec.recipe.name}; found {found}",
             "dataset",
         )
-    if bad / inputs > spec.max_bad_fraction or info.samples == 0:
+    too_many = bad / inputs > spec.max_bad_fraction
+    if too_many or info.samples == 0:
         first = next(plan.notes("bad", 1), None) or next(plan.notes("left_out", 1), ("dataset", "no samples"))
-        more = f" (and {bad - 1} more, see report.json)" if bad > 1 else ""
-        raise BadInput(
-            f"{first[1]}{more}. {bad} of {inputs} inputs cannot be used, "
-            f"max_bad_fraction allows {spec.max_bad_fraction:.0%}: mend or remove them, or raise the limit",
-            first[0],
-        )
+        left = plan.noted("left_out")
+        more = f" (and {rest} more, see report.json)" if (rest := (bad or left) - 1) > 0 else ""
+        told = f"No input makes a sample: of {inputs}, {bad} cannot be used and {left} are left out"
+        if too_many:
+            told = (f"{bad} of {inputs} inputs cannot be used, max_bad_fraction allows {spec.max_bad_fraction:.0%}: "
+                    "mend or remove them, or raise the limit")  # fmt: skip
+        raise BadInput(f"{first[1]}{more}. {told}", first[0])

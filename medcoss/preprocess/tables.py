@@ -2,7 +2,7 @@
 
 import csv
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from medcoss.preprocess.raw import Raw
@@ -11,15 +11,20 @@ from medcoss.run import BadInput
 TABLE_SUFFIXES = (".csv", ".csv.gz")
 
 
-def read_table(raw: Raw, path: str, needed: Sequence[str], separator: str = ",") -> Iterator[dict[str, str]]:
+def read_table(raw: Raw, path: str, needed: Sequence[str], separator: str = ",",
+               odd: Callable[[int, str], None] | None = None) -> Iterator[dict[str, str]]:  # fmt: skip
     """The rows of a table, one after the other; missing cells are empty.
 
-    Raises BadInput naming the table when it is not UTF-8, has no column of `needed`, or is damaged.
+    A row with more cells than the header is told to `odd`, with the number of its last line, and left out. Raises
+    BadInput naming the table when it is not UTF-8, has no column of `needed`, is damaged, or has such a row without
+    `odd`.
     """
+    line = 0
     try:
         with _opened(raw, path) as handle:
-            reader = csv.DictReader(handle, delimiter=separator)
+            reader = csv.DictReader(handle, delimiter=separator, strict=True)
             found = reader.fieldnames or []
+            line = reader.line_num
             missing = [column for column in needed if column not in found]
             if missing:
                 raise BadInput(
@@ -28,11 +33,22 @@ def read_table(raw: Raw, path: str, needed: Sequence[str], separator: str = ",")
                     path,
                 )
             for row in reader:
+                line = reader.line_num
+                # under the key None
+                surplus = row.pop(None, [])  # type: ignore[call-overload]
+                if any(surplus):
+                    reason = (f"the row of line {line} has {len(row) + len(surplus)} cells, the header {len(row)}; "
+                              "expected as many: a text with separators stands in quotation marks")  # fmt: skip
+                    if odd is None:
+                        raise BadInput(reason, path)
+                    odd(line, reason)
+                    continue
                 yield {key: value or "" for key, value in row.items() if key}
     except UnicodeDecodeError:
         raise BadInput("the table is not UTF-8 text; expected a CSV file in UTF-8", path) from None
     except csv.Error as error:
-        raise BadInput(f"the table cannot be read ({error}); expected CSV", path) from error
+        raise BadInput(f"the table cannot be read behind line {line} ({error}); expected CSV: look for a quotation "
+                       "mark that has no other", path) from error  # fmt: skip
     except (EOFError, gzip.BadGzipFile) as error:
         raise BadInput(f"the gzip data is damaged or truncated ({error}); copy the file again", path) from error
 

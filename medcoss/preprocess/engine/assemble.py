@@ -87,12 +87,16 @@ def warnings(plan: Plan) -> list[str]:
     return found
 
 
-def write_report(plan: Plan, info: DatasetInfo, path: Path) -> None:
-    """Write the report: what became of every input that made no sample, and what stands out."""
+def write_report(plan: Plan, info: DatasetInfo | None, path: Path) -> None:
+    """Write the report: what became of every input that made no sample, and what stands out.
+
+    `info` None: no sample was made.
+    """
     lists = {"bad_files": ("bad",), "left_out": ("left_out",),
              "duplicates": ("duplicate", "duplicate_across_splits")}  # fmt: skip
     with path.open("w", encoding="utf-8") as file:
-        head = {"inputs": inputs(plan), "samples": info.samples, "splits": info.splits, "warnings": warnings(plan)}
+        samples, splits = (info.samples, info.splits) if info else (0, {})
+        head = {"inputs": inputs(plan), "samples": samples, "splits": splits, "warnings": warnings(plan)}
         file.write(json.dumps(head, indent=1)[:-2])
         for name, kinds in lists.items():
             entries = (json.dumps({"path": p, "reason": reason}) for kind in kinds for p, reason in plan.notes(kind))

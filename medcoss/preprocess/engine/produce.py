@@ -15,7 +15,7 @@ from medcoss.preprocess.engine.plan import Plan
 from medcoss.preprocess.engine.pool import Pool, run_here
 from medcoss.preprocess.engine.work import Stage, Task
 from medcoss.preprocess.recipe import Item, recipe_of
-from medcoss.run import RunContext, Stopped
+from medcoss.run import BadInput, RunContext, Stopped
 
 BATCH_ITEMS, BATCH_BYTES = 64, 16 * 2**20
 # less than this is made before other processes have started
@@ -24,12 +24,22 @@ METRICS_S = 10.0
 
 
 def surveyed(plan: Plan, folder: Path, context: RunContext, processes: int | None) -> Stage:
-    """The stage that makes the samples, after the survey if the recipe has one."""
+    """The stage that makes the samples, after the survey if the recipe has one.
+
+    Raises BadInput when nothing can be concluded from that; what could not be read is then noted in the plan.
+    """
     recipe = recipe_of(plan.spec)
-    if not hasattr(recipe, "survey"):
+    if not hasattr(recipe, "survey") or not plan.count:
         return Stage(plan.digest)
     parts = produce(plan, Stage(_digest(plan, "survey"), survey=True), 0, plan.count, folder, context, processes)
-    findings = recipe.conclude(plan.spec, _found(plan, parts))
+    try:
+        findings = recipe.conclude(plan.spec, _found(plan, parts))
+    except BadInput:
+        # the report tells why
+        for _, end, _ in finished(plan, parts):
+            if end.state != "made":
+                plan.note(end.state, end.path, end.reason)
+        raise
     return Stage(_digest(plan, json.dumps(findings)), findings=findings)
 
 

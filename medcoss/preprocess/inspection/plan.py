@@ -15,7 +15,7 @@ from medcoss.preprocess.deidentify import patient_key
 from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_items import dicom_files, item_of
 from medcoss.preprocess.dicom_series import group_series, stacks
-from medcoss.preprocess.raw import Raw, folder_split
+from medcoss.preprocess.raw import MISNAMED, Raw, folder_split
 from medcoss.preprocess.recipe import Item
 from medcoss.run import BadInput
 from medcoss.specs.inspection import InspectOptions
@@ -94,6 +94,7 @@ def of_raw(raw: Raw, options: InspectOptions, salt: bytes) -> Planned:
     texts = (path for path in others if kind_of(path) == "text")
     made.units += [_unit(Item(path, (path,), data={"what": "text"}), path, "") for path in texts]
     made.units.sort(key=lambda unit: unit.item.name)
+    made.unreadable += [BadFile(path=name, reason=MISNAMED) for name in raw.misnamed]
     made.files = Counter({kind: n for kind, n in sorted(made.files.items()) if n})
     _forget_folders(made, options)
     _draw(made, options)

@@ -40,6 +40,9 @@ def plan(spec: LabelledImageFolder, raw: Raw) -> Iterator[Item | Rejected | Left
                               patient_pattern=spec.patient_pattern)  # fmt: skip
         yield from image_folder.plan(folders, raw)
         return
+    if not raw.has(spec.table):
+        raise BadInput(f"there is no table {spec.table}; add it, name another one by the parameter table, or give "
+                       "null: then the folder that holds an image is its class", "recipe/table")  # fmt: skip
     said: dict[str, tuple[str | None, ...]] = {}
     contradicted = set[str]()
     for found in _rows(spec, raw, spec.table):

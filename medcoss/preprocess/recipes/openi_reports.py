@@ -32,7 +32,8 @@ def plan(spec: OpeniReports, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
         except BadInput as error:
             yield Rejected(path, error.message)
             continue
-        for row in read_table(raw, path, ()):
+        odd = list[tuple[int, str]]()
+        for row in read_table(raw, path, (), odd=lambda *found, odd=odd: odd.append(found)):  # type: ignore[misc]
             study = row[spec.id_column]
             patient = row[spec.patient_column].strip() if spec.patient_column else None
             if patient == "":
@@ -43,6 +44,7 @@ def plan(spec: OpeniReports, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
                 label=(row[spec.label_column] or None) if spec.label_column else None,
                 data=[row[spec.impression_column], row[spec.findings_column]],
             )  # fmt: skip
+        yield from (Rejected(f"{path}#line {line}", reason) for line, reason in odd)
 
 
 def make(spec: OpeniReports, item: Item, raw: Raw) -> Iterator[Made]:
@@ -70,7 +72,13 @@ def _check(spec: OpeniReports, raw: Raw, path: str) -> None:
     if spec.split_column not in (None, DEFAULT_SPLIT_COLUMN):
         # the default may be absent, a column that somebody has named may not
         needed.append(spec.split_column)
-    found = {_split_named(row, spec) for row in read_table(raw, path, needed)}
+    rows, surplus = 0, list[int]()
+    found = set[str]()
+    for row in read_table(raw, path, needed, odd=lambda line, _: surplus.append(line)):
+        rows += 1
+        found.add(_split_named(row, spec))
+    if not rows and not surplus:
+        raise BadInput("the table has no rows below its header; expected a report a row", path)
     unknown = sorted(found - {"", *SPLIT_NAMES})
     if unknown:
         raise BadInput(

@@ -1,5 +1,8 @@
 """Every kind of bad input is named in the report with its reason, and the good one beside it is used."""
 
+import io
+import json
+import os
 import struct
 import tempfile
 from collections.abc import Callable
@@ -9,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from medcoss.run import BadInput
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, VolumeFolder
 from medcoss.specs.recipes.dicom_export import DicomExport
 from medcoss.specs.recipes.labelled_image_folder import LabelledImageFolder
+from medcoss.specs.recipes.lits import Lits
 from medcoss.specs.recipes.segmentation_pairs import SegmentationPairs
 from tests.medcoss.preprocess.dicom_files import OBLIQUE, export
 from tests.medcoss.preprocess.files import Prepare, dicom_bytes, image_bytes, itk_image, put, volume_bytes
@@ -38,6 +43,30 @@ def with_spacing(*spacing: float) -> bytes:
     changed = bytearray(NIFTI)
     struct.pack_into("<3f", changed, 80, *spacing)
     return bytes(changed)
+
+
+def nrrd(*kept: str) -> bytes:
+    """A volume whose header has of space and spacing what is given, and nothing else."""
+    with tempfile.TemporaryDirectory() as root:
+        sitk.WriteImage(itk_image(VOXELS), f"{root}/x.nrrd", useCompression=False)
+        header, voxels = (Path(root) / "x.nrrd").read_bytes().split(b"\n\n", 1)
+    lines = [line for line in header.split(b"\n") if not line.startswith(b"space")]
+    return b"\n".join([*lines, *map(str.encode, kept)]) + b"\n\n" + voxels
+
+
+def mha(spacing: str) -> bytes:
+    with tempfile.TemporaryDirectory() as root:
+        sitk.WriteImage(itk_image(VOXELS), f"{root}/x.mha", useCompression=False)
+        header, voxels = (Path(root) / "x.mha").read_bytes().split(b"LOCAL\n", 1)
+    lines = [line for line in header.split(b"\n") if not line.startswith(b"ElementSpacing")]
+    return b"\n".join([*lines[:-1], *([spacing.encode()] if spacing else []), lines[-1]]) + b"LOCAL\n" + voxels
+
+
+def tiff_of_pages() -> bytes:
+    pages = [Image.fromarray(RNG.integers(0, 255, (32, 32), dtype=np.uint8)) for _ in range(2)]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    return file.getvalue()
 
 
 def series(folder: str, uid: str, *odd: dict[str, Any], without: str = "", **tags: Any) -> Files:
@@ -88,6 +117,21 @@ CASES: list[tuple[str, Any, Files, str, str]] = [
     ("infinite", VOLUMES, {"good.nii": NIFTI, "x.nii.gz": with_voxel(np.inf)}, "x.nii.gz", "NaN or infinite"),
     ("zero spacing", VOLUMES, {"good.nii": NIFTI, "x.nii": with_spacing(1, 0, 1)}, "x.nii", "spacing"),
     ("negative spacing", VOLUMES, {"good.nii": NIFTI, "x.nii": with_spacing(1, 1, -2)}, "x.nii", "spacing"),
+    ("NRRD without spacing", VOLUMES, {"good.nii": NIFTI, "x.nrrd": nrrd()}, "x.nrrd", "gives no spacing"),
+    ("NRRD in other units", VOLUMES, {"good.nii": NIFTI, "x.nrrd": nrrd("spacings: 1 1 2", 'units: "um" "um" "um"')},
+     "x.nrrd", "the spacing in um; expected mm"),
+    ("NRRD with a spacing of 0", VOLUMES, {"good.nii": NIFTI, "x.nrrd": nrrd("space dimension: 3",
+     "space directions: (1,0,0) (0,0,0) (0,0,2)")}, "x.nrrd", "is 1, 0, 2; expected lengths above 0 mm"),
+    ("MHA without spacing", VOLUMES, {"good.nii": NIFTI, "x.mha": mha("")}, "x.mha", "gives no spacing"),
+    ("MHA with a negative spacing", VOLUMES, {"good.nii": NIFTI, "x.mha": mha("ElementSpacing = 1 -1 2")}, "x.mha",
+     "is 1, -1, 2; expected lengths above 0 mm"),
+    ("a TIFF of several pages", IMAGES, {"good.png": OTHER, "x.tif": tiff_of_pages()}, "x.tif", "has several pages"),
+    ("a PNG with a damaged header", IMAGES, {"good.png": OTHER, "x.png": PNG[:16] + b"\xff" * 8 + PNG[24:]}, "x.png",
+     "whose header is damaged"),
+    ("CT without rescaling", CT, GOOD_CT | series("x", "1.2.3.9", RescaleIntercept=None, PatientID="P2"),
+     FIRST, "has no Hounsfield units"),
+    ("a rescale slope of 0", CT, GOOD_CT | series("x", "1.2.3.9", RescaleSlope=0, PatientID="P2"),
+     FIRST, "RescaleSlope is 0"),
     ("duplicate names", VOLUMES, {"x.nii": NIFTI, "x.nii.gz": PACKED}, "x.nii", "x.nii.gz has the same name"),
     ("label map of another size", LABELLED, {"good.nii": NIFTI, "good_seg.nii.gz": LABELS, "x.nii.gz": with_voxel(9),
      "x_seg.nii.gz": volume_bytes(itk_image(np.zeros((15, 16, 16), np.uint8)))}, "x_seg.nii.gz",
@@ -135,10 +179,47 @@ def test_a_bad_file_is_named_and_the_good_one_used(
     assert caught.value.where == path
 
 
+HEADER = b"study_id,findings,impression\n"
+
+
 @pytest.mark.parametrize(
-    ("table", "reason"), [(b"\xff\xfe\x00bad", "not UTF-8"), (b"", "no column"), (b"uid,image\n1,x\n", "no column")]
-)
+    ("table", "reason"), [(b"\xff\xfe\x00bad", "not UTF-8"), (b"", "no column"), (b"uid,image\n1,x\n", "no column"),
+                          (HEADER, "no rows below its header"),
+                          (HEADER + b'1,"clear lungs,normal chest\n2,clear lungs,normal chest\n', "behind line 1")],
+)  # fmt: skip
 def test_an_unreadable_table_of_reports_ends_the_job(raw: Path, prepare: Prepare, table: bytes, reason: str) -> None:
     put(raw / "indiana_reports.csv", table)
     with pytest.raises(BadInput, match=reason):
         prepare(OpeniReports())
+
+
+def test_a_report_that_a_comma_has_cut_is_named_by_its_line(raw: Path, prepare: Prepare) -> None:
+    rows = b"1,the lungs are clear,normal chest\n2,the lungs, as before, are clear,normal chest\n3,the heart is big,,\n"
+    put(raw / "r.csv", HEADER + rows)
+    reader, report = prepare(OpeniReports())
+    assert [row.source for row in reader.rows] == ["r.csv#1", "r.csv#3"]
+    (bad,) = report["bad_files"]
+    assert bad["path"] == "r.csv#line 3"
+    assert "has 5 cells, the header 3" in bad["reason"]
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_the_rest_used(raw: Path, prepare: Prepare) -> None:
+    put(raw / "good.png", OTHER)
+    Path(os.fsdecode(os.fsencode(raw) + b"/bad\xff.png")).write_bytes(PNG)
+    reader, report = prepare(IMAGES)
+    assert [row.source for row in reader.rows] == ["good.png"]
+    assert report["bad_files"] == [{"path": "bad\\udcff.png", "reason": "its name is not UTF-8; rename it"}]
+
+
+def test_a_survey_without_a_case_tells_what_is_wrong_with_the_files(
+    raw: Path, tmp_path: Path, prepare: Prepare
+) -> None:
+    put(raw / "x.png", PNG)
+    with pytest.raises(BadInput, match="holds no NIfTI volumes"):
+        prepare(Lits())
+    put(raw / "volume-0.nii", NIFTI[:400])
+    put(raw / "segmentation-0.nii", LABELS)
+    with pytest.raises(BadInput, match=r"the first is volume-0\.nii: the file is truncated"):
+        prepare(Lits())
+    report = json.loads((tmp_path / "run/artifacts/report.json").read_text())
+    assert [entry["path"] for entry in report["bad_files"]] == ["volume-0.nii"]

@@ -310,13 +310,13 @@ def test_headers_may_not_point_to_other_files(tmp_path: Path) -> None:
 
 
 def test_small_files_that_would_unpack_to_much_are_refused_before_they_do() -> None:
-    nrrd = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nencoding: gzip\n\n" + gzip.compress(
-        bytes(99)
+    nrrd = (
+        b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nspacings: 1 1 1\nencoding: gzip\n\n"
+        + gzip.compress(bytes(99))
     )
     assert "asks for 27,000,000,000,000 voxels" in refused(nrrd, "bomb.nrrd")
-    mha = (
-        b"ObjectType = Image\nNDims = 3\nDimSize = 30000 30000 30000\nElementType = MET_UCHAR\nCompressedData = True\n"
-    )
+    mha = b"ObjectType = Image\nNDims = 3\nDimSize = 30000 30000 30000\nElementSpacing = 1 1 1\n"
+    mha += b"ElementType = MET_UCHAR\nCompressedData = True\n"
     assert "voxels" in refused(mha + b"ElementDataFile = LOCAL\n" + bytes(99), "bomb.mha")
     with pytest.raises(BadInput, match="unpacks to over 1,049,376 bytes"):
         read_volume(gzip.compress(NIFTI + bytes(2**21)), "bomb.nii.gz", most_voxels=100)

@@ -61,7 +61,9 @@ def test_class_folders(raw: Path, prepare: Prepare) -> None:
 
 def test_tables_that_say_too_little_are_refused(raw: Path, prepare: Prepare) -> None:
     put(raw / "1.png", picture())
-    with pytest.raises(BadInput, match=r"labels.csv: there is no such file"):
+    with pytest.raises(
+        BadInput, match=r"there is no table labels\.csv; add it, name another one by the parameter table, or give null"
+    ):
         prepare(LabelledImageFolder())
     put(raw / "labels.csv", b"file,label,fold\n1.png,a,fold3\n")
     with pytest.raises(BadInput, match=r"no column class; found file, label, fold"):
