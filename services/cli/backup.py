@@ -122,11 +122,11 @@ def _platform(context: typer.Context, data_dir: Path | None, *, new: bool) -> "I
         from sqlalchemy.exc import DBAPIError
 
         from services.core.backup.files import BackupError
-        from services.core.settings import get_settings
+        from services.core.settings import SECRETS_DIR, get_settings
     except ImportError as error:
         raise CliError(f"{error.name} is missing; this needs the services: pip install 'medcoss[api]'") from error
     try:
-        if given is None and "MEDCOSS_DATABASE_URL" in os.environ:
+        if given is None and {"MEDCOSS_DATABASE_URL", SECRETS_DIR} & set(os.environ):
             yield get_settings()
             return
         try:
