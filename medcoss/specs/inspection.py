@@ -20,7 +20,7 @@ class InspectOptions(Spec):
 
     modality: Annotated[str | None, AfterValidator(_known)] = documented(
         "what the files of a raw dataset are: decides about the window of pictures and the range of intensities; DICOM "
-        "series and prepared datasets tell it themselves",
+        "series and prepared datasets tell it themselves; null: what the dataset was uploaded as",
         default=None,
     )
     labels: Literal["folders", "none"] = documented(

@@ -20,6 +20,7 @@ class InputRecord(BaseModel):
     """A dataset or model that the spec refers to."""
 
     name: str
+    modality: str | None = None
     prefix: str
     files: list[FileEntry]
 

@@ -91,7 +91,8 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
             if reference.resource == "dataset"
             else registry.get_model(session, scope, reference.id)
         )
-        inputs[reference.id] = InputRecord(name=found.name, prefix=found.prefix, files=registry.entries(found.files))
+        inputs[reference.id] = InputRecord(name=found.name, modality=found.modality, prefix=found.prefix,
+                                           files=registry.entries(found.files))  # fmt: skip
     output_id, version = _reserve_place(session, claim)
     evaluation_id = _reserve_evaluation(session, claim) if claim.kind in _SCORING else ""
     return ChildJob(

@@ -83,7 +83,11 @@ class Found:
             ("constant", sample["constant"]),
             (
                 "out_of_range",
-                modality == "ct" and histogram.number and not -1024 <= histogram.low <= histogram.high <= 3071,
+                # a PNG slice holds HU and an offset
+                modality == "ct"
+                and len(shape) == 3
+                and histogram.number
+                and not -1024 <= histogram.low <= histogram.high <= 3071,
             ),
             ("wrong_mask", bool(sample.get("mask_problem"))),
             ("empty_mask", "labels" in sample and not set(sample["labels"]) - {"0"}),

@@ -12,6 +12,11 @@ from medcoss.preprocess.inspection.collect import Found
 from medcoss.preprocess.inspection.report import Report
 
 _GAP, _HEAD = 4, 24
+# what values are, by source, modality and axes; of others, only the scanner knows
+_VALUES = {("raw", "ct", 3): "value, HU", ("raw", "xray", 2): "grey level", ("prepared", "xray", 2): "grey level",
+           ("raw", "pathology", 2): "colour level", ("prepared", "pathology", 2): "colour level",
+           ("prepared", "ct", 3): "value of a sample (HU / 1024, unless the recipe says otherwise)",
+           ("prepared", "mr", 3): "value of a sample (z-score, unless the recipe says otherwise)"}  # fmt: skip
 
 
 def draw(report: Report, found: Found, folder: Path) -> list[str]:
@@ -70,7 +75,7 @@ def _intensities(axis: Any, report: Report, found: Found) -> None:
         edges = one.start + one.width * by * np.arange(len(counts) + 1)
         axis.stairs(counts, edges, label=split)
     axis.set_yscale("log")
-    axis.set_xlabel("value as stored (CT: HU)")
+    axis.set_xlabel(_VALUES.get((report.source, report.modality, len(report.size)), "value as stored"))
     axis.set_ylabel("share of pixels or voxels, %")
     axis.legend()
 

@@ -19,7 +19,7 @@ from medcoss.modalities import Kind
 from medcoss.preprocess.dicom_items import read_item
 from medcoss.preprocess.inspection.histogram import Histogram
 from medcoss.preprocess.inspection.thumbnails import of_image, of_volume
-from medcoss.preprocess.io import read_image, read_volume
+from medcoss.preprocess.io import read_image, read_mask, read_volume
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Item
 from medcoss.preprocess.volumes import to_lps
@@ -80,7 +80,7 @@ def _image(spec: Measuring, item: Item, raw: Raw) -> dict[str, Any]:
     found = _values(values if channels == 1 else values.transpose(2, 0, 1), f"{bits} bit", channels, values.shape[:2])
     labels = None
     if item.data.get("mask"):
-        mask = read_image(raw.read(item.data["mask"]), item.data["mask"])
+        mask = read_mask(raw.read(item.data["mask"]), item.data["mask"])
         labels = mask if mask.ndim == 2 else mask.max(axis=2)
         if labels.shape != values.shape[:2]:
             found["mask_problem"], labels = "it has another size than its image", None
@@ -114,13 +114,20 @@ def _volume(spec: Measuring, item: Item, raw: Raw) -> dict[str, Any]:
         else:
             found |= _labelled(labels, volume)
     if item.data.get("picture"):
-        found["picture"] = of_volume(volume, labels, spacing, modality)
+        found["picture"] = of_volume(volume, modality, labels, spacing)
     return found | {"sha256": digest, "spacing": list(spacing)}
 
 
 def _text(text: str, item: Item, raw: Raw) -> dict[str, Any]:
     digest = raw.digest(item.files[0])
     return {"texts": [_counted(text)], "vocabulary": _vocabulary(text), "sha256": digest}
+
+
+def _shown(volume: NDArray[Any], modality: str) -> tuple[NDArray[Any], str]:
+    """Voxels and the modality whose window they are shown in: recipes store CT as HU / 1024, clipped, or z-scored."""
+    if modality == "ct" and volume.min() >= -1 and volume.max() <= 1:
+        return volume * np.float32(1024), modality
+    return volume, ""
 
 
 def _counted(text: str) -> list[int]:
@@ -155,7 +162,7 @@ def _prepared(item: Item, raw: Raw) -> Iterator[dict[str, Any]]:
         if index in item.data["pictures"]:
             if image.ndim == 4:
                 sizes = tuple(spacing) if all(spacing) else (1.0, 1.0, 1.0)
-                found["picture"] = of_volume(image[0], labels, sizes, "")
+                found["picture"] = of_volume(*_shown(image[0], reader.info.modality), labels, sizes)
             else:
                 shown = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
                 found["picture"] = of_image(shown, labels, "")

@@ -46,7 +46,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def _counts(report: Report) -> str:
     names = sorted({name for counts in report.classes.values() for name in counts})
     head = ["split", "samples", *(["patients"] if report.patients else []), *names]
-    rows = [[split, n, *([report.patients.get(split, 0)] if report.patients else []),
+    rows = [[split, n, *([report.patients.get(split, "not known")] if report.patients else []),
              *(report.classes.get(split, {}).get(name, 0) for name in names)]
             for split, n in report.splits.items()]  # fmt: skip
     files = _table(("files", "number"), report.files.items()) if report.files else ""
@@ -54,8 +54,10 @@ def _counts(report: Report) -> str:
 
 
 def _sizes(report: Report) -> str:
-    rows = [(f"size, axis {i}", *_told(one)) for i, one in enumerate(report.size)]
-    rows += [(f"spacing, axis {i}, mm", *_told(one)) for i, one in enumerate(report.spacing)]
+    axes = ("slices (z)", "rows (y)", "columns (x)")
+    rows = [(f"{name}", *_told(one)) for name, one in zip(axes[3 - len(report.size) :], report.size, strict=True)]
+    rows += [(f"spacing {name}, mm", *_told(one))
+             for name, one in zip("zyx"[3 - len(report.spacing) :], report.spacing, strict=True)]  # fmt: skip
     if report.texts and report.texts.words and report.texts.characters:
         rows += [("words of a report", *_told(report.texts.words)), ("characters", *_told(report.texts.characters))]
     parts = [_table(("", "minimum", "median", "maximum"), rows)]

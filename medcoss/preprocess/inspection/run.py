@@ -41,7 +41,8 @@ def inspect(options: InspectOptions, source: Path, folder: Path, context: RunCon
     planned = of_prepared(reader, options) if reader else of_raw(raw, options, salt or os.urandom(32))
     if not planned.units and not planned.unreadable:
         kinds = ", ".join(f"{n} {kind}" for kind, n in planned.files.items()) or "nothing"
-        raise BadInput(f"there are no images, volumes, DICOM files or texts to look at; found {kinds}", "dataset")
+        raise BadInput(f"there are no images, volumes, DICOM files or texts to look at; found {kinds}: look at what a "
+                       "preprocess job makes of it instead", "dataset")  # fmt: skip
     modality = reader.info.modality if reader else options.modality
     found = _measured(planned, raw, "" if reader else modality or "", context, processes)
     report = _report(found, planned, modality, "prepared" if reader else "raw", options)

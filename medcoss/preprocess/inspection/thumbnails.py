@@ -62,7 +62,7 @@ def of_image(image: NDArray[Any], mask: NDArray[Any] | None, modality: str) -> s
     return _written(_fitted(_painted(windowed(image, modality), mask), *image.shape[:2]))
 
 
-def of_volume(volume: NDArray[Any], labels: NDArray[Any] | None, spacing: tuple[float, ...], modality: str) -> str:
+def of_volume(volume: NDArray[Any], modality: str, labels: NDArray[Any] | None, spacing: tuple[float, ...]) -> str:
     """The axial, coronal and sagittal slices through the middle, or through most of the labels, as PNG in base64.
 
     `volume` is (z, y, x) towards superior, posterior and left, `spacing` alike in mm. Superior is above; the patient's

@@ -13,13 +13,13 @@ from medcoss.specs.inspection import InspectOptions
 
 # code: (what the files are, what to do)
 _OF_FILES = {
-    "not_finite": ("hold NaN or infinite values", "Replace these values, or leave the files out."),
-    "constant": ("have one value everywhere", "Look whether the export went wrong, and leave them out."),
-    "out_of_range": ("hold values outside [-1024, 3071] HU", "Check the rescaling (RescaleSlope, RescaleIntercept) and "
+    "not_finite": ("with NaN or infinite values", "Replace these values, or leave the files out."),
+    "constant": ("with one value everywhere", "Look whether the export went wrong, and leave them out."),
+    "out_of_range": ("with values outside [-1024, 3071] HU", "Check the rescaling (RescaleSlope, RescaleIntercept) and "
                      "metal or padding; preprocessing clips them."),
-    "wrong_mask": ("have a mask of another size, or with fractions or negative numbers", "Export the mask on the grid "
-                   "of its image, with whole label values from 0."),
-    "empty_mask": ("have a mask without any label", "This is right for cases without a finding; else draw it anew."),
+    "wrong_mask": ("with a mask of another size, or one of fractions or negative numbers", "Export the mask on the "
+                   "grid of its image, with whole label values from 0."),
+    "empty_mask": ("with a mask without any label", "This is right for cases without a finding; else draw it anew."),
 }  # fmt: skip
 
 
@@ -29,6 +29,10 @@ def warnings(found: Found, planned: Planned, options: InspectOptions) -> list[Wa
             *_classes(found, options)]  # fmt: skip
 
 
+def _n(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _copies(found: Found) -> Iterator[Warned]:
     across, within = [], []
     for places in found.contents.values():
@@ -36,11 +40,11 @@ def _copies(found: Found) -> Iterator[Warned]:
             (across if len({split for split, _ in places}) > 1 else within).append([name for _, name in places])
     if across:
         yield Warned(code="duplicates_across_splits", count=len(across), where=_few(across),
-                     detail=f"{len(across)} contents (SHA-256) stand in more than one split",
+                     detail=f"{_n(len(across), 'content')} (SHA-256) in more than one split",
                      advice="Keep each in one split: a score on what was trained on says nothing.")  # fmt: skip
     if within:
         yield Warned(code="duplicates_within_split", count=len(within), where=_few(within),
-                     detail=f"{len(within)} contents (SHA-256) stand several times in one split",
+                     detail=f"{_n(len(within), 'content')} (SHA-256) several times in one split",
                      advice="Remove the copies: they count more than other samples.")  # fmt: skip
 
 
@@ -53,7 +57,7 @@ def _patients(found: Found) -> Iterator[Warned]:
         both = found.patients[one] & found.patients[two]
         if both:
             yield Warned(code="patients_across_splits", count=len(both), where=[one, two],
-                         detail=f"{len(both)} patients stand in {one} and in {two}",
+                         detail=f"{_n(len(both), 'patient')} in {one} and in {two}",
                          advice="Divide by patient: preprocess with random splits does.")  # fmt: skip
 
 
@@ -95,21 +99,21 @@ def _files(found: Found, planned: Planned) -> Iterator[Warned]:
     for code, (what, advice) in _OF_FILES.items():
         names = found.odd[code] + (infinite if code == "not_finite" else [])
         if names:
-            detail = f"{len(names)} samples {what}"
+            detail = f"{_n(len(names), 'sample')} {what}"
             yield Warned(code=code, count=len(names), where=names[:KEPT], detail=detail, advice=advice)
     others = [b.path for b in bad if b.path not in infinite]
     if others:
         yield Warned(code="unreadable", count=len(others), where=others[:KEPT],
-                     detail=f"{len(others)} files cannot be read; the reasons are in the list of files",
+                     detail=f"{_n(len(others), 'file')} cannot be read; the reasons are in the list of files",
                      advice="Mend or replace them, or leave them out.")  # fmt: skip
     without = found.odd["without_mask"]
     if found.masks and without:
         yield Warned(code="masks_missing", count=len(without), where=without[:KEPT],
-                     detail=f"{len(without)} samples have no mask, {found.masks} have one",
+                     detail=f"{_n(len(without), 'sample')} without a mask, {found.masks} with one",
                      advice="Add the masks, or leave these samples out of a segmentation.")  # fmt: skip
     if planned.orphans:
         yield Warned(code="masks_without_image", count=len(planned.orphans), where=planned.orphans[:KEPT],
-                     detail=f"{len(planned.orphans)} files have the name of a mask, and no image is beside them",
+                     detail=f"{_n(len(planned.orphans), 'file')} with the name of a mask and no image beside it",
                      advice="Check the names; they are counted as images here.")  # fmt: skip
 
 
@@ -118,7 +122,7 @@ def _classes(found: Found, options: InspectOptions) -> Iterator[Warned]:
     for split, total in sorted(found.splits.items()):
         counts = {name: found.classes[split][name] for name in names} if found.classes[split] else {}
         if total < options.few_samples:
-            yield Warned(code="few_samples", where=[split], count=total, detail=f"{split} has {total} samples",
+            yield Warned(code="few_samples", where=[split], count=total, detail=f"{split} has {_n(total, 'sample')}",
                          advice="Scores of so few say little; add samples.")  # fmt: skip
         empty = [name for name, n in counts.items() if n == 0]
         if empty:
@@ -136,5 +140,5 @@ def _classes(found: Found, options: InspectOptions) -> Iterator[Warned]:
                          "smallest; judge by balanced scores, not by accuracy.")  # fmt: skip
         if found.classes[split] and found.unlabelled[split]:
             yield Warned(code="labels_missing", where=[split], count=found.unlabelled[split],
-                         detail=f"{found.unlabelled[split]} samples of {split} have no class",
+                         detail=f"{_n(found.unlabelled[split], 'sample')} of {split} without a class",
                          advice="A classifier leaves them out; label them, or accept this.")  # fmt: skip

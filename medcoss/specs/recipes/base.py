@@ -85,6 +85,24 @@ class Splits(Spec):
     test_fraction: float = documented("share of groups in test (method random)", "fraction", default=0.1, ge=0, le=0.5)
 
 
+class PublishedTestSet(RecipeSpec):
+    """What recipes share whose publisher has set test data apart, and no validation data."""
+
+    val_fraction: float = documented(
+        "share of the published training set that goes to val, by the seed of the job: of its patients where they are "
+        "known, else of its files",
+        "fraction",
+        default=0.0,
+        ge=0,
+        le=0.5,
+    )
+
+    @property
+    def splits(self) -> Splits:
+        """How what the published sets leave open is divided."""
+        return Splits(method="random", val_fraction=self.val_fraction, test_fraction=0)
+
+
 class SegmentedVolumes(RecipeSpec):
     """What recipes share that cut volumes with label maps into tiles which span a slice."""
 

@@ -3,10 +3,10 @@
 from typing import ClassVar, Literal
 
 from medcoss.specs.base import documented
-from medcoss.specs.recipes.base import Pixels, RecipeSpec, Splits
+from medcoss.specs.recipes.base import Pixels, PublishedTestSet
 
 
-class NctCrcHe(RecipeSpec):
+class NctCrcHe(PublishedTestSet):
     """Colorectal cancer histology in nine classes: NCT-CRC-HE-100K to train, CRC-VAL-HE-7K to test."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -19,15 +19,3 @@ class NctCrcHe(RecipeSpec):
         "store the colours as blue, green, red, as the published code does; only to repeat published numbers",
         default=False,
     )
-    val_fraction: float = documented(
-        "share of the tiles of the training set that goes to val, by the seed of the job",
-        "fraction",
-        default=0.0,
-        ge=0,
-        le=0.5,
-    )
-
-    @property
-    def splits(self) -> Splits:
-        """How what the published sets leave open is divided."""
-        return Splits(method="random", val_fraction=self.val_fraction, test_fraction=0)

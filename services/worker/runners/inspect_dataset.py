@@ -11,6 +11,8 @@ from services.worker.protocol import ChildJob, ResultReport
 def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     """Inspect; the result tells the numbers of samples, of files that cannot be read, and of warnings by code."""
     spec = InspectDatasetSpec.model_validate(job.spec)
+    known = spec.modality or job.inputs[spec.dataset].modality
+    spec = spec.model_copy(update={"modality": known})
     with context.input(spec.dataset) as dataset:
         report = inspect(
             spec, dataset, work / "inspection", context, salt=job.patient_salt.encode(),

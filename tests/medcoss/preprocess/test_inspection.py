@@ -107,6 +107,35 @@ def test_volumes_with_masks(tmp_path: Path) -> None:
         assert np.ptp(np.asarray(picture.convert("RGB")).astype(int), axis=2).max() > 40, "no mask is shown"
 
 
+def test_labels_of_deep_masks_and_axes_in_words(tmp_path: Path) -> None:
+    for number in range(10):
+        image(tmp_path / f"raw/{number}.png", number)
+        labels = np.zeros((32, 40), np.uint16)
+        labels[:3, :5] = 300
+        Image.fromarray(labels).save(tmp_path / f"raw/{number}_mask.png")
+    report = inspect_dataset(tmp_path / "raw", tmp_path / "out", quiet=True)
+    assert report.label_voxels == {"0": 10 * (32 * 40 - 15), "300": 150}
+    shown = (tmp_path / "out/artifacts/report.html").read_text()
+    assert "<td>rows (y)</td><td>32</td>" in shown and "<td>columns (x)</td><td>40</td>" in shown
+
+
+def test_prepared_ct_is_shown_in_the_window_of_raw_ct(tmp_path: Path) -> None:
+    for number in range(2):
+        # air, fat and muscle
+        array = np.full((16, 32, 32), -1000, np.int16)
+        array[:, 4:, :], array[:, 16:, :] = -100, 60 + number
+        volume(tmp_path / f"raw/{number}.nii.gz", array)
+    prepare(tmp_path / "raw", tmp_path / "made", "volume_folder", modality="ct", size=(16, 32, 32), drop_outer=0,
+            quiet=True)  # fmt: skip
+    for name, data in (("raw", tmp_path / "raw"), ("made", tmp_path / "made")):
+        inspect_dataset(data, tmp_path / f"out_{name}", quiet=True, modality="ct")
+        (montage,) = (tmp_path / f"out_{name}/artifacts").glob("montage_*.png")
+        with Image.open(montage) as picture:
+            axial = np.asarray(picture.convert("L"))[8:140, 76]
+        # -160 to 240 HU are 0 to 255
+        assert {0, 38, 140} <= set(axial.tolist()), name
+
+
 def radiograph(path: Path, seed: int, patient: str) -> None:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, "1.2.840.10008.5.1.4.1.1.1"
