@@ -4,14 +4,19 @@ one could have moved a score.
 Statistics are computed of weights: how often each case was drawn. So all resamples are a few matrix products.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcoss.evaluation.calibration import calibration_bins
+from medcoss.specs.records import Draws
 
 LEVEL = 0.95
+# that are kept for comparisons: 100 kB
+MOST_DRAWS = 2000
 # numbers that the weights of one block of resamples may hold: 64 MB
 _BLOCK = 8_000_000
 # of the resamples in which a score has to be defined for its interval to be given
@@ -23,11 +28,16 @@ Intervals = dict[str, tuple[float, float]]
 
 
 def intervals(statistics: Statistics, units: Sequence[str], resamples: int, seed: int) -> Intervals:
-    """Percentile intervals of every number that `statistics` gives for weights (B, N) as (B,).
+    """Percentile intervals of every number that `statistics` gives, see `resampled` and `intervals_of`."""
+    return intervals_of(resampled(statistics, units, resamples, seed))
+
+
+def resampled(statistics: Statistics, units: Sequence[str], resamples: int, seed: int) -> dict[str, Floats]:
+    """Every number that `statistics` gives for weights (B, N) as (B,), in all resamples.
 
     `units[i]` names what case i is drawn with: all cases of a unit, a patient for instance, come together, because
-    they do not vary for themselves. No interval is given for fewer than two units, nor for a score that is undefined
-    (NaN) in more than half of the resamples; resamples without the score are left out otherwise.
+    they do not vary for themselves. There is nothing for fewer than two units. The draws depend on the seed, the number
+    of resamples and the units alone.
     """
     names, unit_of = np.unique(np.asarray(units, dtype=str), return_inverse=True)
     if resamples == 0 or len(names) < 2:
@@ -36,7 +46,30 @@ def intervals(statistics: Statistics, units: Sequence[str], resamples: int, seed
     for weights in _weights(len(names), unit_of, resamples, seed):
         for name, values in statistics(weights).items():
             found.setdefault(name, []).append(values)
-    return {name: ends for name, parts in found.items() if (ends := _ends(np.concatenate(parts))) is not None}
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def intervals_of(draws: Mapping[str, Floats]) -> Intervals:
+    """Percentile intervals of `resampled` numbers. No interval is given for a score that is undefined (NaN) in more
+    than half of the resamples; resamples without the score are left out otherwise.
+    """
+    return {name: ends for name, values in draws.items() if (ends := _ends(values)) is not None}
+
+
+def draws_of(drawn: Mapping[str, Floats], names: Iterable[str], cases: Iterable[Sequence[str]], resamples: int,
+             seed: int) -> Draws | None:  # fmt: skip
+    """The `resampled` numbers of these names as they are kept, at most the first MOST_DRAWS; None where there are none.
+
+    `cases` tell of each case what it is drawn with and its name: what they are must be the same for a pair.
+    """
+    if not drawn:
+        return None
+    known = json.dumps(sorted(list(case) for case in cases))
+    return Draws(
+        digest=hashlib.sha256(known.encode()).hexdigest(), seed=seed, resamples=resamples,
+        draws={name: [None if np.isnan(v) else float(f"{v:.6g}") for v in drawn[name][:MOST_DRAWS]]
+               for name in names if name in drawn},
+    )  # fmt: skip
 
 
 def _weights(units: int, unit_of: Ints, resamples: int, seed: int) -> Iterator[Floats]:

@@ -113,6 +113,24 @@ class EvaluationInfo(Record):
     leakage: list[Leakage] = []
 
 
+class Draws(Record):
+    """What the scores of an evaluation were in the draws that its intervals are made of: the file `draws.json`.
+
+    Evaluations with the same `digest` (a SHA-256 over the cases and what they are drawn with), seed and number of draws
+    have had the same cases in each draw. So the differences of their draws are those of a paired bootstrap.
+    """
+
+    schema_version: Literal[1] = 1
+    digest: str
+    seed: int
+    resamples: int
+    draws: dict[str, list[float | None]]
+
+    def pairs_with(self, other: "Draws") -> bool:
+        """True when every draw had the same cases in both."""
+        return (self.digest, self.seed, self.resamples) == (other.digest, other.seed, other.resamples)
+
+
 class DeploymentInfo(Record):
     """A model as Triton serves it.
 

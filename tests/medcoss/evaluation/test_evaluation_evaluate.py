@@ -17,7 +17,7 @@ from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model, save_model
 from medcoss.run import BadInput, LocalRun, Stopped
 from medcoss.specs.preprocess import ImageFolder
-from medcoss.specs.records import DatasetInfo
+from medcoss.specs.records import DatasetInfo, Draws
 from medcoss.specs.training import EvaluateSpec
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, volumes, xrays
@@ -68,7 +68,11 @@ def test_a_classifier_is_scored_on_the_named_split(folder: Path) -> None:
     for case in found.cases:
         assert case["predicted"] == names[int(np.argmax(case["probabilities"]))]
     assert json.loads(artifact(run, "evaluation.json"))["metrics"] == found.metrics
-    assert artifact(run, "confusion.png").startswith(b"\x89PNG")
+    assert all(artifact(run, name).startswith(b"\x89PNG") for name in ("confusion.png", "roc.png", "reliability.png"))
+    draws = Draws.model_validate_json((folder / "out-classifier" / "draws.json").read_text())
+    assert draws.draws.keys() == found.metrics.keys() and len(draws.draws["f1"]) == draws.resamples == 1000
+    known = [value for value in draws.draws["f1"] if value is not None]
+    assert np.quantile(known, [0.025, 0.975]) == pytest.approx(found.intervals["f1"], abs=1e-5)
     assert run.history[-1] == (0, found.metrics)
     assert [row["class"] for row in found.per_class] == names
     low, high = found.intervals["accuracy"]
@@ -93,7 +97,9 @@ def test_a_segmenter_is_scored_on_whole_volumes_in_mm(folder: Path, segmenter: P
     assert case["hd95_mm"] == hd95(predicted, reference, (2.0, 1.5, 0.5))
     assert case["empty"] is None and 0 < case["assd_mm"] <= case["hd95_mm"]
     assert found.intervals == {} and found.bootstrap is None, "one case says nothing of others"
-    assert artifact(run, "overlay.png").startswith(b"\x89PNG")
+    assert artifact(run, "overlay.png").startswith(b"\x89PNG") and artifact(run, "dice.png").startswith(b"\x89PNG")
+    made = {path.name for path in (folder / "out-segmenter").iterdir()}
+    assert made == {"evaluation.json", "overlay.png", "dice.png"}, "nothing that only helped to draw is left"
     # the reference is the volume's own label map
     truth = np.zeros((32, 32, 32), np.uint8)
     for i in reader.indices("test"):
