@@ -31,6 +31,7 @@ from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model
 from medcoss.run import BadInput, RunContext, Stopped, refuse
 from medcoss.specs import fit
+from medcoss.specs.postprocess import Steps
 from medcoss.specs.records import Bootstrap, EvaluationInfo
 from medcoss.specs.training import EvaluateSpec
 
@@ -67,7 +68,8 @@ def evaluate(
         result = _classification(spec, model, model_dir, reader, indices, output_dir, context)
     else:
         how = Sliding(tuple(info.sample_shape[1:]), spec.batch_size, spec.overlap, spec.mirror)
-        result = _segmentation(spec, model, how, reader, indices, output_dir, context)
+        steps = info.postprocess if spec.postprocess is None else spec.postprocess
+        result = _segmentation(spec, model, how, steps, reader, indices, output_dir, context)
     result.leakage += leakage
     path = output_dir / "evaluation.json"
     path.write_text(result.model_dump_json(indent=1))
@@ -112,8 +114,8 @@ def _classification(spec: EvaluateSpec, model: Classifier, model_dir: Path, read
     )  # fmt: skip
 
 
-def _segmentation(spec: EvaluateSpec, model: Segmenter, how: Sliding, reader: ShardReader, indices: Indices,
-                  folder: Path, context: RunContext) -> EvaluationInfo:  # fmt: skip
+def _segmentation(spec: EvaluateSpec, model: Segmenter, how: Sliding, steps: Steps, reader: ShardReader,
+                  indices: Indices, folder: Path, context: RunContext) -> EvaluationInfo:  # fmt: skip
     classes = reader.info.classes or []
     rows: list[Row] = []
     # whose a case is, by its name
@@ -121,7 +123,7 @@ def _segmentation(spec: EvaluateSpec, model: Segmenter, how: Sliding, reader: Sh
     # image files carry no pixel size that could be trusted
     unit = "mm" if reader.info.kind is Kind.VOLUME3D else "px"
     gallery = Gallery(classes, unit, folder)
-    for case in segmented_cases(model, reader, indices, how):
+    for case in segmented_cases(model, reader, indices, how, steps):
         if context.should_stop():
             raise Stopped
         of_case = _case_rows(case, classes, unit)

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.cases import stored
+from medcoss.evaluation.postprocess import postprocessed
 from medcoss.evaluation.windows import Sliding
 from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.preprocess.volumes import to_label_map, to_masks
+from medcoss.specs.postprocess import Steps
 from medcoss.training.features import model_inputs
 from medcoss.training.precision import pick_device, precision
 
@@ -83,8 +85,12 @@ def mask_probabilities(
     return np.concatenate(rows)
 
 
-def segmented_cases(model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], how: Sliding) -> Iterator[Case]:
-    """Every image or volume that has samples in `indices`, segmented as a whole by a sliding window."""
+def segmented_cases(
+    model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], how: Sliding, steps: Steps = ()
+) -> Iterator[Case]:
+    """Every image or volume that has samples in `indices`, segmented as a whole by a sliding window, and post-processed
+    by `steps`.
+    """
     groups: dict[str, list[int]] = {}
     for index in indices:
         groups.setdefault(reader.rows[int(index)].group, []).append(int(index))
@@ -94,4 +100,5 @@ def segmented_cases(model: Segmenter, reader: ShardReader, indices: NDArray[np.i
         # image files carry no pixel size that could be trusted
         spacing = (1.0, 1.0) if reader.info.kind is Kind.IMAGE2D else case.first.spacing
         predicted = to_masks(case.probabilities(model, how))
+        predicted = postprocessed(predicted, reader.info.classes or [], steps, spacing)
         yield Case(name, case.image[0], predicted, case.reference, spacing)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from medcoss.modalities import Kind
 from medcoss.specs.encoder import PATCH, TABLE_ROWS
 from medcoss.specs.export import ExportSpec
+from medcoss.specs.postprocess import PostProcessing, unknown
 from medcoss.specs.presets import PRESETS
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from medcoss.specs.training import EvaluateSpec, FinetuneOptions, PretrainOptions
@@ -121,6 +122,10 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
         yield Misfit("dataset", "the dataset has no class labels; preprocess it with labels 'folders'")
     elif not with_targets(dataset, "train", options.task):
         yield Misfit("dataset", "the dataset has no labelled training samples")
+    if options.task == "segmentation":
+        yield from _steps(options.postprocess, dataset)
+    elif options.postprocess:
+        yield Misfit("postprocess", "a classifier makes no masks; leave postprocess out")
     if options.augmentation == "strong" and dataset.kind is Kind.TEXT:
         yield Misfit("augmentation", "reports are not augmented; leave augmentation out")
     if options.early_stopping is not None and not with_targets(dataset, "val", options.task):
@@ -134,6 +139,13 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
             "init_model",
             "a report classifier needs an encoder that has learnt reports; give one, or none to start from scratch",
         )
+
+
+def _steps(steps: Sequence[PostProcessing], dataset: DatasetInfo) -> Iterator[Misfit]:
+    """Post-processing is of classes that there are."""
+    for place, name in unknown(steps, dataset.classes or []):
+        known = ", ".join(dataset.classes or [])
+        yield Misfit(f"postprocess/{place}", f"there is no class {name!r} in the dataset; its classes are {known}")
 
 
 def preset(name: str, task: str, dataset: DatasetInfo) -> Iterator[Misfit]:
@@ -171,6 +183,10 @@ def evaluation(spec: EvaluateSpec, dataset: DatasetInfo, model: ModelInfo) -> It
         )
     elif dataset.classes != model.classes:
         yield Misfit("dataset", f"its classes are {dataset.classes}, the model's are {model.classes}")
+    elif spec.postprocess and model.task != "segmentation":
+        yield Misfit("postprocess", "a classifier makes no masks; leave postprocess out")
+    elif spec.postprocess:
+        yield from _steps(spec.postprocess, dataset)
     elif not with_targets(dataset, spec.split, model.task):
         yield Misfit("split", f"the dataset has no labelled samples in the split '{spec.split}'")
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from medcoss.modalities import Kind
+from medcoss.specs.postprocess import LargestComponent, Within
 
 Task = Literal["classification", "segmentation"]
 PresetName = Literal["pubmed20k", "chestxr", "qata", "ricord", "lits", "vs", "la", "nct_crc", "glas"]
@@ -42,6 +43,9 @@ def _preset(data: str, task: Task, kind: Kind, shape: tuple[int, ...], classes: 
 
 _PIXELS, _VOXELS = (224, 224), (64, 192, 192)
 _IMAGE, _VOLUME = Kind.IMAGE2D, Kind.VOLUME3D
+# by their places: datasets may call them otherwise
+_ORGAN = (LargestComponent(of=0),)
+_LIVER = (*_ORGAN, Within(of=1, organ=0))
 
 PRESETS: dict[str, Preset] = {
     "pubmed20k": _preset("PubMed 20k RCT: the role of a sentence in an abstract", "classification", Kind.TEXT, (112,),
@@ -53,11 +57,11 @@ PRESETS: dict[str, Preset] = {
     "ricord": _preset("RICORD: COVID-19 in CT", "classification", _VOLUME, _VOXELS,
                       2, epochs=200, lr=1e-5, batch_size=8),
     "lits": _preset("LiTS: liver and tumour in CT", "segmentation", _VOLUME, _VOXELS,
-                    2, epochs=100, steps_per_epoch=250, lr=1e-4, batch_size=2),
+                    2, epochs=100, steps_per_epoch=250, lr=1e-4, batch_size=2, postprocess=_LIVER),
     "vs": _preset("vestibular schwannoma in MR", "segmentation", _VOLUME, _VOXELS,
                   1, epochs=100, steps_per_epoch=250, lr=1e-4, batch_size=2),
     "la": _preset("left atrium in MR", "segmentation", _VOLUME, _VOXELS,
-                  1, epochs=80, steps_per_epoch=250, lr=5e-5, batch_size=2),
+                  1, epochs=80, steps_per_epoch=250, lr=5e-5, batch_size=2, postprocess=_ORGAN),
     "nct_crc": _preset("NCT-CRC-HE: tissue of colorectal cancer", "classification", _IMAGE, _PIXELS,
                        9, epochs=10, lr=1e-4, batch_size=32),
     "glas": _preset("GlaS: glands in pathology", "segmentation", _IMAGE, (512, 512),

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medcoss.modalities import Kind
+from medcoss.specs.postprocess import Steps
 
 
 class Record(BaseModel):
@@ -67,7 +68,7 @@ class ModelInfo(Record):
 
     `config` rebuilds the architecture; `modalities` are in the order in which they were
     learnt; `recipe` is the preprocessing of the fine-tuning data (None for an encoder),
-    `recipes` that of every modality the encoder knows.
+    `recipes` that of every modality the encoder knows; `postprocess` is done to the masks of a segmenter.
     """
 
     task: Literal["encoder", "classification", "segmentation"]
@@ -81,6 +82,7 @@ class ModelInfo(Record):
     sample_shape: list[int]
     recipe: dict[str, Any]
     recipes: dict[str, dict[str, Any]] = {}
+    postprocess: Steps = ()
     metrics: dict[str, float] = {}
     leakage: list[Leakage] = []
 

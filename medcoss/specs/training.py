@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, model_validator
 
 from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documented
+from medcoss.specs.postprocess import Steps
 from medcoss.specs.presets import PRESETS, PresetName, Task, filled_in
 
 ModelSize = Literal["tiny", "small", "base", "large"]
@@ -235,6 +236,11 @@ class _FinetuneScience(Spec):
         "noise, blur, brightness, contrast, resolution, gamma and mirroring, as in nnU-Net",
         default="light",
     )
+    postprocess: Steps = documented(
+        "steps, one after the other, that the masks of a segmenter go through when it is evaluated; they are recorded "
+        "with the model and change nothing of the training",
+        default=(), max_length=64,
+    )  # fmt: skip
     seed: Seed = documented("seed of weights, order and augmentation", default=0)
 
     @model_validator(mode="before")
@@ -286,6 +292,11 @@ class EvaluateSpec(WindowOptions, LeakageOptions):
     dataset: DatasetRef = documented("prepared dataset with labels or masks")
     split: Literal["train", "val", "test"] = documented("split to score", default="test")
     batch_size: int = documented("samples in a batch, or windows of a segmenter", "sample", default=8, ge=1, le=8192)
+    postprocess: Steps | None = documented(
+        "steps that the masks of a segmenter go through before they are scored; None: those that the model was "
+        "fine-tuned with, an empty list: none",
+        default=None, max_length=64,
+    )  # fmt: skip
     bootstrap: int = documented(
         "draws of the cases that the 95 % intervals of the scores are made of; 0 makes none",
         "resample", default=1000, ge=0, le=100_000,

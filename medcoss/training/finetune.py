@@ -291,6 +291,7 @@ def _describe(spec: FinetuneOptions, encoder: Encoder, previous: ModelInfo | Non
         sample_shape=reader.info.sample_shape,
         recipe=reader.info.recipe,
         recipes=previous.recipes if previous else {},
+        postprocess=spec.postprocess,
         metrics=metrics,
         leakage=[*previous.leakage] if previous else [],
     )

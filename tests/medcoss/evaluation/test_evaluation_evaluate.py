@@ -16,6 +16,7 @@ from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.models.registry import load_model, save_model
 from medcoss.run import BadInput, LocalRun, Stopped
+from medcoss.specs.postprocess import RemoveSmall
 from medcoss.specs.preprocess import ImageFolder
 from medcoss.specs.records import DatasetInfo, Draws
 from medcoss.specs.training import EvaluateSpec
@@ -136,6 +137,26 @@ def test_images_are_scored_in_pixels(folder: Path) -> None:
     assert "dice" in found.metrics
     assert not [name for name in found.metrics if name.endswith("mm")], "an image file knows no millimetres"
     assert all("hd95_px" in case for case in found.cases)
+
+
+def test_masks_are_postprocessed_by_the_model_s_steps_or_those_of_the_job(
+    folder: Path, segmenter: Path, boxes: Path
+) -> None:
+    model, info = load_model(segmenter)
+    with torch.no_grad():
+        model.out.bias.fill_(1e4)  # type: ignore[union-attr]
+    # all 32,768 voxels of 1.5 mm³
+    steps = (RemoveSmall(of="box", below=49_153.0),)
+    save_model(model, info.model_copy(update={"postprocess": steps}), folder / "all")
+    run = LocalRun(folder / "run-all")
+    removed = evaluate(spec(), folder / "all", boxes, folder / "out-all", run)
+    assert [row["empty"] for row in removed.cases] == ["predicted"]
+    kept = evaluate(spec(postprocess=[]), folder / "all", boxes, folder / "out-all", run)
+    assert [row["empty"] for row in kept.cases] == [None]
+    other = evaluate(spec(postprocess=[RemoveSmall(of=0, below=49_152.0)]), folder / "all", boxes, folder / "o", run)
+    assert other.cases == kept.cases
+    with pytest.raises(BadInput, match=r"^postprocess: there is no class 'liver' in the dataset; its classes are box"):
+        evaluate(spec(postprocess=[{"step": "largest_component", "of": "liver"}]), segmenter, boxes, folder / "o", run)
 
 
 def test_undefined_distances_are_counted_not_hidden(folder: Path, segmenter: Path, boxes: Path) -> None:

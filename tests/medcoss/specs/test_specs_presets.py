@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from medcoss.modalities import Kind
 from medcoss.specs import FinetuneSpec, fit
+from medcoss.specs.postprocess import LargestComponent, Within
 from medcoss.specs.presets import PRESETS, PresetName
 from medcoss.specs.records import DatasetInfo
 
@@ -54,6 +55,18 @@ def test_a_preset_and_a_dataset_are_enough(name: str) -> None:
     assert wrong.field == "preset" and f"the preset '{name}' is for" in wrong.detail
     (wrong,) = misfits(spec, dataset(tuple(n // 2 for n in shape), classes, task == SEGMENT))
     assert " x ".join(map(str, shape)) in wrong.detail
+
+
+def test_organs_are_one_part_and_tumours_lie_in_their_livers() -> None:
+    own = {name: FinetuneSpec.model_validate({"preset": name, "dataset": DATASET}).postprocess for name in PUBLISHED}
+    assert own["la"] == (LargestComponent(of=0),)
+    assert own["lits"] == (LargestComponent(of=0), Within(of=1, organ=0))
+    assert {name for name, steps in own.items() if steps} == {"la", "lits"}
+    spec = FinetuneSpec.model_validate({"preset": "la", "dataset": DATASET, "postprocess": []})
+    assert spec.postprocess == () and FinetuneSpec.model_validate(spec.asked) == spec
+    wrong = spec.model_copy(update={"postprocess": own["lits"]})
+    (misfit,) = misfits(wrong, dataset((64, 192, 192), 1, True))
+    assert misfit == fit.Misfit("postprocess/1", "there is no class 1 in the dataset; its classes are class0")
 
 
 def test_what_is_given_wins_and_the_stored_spec_says_the_same() -> None:

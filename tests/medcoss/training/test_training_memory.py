@@ -27,3 +27,34 @@ def test_memory_that_a_step_frees_is_there_for_the_next_one() -> None:
     # five times 36 MB given back and taken again would be 44,000 pages
     # the heap may grow once more, by one block
     assert int(found[1]) < 11_000
+
+
+BLOCK = """
+import resource, torch
+from medcoss.training.memory import large_tensors_kept
+
+def used():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(20_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+torch.ones(20_000_000)
+start = used()
+with large_tensors_kept():
+    inner = [faults()]
+    with large_tensors_kept():
+        inner += [faults() for _ in range(4)]
+    inner += [faults() for _ in range(5)]
+print(sum(inner), used() - start, faults())
+"""
+
+
+def test_tensors_of_any_size_are_kept_within_a_block_and_given_back_after_it() -> None:
+    found = subprocess.run([sys.executable, "-c", BLOCK], capture_output=True, text=True, check=True).stdout.split()
+    within, left, after = map(int, found)
+    # 80 MB are 19,500 pages, or 39 huge ones; the heap grows some times until the place for it is aligned
+    assert within < 5 * 19_500, "of ten times"
+    assert left < 20e6 and after > 20, "what was kept has gone back to the system"
