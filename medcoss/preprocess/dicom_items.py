@@ -11,6 +11,7 @@ from medcoss.preprocess.dicom_volume import read_stack
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Item, LeftOut, Rejected
 from medcoss.run import BadInput
+from medcoss.specs.names import VOLUME_SUFFIXES
 
 # tells series apart within a process, and nothing that is made of it is written
 KEY = secrets.token_bytes(32)
@@ -19,9 +20,14 @@ _MAGIC = slice(128, 132)
 
 
 def dicom_files(raw: Raw) -> Iterator[str]:
-    """The files that are DICOM by their first bytes or claim it by their ending, sorted; they count as used."""
+    """The files that are DICOM by their first bytes or claim it by their ending, sorted; they count as used.
+
+    Those that claim to be volumes of another format are not looked into.
+    """
     for path in raw.files():
-        if path.lower().endswith(_ENDINGS) or _has_magic(raw, path):
+        if path.lower().endswith(VOLUME_SUFFIXES):
+            continue
+        if path.lower().endswith(_ENDINGS) or raw.begins(path, _MAGIC.stop)[_MAGIC] == b"DICM":
             raw.path(path)
             yield path
 
@@ -62,11 +68,6 @@ def read_item(item: Item, raw: Raw) -> sitk.Image:
         slices = [one for one in slices if (one.path, one.frame) in wanted]
     (stack,) = stacks(slices)
     return read_stack(stack, raw.root)
-
-
-def _has_magic(raw: Raw, path: str) -> bool:
-    with (raw.root / path).open("rb") as file:
-        return file.read(_MAGIC.stop)[_MAGIC] == b"DICM"
 
 
 def _refused(path: str, error: BadInput) -> Rejected | LeftOut:

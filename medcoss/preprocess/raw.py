@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,6 +10,14 @@ from medcoss.run import BadInput, sha256_file
 from medcoss.specs.names import SPLIT_NAMES
 
 MISNAMED = "its name is not UTF-8; rename it"
+# brings the content of files; what is there already, or no file at all, does not matter
+Bring = Callable[[Iterable[str]], None]
+# when a plan looks into more files than that, it is going to look into most
+_A_FEW = 64
+
+
+class NotBrought(Exception):
+    """A recipe reads a file of which only the name and the size are there."""
 
 
 class Raw:
@@ -17,13 +25,39 @@ class Raw:
 
     `touched` are the files that were opened, with the SHA-256 of those that were read whole; `findings` is what a
     recipe with a survey has concluded from all items. Files whose names are not UTF-8 are no files of the dataset;
-    those that `files` has met are `misnamed`, in a readable form.
+    those that `files` has met are `misnamed`, in a readable form. With `bring`, files may have nothing but name and
+    size until it was called for them; with `only`, others cannot be read (NotBrought).
     """
 
-    def __init__(self, root: Path, findings: Any = None) -> None:
+    def __init__(self, root: Path, findings: Any = None, *, bring: Bring | None = None,
+                 only: frozenset[str] | None = None) -> None:  # fmt: skip
         self.root, self.findings = root, findings
         self.touched: dict[str, str | None] = {}
         self.misnamed: dict[str, None] = {}
+        self._bring, self._only = bring, only
+        self._brought: set[str] = set()
+
+    @property
+    def brought(self) -> frozenset[str] | None:
+        """The files that were looked into and are there; None when all are."""
+        return None if self._bring is None else frozenset(self._brought)
+
+    def bring(self, paths: Iterable[str]) -> None:
+        """Have the content of files that are going to be read."""
+        if self._bring is not None:
+            self._bring(paths)
+
+    def _need(self, path: str) -> None:
+        if self._only is not None and path not in self._only:
+            raise NotBrought(f"{path} is read for an item that does not name it; a recipe has to give it in its files")
+        if self._bring is None or path in self._brought:
+            return
+        self._brought.add(path)
+        if len(self._brought) > _A_FEW:
+            self._bring(self.files())
+            self._bring = None
+        else:
+            self._bring([path])
 
     def files(self, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
         """All files, sorted, or those whose names end in one of `suffixes` in any case; hidden ones are left out."""
@@ -49,6 +83,7 @@ class Raw:
         found = self.root / path
         if not found.is_file():
             raise BadInput("there is no such file in the dataset", path)
+        self._need(path)
         self.touched.setdefault(path, None)
         return found
 
@@ -60,6 +95,12 @@ class Raw:
             raise BadInput(f"the file cannot be read ({error.strerror}); copy it again", path) from error
         self.touched[path] = hashlib.sha256(data).hexdigest()
         return data
+
+    def begins(self, path: str, count: int) -> bytes:
+        """The first bytes of a file, which does not count as touched."""
+        self._need(path)
+        with (self.root / path).open("rb") as file:
+            return file.read(count)
 
     def digest(self, path: str) -> str:
         """SHA-256 of a file in hexadecimal, without reading again what was read."""

@@ -10,8 +10,9 @@ from medcoss.preprocess.archives import UNPACKED, opened
 from medcoss.preprocess.engine import assemble
 from medcoss.preprocess.engine.plan import Plan
 from medcoss.preprocess.engine.produce import produce, surveyed
-from medcoss.preprocess.raw import Raw
+from medcoss.preprocess.raw import Bring, Raw
 from medcoss.run import BadInput, RunContext
+from medcoss.specs.names import ARCHIVE_SUFFIXES
 from medcoss.specs.preprocess import PreprocessOptions
 from medcoss.specs.records import DatasetInfo
 
@@ -21,16 +22,19 @@ WORK = "preprocess.work"
 
 
 def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context: RunContext, *, salt: bytes = b"",
-               processes: int | None = None, unpacked: Path | None = None) -> DatasetInfo:  # fmt: skip
+               processes: int | None = None, unpacked: Path | None = None,
+               bring: Bring | None = None) -> DatasetInfo:  # fmt: skip
     """Turn the files below `raw_dir` into a dataset folder (see medcoss.data.shards) in `output_dir`.
 
     `salt` keys the hashes that stand for patients: datasets that are to be compared need the same. `processes`
     None uses every core. Inputs that cannot be used are listed in the description and in the artifact `report.json`.
     A run that was killed goes on with the parts that `context` has kept, and with what it has unpacked to the folder
-    `unpacked` if that is given and still there; it is removed at the end. Raises BadInput when there is nothing to
-    read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
+    `unpacked` if that is given and still there; it is removed at the end. With `bring`, files need no more than their
+    names and sizes before it is called for them: those that hold tables, and those of inputs that no part holds; for
+    archives, and where the plan reads the files themselves as it does of DICOM, all. Raises BadInput when there is
+    nothing to read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
     """
-    with _planned(spec, raw_dir, output_dir.parent, salt, context, unpacked) as (plan, folder):
+    with _planned(spec, raw_dir, output_dir.parent, salt, context, unpacked, bring) as (plan, folder):
         try:
             stage = surveyed(plan, folder, context, processes)
         except BadInput as error:
@@ -41,15 +45,16 @@ def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context
 
 
 def preprocess_chunk(spec: PreprocessOptions, raw_dir: Path, chunk: int, chunks: int, folder: Path, context: RunContext,
-                     *, processes: int | None = None, unpacked: Path | None = None) -> list[Path]:  # fmt: skip
+                     *, processes: int | None = None, unpacked: Path | None = None,
+                     bring: Bring | None = None) -> list[Path]:  # fmt: skip
     """Make chunk number `chunk` of `chunks` of what `preprocess` makes; the parts of it, moved to `folder`.
 
-    `unpacked` is as for `preprocess`. Raises BadInput when the recipe cannot read the raw dataset at all, Stopped when
-    asked to stop.
+    `unpacked` and `bring` are as for `preprocess`. Raises BadInput when the recipe cannot read the raw dataset at all,
+    Stopped when asked to stop.
     """
     if not 0 <= chunk < chunks:
         raise ValueError(f"chunk {chunk} of {chunks}")
-    with _planned(spec, raw_dir, folder, b"", context, unpacked) as (plan, work):
+    with _planned(spec, raw_dir, folder, b"", context, unpacked, bring) as (plan, work):
         first, end = (plan.count * number // chunks for number in (chunk, chunk + 1))
         # every chunk looks at all items: what is concluded has to be the same
         stage = surveyed(plan, work, context, processes)
@@ -65,8 +70,8 @@ def merge_chunks(spec: PreprocessOptions, raw_dir: Path, parts: list[Path], outp
 
 
 @contextmanager
-def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes,
-             context: RunContext, unpacked: Path | None = None) -> Iterator[tuple[Plan, Path]]:  # fmt: skip
+def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes, context: RunContext,
+             unpacked: Path | None = None, bring: Bring | None = None) -> Iterator[tuple[Plan, Path]]:  # fmt: skip
     """The plan, and a folder for parts, which are gone afterwards.
 
     So is what archives were unpacked to, below `near` or in `unpacked`, unless the run is stopped: it goes on with that
@@ -78,8 +83,13 @@ def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes,
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
+        given = Raw(raw_dir)
+        if bring is not None and next(given.files(ARCHIVE_SUFFIXES), None) is not None:
+            bring(given.files())
+            bring = None
         seen = opened(raw_dir, unpacked, spec.archives, context)
-        with closing(Plan(folder / "plan.sqlite", spec.recipe, Raw(seen.root), spec.seed, salt, seen.refused)) as plan:
+        raw = Raw(seen.root, bring=bring)
+        with closing(Plan(folder / "plan.sqlite", spec.recipe, raw, spec.seed, salt, seen.refused)) as plan:
             yield plan, folder / "parts"
         rmtree(unpacked, ignore_errors=True)
     except BadInput:

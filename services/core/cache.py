@@ -3,13 +3,18 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from medcoss.specs.records import FileEntry
 from services.core import tracing
-from services.core.storage import ObjectStore
+from services.core.storage import ObjectStore, place_of
+
+# brings files by their paths, those that are not there yet
+Bring = Callable[[Iterable[str]], None]
+# room is made for so many bytes at once where files are brought a few at a time: making it looks through the cache
+_ROOM_AT_ONCE = 64 * 2**20
 
 
 class NoRoom(Exception):
@@ -50,6 +55,29 @@ class LocalCache:
             # between the two locks it may be removed again to make room for another
 
     @contextmanager
+    def outline(self, record_id: str, attempt: str, prefix: str, files: list[FileEntry],
+                should_stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[Path, Bring | None]]:  # fmt: skip
+        """A folder that holds files of the names and sizes of a record's, without content, and what brings the content
+        of those that are needed, verified; or the whole record and None, if it is here. Gone after the context.
+
+        `attempt` tells apart who wants the same record. Raises, and brings up, what `fetch` does.
+        """
+        with self._lock(record_id, fcntl.LOCK_SH):
+            whole = self.folders / record_id
+            if whole.is_dir():
+                os.utime(whole)
+                yield whole, None
+                return
+        name = f"{record_id}-{attempt}"
+        with self._lock(name, fcntl.LOCK_EX):
+            made = _Outline(self, name, prefix, files, should_stop)
+            try:
+                made.write()
+                yield made.folder, made.bring
+            finally:
+                shutil.rmtree(made.folder, ignore_errors=True)
+
+    @contextmanager
     def scratch(self, name: str) -> Iterator[Path | None]:
         """Where a folder may be made that outlives the process, for as long as the context lasts nobody else's.
 
@@ -65,7 +93,7 @@ class LocalCache:
             yield found
 
     def _download(self, record_id: str, prefix: str, files: list[FileEntry], should_stop: Callable[[], bool]) -> None:
-        self._make_room(sum(f.size for f in files), record_id)
+        self.make_room(sum(f.size for f in files), record_id)
         # moved into place whole; what a killed process has left lies under the same name
         partial = self.partial / record_id
         shutil.rmtree(partial, ignore_errors=True)
@@ -83,15 +111,16 @@ class LocalCache:
             fcntl.flock(handle, kind)
             yield
 
-    def _make_room(self, needed: int, record_id: str) -> None:
-        if needed > self.max_bytes:
+    def make_room(self, needed: int, record_id: str, has: int = 0) -> None:
+        """Remove the least recently used for `needed` more bytes of a record that has some already; or NoRoom."""
+        if has + needed > self.max_bytes:
             raise NoRoom(
-                f"{record_id} has {needed:,} bytes, the worker's cache may hold {self.max_bytes:,}; raise "
-                "MEDCOSS_CACHE_MAX_BYTES"
+                f"{has + needed:,} bytes of {record_id} are needed, the worker's cache may hold {self.max_bytes:,}; "
+                "raise MEDCOSS_CACHE_MAX_BYTES"
             )
         kept = [p for p in self.folders.iterdir() if p.is_dir()]
         left = [p for p in self.partial.iterdir() if p.is_dir() and p.name != record_id]
-        sizes = {p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in kept}
+        sizes = {p: sum(_on_disk(f.stat()) for f in p.rglob("*") if f.is_file()) for p in kept}
         used = sum(sizes.values())
         for folder in left + sorted(kept, key=lambda p: p.stat().st_mtime):
             if folder in sizes and used + needed <= self.max_bytes:
@@ -107,3 +136,41 @@ class LocalCache:
                 return False
             shutil.rmtree(folder, ignore_errors=True)
             return True
+
+
+class _Outline:
+    """A record's files without content, but for those that were brought."""
+
+    def __init__(self, cache: LocalCache, name: str, prefix: str, files: list[FileEntry],
+                 should_stop: Callable[[], bool]) -> None:  # fmt: skip
+        self.folder = cache.folders / name
+        self._cache, self._name, self._prefix, self._should_stop = cache, name, prefix, should_stop
+        self._left = {file.path: file for file in files}
+        self._has = self._room = 0
+
+    def write(self) -> None:
+        """Make the folder anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        for file in self._left.values():
+            with place_of(file, self.folder).open("wb") as empty:
+                empty.truncate(file.size)
+
+    def bring(self, paths: Iterable[str]) -> None:
+        """Fetch files into their places. What is no file of the record does not matter."""
+        wanted = [file for path in paths if (file := self._left.pop(path, None)) is not None]
+        if not wanted:
+            return
+        needed = sum(file.size for file in wanted)
+        if needed > self._room:
+            more = min(sum(f.size for f in self._left.values()), _ROOM_AT_ONCE, self._cache.max_bytes // 64)
+            self._room = max(needed, min(needed + more, self._cache.max_bytes - self._has))
+            self._cache.make_room(self._room, self._name, self._has)
+        with tracing.span("download", record=self._name, files=len(wanted), bytes=needed):
+            self._cache.store.download(self._prefix, wanted, self.folder, self._should_stop)
+        self._has, self._room = self._has + needed, self._room - needed
+
+
+def _on_disk(status: os.stat_result) -> int:
+    """Bytes that a file takes: one without content takes none."""
+    return min(status.st_size, status.st_blocks * 512)

@@ -33,6 +33,16 @@ class DamagedFile(Exception):
     """A stored object is not what its record says."""
 
 
+def place_of(entry: FileEntry, folder: Path) -> Path:
+    """Where a file of a record belongs below `folder`, whose folder is made; DamagedFile when that is outside."""
+    relative = PurePosixPath(entry.path)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise DamagedFile(f"{entry.path}: not a path inside its folder")
+    target = folder / relative
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """What a listing tells of an object; `size` in bytes."""
@@ -141,12 +151,7 @@ class ObjectStore:
         """
 
         def one(entry: FileEntry) -> None:
-            relative = PurePosixPath(entry.path)
-            if relative.is_absolute() or ".." in relative.parts:
-                raise DamagedFile(f"{entry.path}: not a path inside its folder")
-            target = folder / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._fetch(f"{prefix}/{entry.path}", entry, target, should_stop)
+            self._fetch(f"{prefix}/{entry.path}", entry, place_of(entry, folder), should_stop)
 
         with ThreadPoolExecutor(PARALLEL) as pool:
             waiting = [pool.submit(copy_context().run, one, entry) for entry in files]

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from medcoss.specs.records import TABLE
-from services.core.cache import LocalCache
+from services.core.cache import Bring, LocalCache
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.worker.checkpoints import S3Checkpoints
@@ -43,6 +43,13 @@ class WorkerRun:
         """The verified local folder of a dataset or model that the spec names."""
         record = self.job.inputs[record_id]
         return self._cache.fetch(record_id, record.prefix, record.files, self.should_stop)
+
+    def outline(self, dataset_id: str) -> AbstractContextManager[tuple[Path, Bring | None]]:
+        """A local folder with the names and sizes of a dataset's files, and what brings those that are needed; None
+        when this worker has them all.
+        """
+        record, attempt = self.job.inputs[dataset_id], f"{self.job.job_id}-{self.job.fence}"
+        return self._cache.outline(dataset_id, attempt, record.prefix, record.files, self.should_stop)
 
     def scratch(self, name: str) -> AbstractContextManager[Path | None]:
         """Where this job's folder `name` may be made, which the job finds again when it comes back to this worker."""

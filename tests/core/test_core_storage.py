@@ -249,6 +249,31 @@ def test_a_record_larger_than_the_cache_is_refused(cache: LocalCache) -> None:
         pytest.fail("it was handed out")
 
 
+def test_an_outline_has_the_content_of_what_was_brought_alone(
+    cache: LocalCache, store: ObjectStore, tmp_path: Path
+) -> None:
+    """So a record that is larger than the cache may be can be read piece by piece."""
+    data = {"a/1": os.urandom(60_000), "a/2": os.urandom(60_000), "b": os.urandom(10_000)}
+    files = store.upload_dir("d", written(tmp_path / "d", data))
+    other = stored(store, tmp_path, "ds_2", 50_000)
+    with cache.fetch("ds_2", "ds_2", other):
+        pass
+    with cache.outline("ds_1", "job_1-1", "d", files) as (folder, bring):
+        assert bring is not None
+        assert {path: len(found) for path, found in content(folder).items()} == {p: len(d) for p, d in data.items()}
+        bring(["b", "nowhere"])
+        assert (cache.folders / "ds_2").exists(), "10,000 bytes fit beside it"
+        bring(["b", "a/2"])
+        assert {path for path, found in content(folder).items() if found == data[path]} == {"b", "a/2"}
+        assert cache.store.downloads == 3  # type: ignore[attr-defined]
+        assert not (cache.folders / "ds_2").exists()
+        with pytest.raises(NoRoom, match="130,000 bytes of ds_1-job_1-1 are needed"):
+            bring(["a/1"])
+    assert not folder.exists()
+    with cache.fetch("ds_2", "ds_2", other) as whole, cache.outline("ds_2", "job_1-1", "ds_2", other) as found:
+        assert found == (whole, None), "what is here whole is used"
+
+
 def _hold(root: Path, settings: Settings, files: list[FileEntry], ready: object) -> None:
     cache = LocalCache(root, 100_000, ObjectStore(settings))
     (cache.partial / "ds_9").mkdir()

@@ -126,14 +126,30 @@ def test_a_chunk_that_fails_fails_the_job_with_its_reason_and_leaves_nothing(
         assert session.scalars(select(Dataset.id).where(Dataset.job_id == job_id)).all() == []
 
 
+def test_a_chunk_fetches_the_files_of_its_own_part_alone(worker: Supervisor) -> None:
+    database = worker.database
+    files = class_folders(12)
+    damaged = sorted(files)[-1]
+    raw_dataset(worker.settings, database, files, "ds_own0000000", recorded={damaged: files[damaged][:-1] + b"?"})
+    job_id = submitted(database, spec={"dataset": "ds_own0000000", "recipe": FOLDER, "chunks": 3}, max_attempts=1)
+    run_all(worker)
+    assert [child.state for child in children(database, job_id)] == ["succeeded", "succeeded", "failed"]
+    error = row(database, job_id).error
+    assert error is not None
+    assert damaged in error["detail"]
+
+
 def test_what_may_be_bad_is_counted_over_all_chunks(worker: Supervisor) -> None:
     database = worker.database
     files = class_folders(8) | {f"aaa/{n}.png": b"this is no picture\n" for n in range(4)}
     raw_dataset(worker.settings, database, files, "ds_bad0000000")
     asked = {"dataset": "ds_bad0000000", "recipe": FOLDER, "max_bad_fraction": 0.34}
-    whole, shared, strict = (
-        submitted(database, spec=asked | more) for more in ({}, {"chunks": 3}, {"chunks": 3, "max_bad_fraction": 0.3})
+    shared, strict = (
+        submitted(database, spec=asked | {"chunks": 3} | more) for more in ({}, {"max_bad_fraction": 0.3})
     )
+    run_all(worker)
+    assert not list((worker.settings.cache_dir / "records").glob("ds_bad*")), "nobody has needed it whole"
+    whole = submitted(database, spec=asked)
     run_all(worker)
     assert made(database, shared) == made(database, whole)
     assert {child.state for child in children(database, strict)} == {"succeeded"}, "the first chunk is all bad"

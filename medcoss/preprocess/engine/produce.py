@@ -63,6 +63,8 @@ def produce(plan: Plan, stage: Stage, first: int, end: int, folder: Path, contex
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts, begin = fetched(context.parts, stage.plan, first, end, folder)
+    # the files of what is made already are not needed
+    plan.raw.bring(file for planned in plan.items(begin, end) for file in planned.item.files)
     progress = _Progress(plan, stage, first, begin, end, context)
     if begin == end:
         return parts
@@ -102,7 +104,7 @@ def _tasks(plan: Plan, stage: Stage, first: int, end: int, processes: int, folde
     size = max(1, min(BATCH_ITEMS, (end - first) // (processes * 8)))
     for begun, stop, _ in plan.batches(first, end, size, BATCH_BYTES):
         items = [(planned.number, planned.item) for planned in plan.items(begun, stop)]
-        yield Task(plan.spec, plan.raw.root, stage, items, folder / f"{begun:09d}.records")
+        yield Task(plan.spec, plan.raw.root, stage, items, folder / f"{begun:09d}.records", plan.raw.brought)
 
 
 class _Progress:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from medcoss.preprocess.engine.records import End, write_end, write_found, write_sample
-from medcoss.preprocess.raw import Raw
+from medcoss.preprocess.raw import NotBrought, Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, recipe_of
 from medcoss.run import BadInput
 from medcoss.specs.recipes.base import RecipeSpec
@@ -31,17 +31,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class Task:
-    """Items of one recipe, numbered as in the plan, what is done to them and where their records go."""
+    """Items of one recipe, numbered as in the plan, what is done to them and where their records go.
+
+    `shared` are the files that every item may read besides its own; None when all files are there.
+    """
 
     spec: RecipeSpec
     root: Path
     stage: Stage
     items: list[tuple[int, Item]]
     target: Path
+    shared: frozenset[str] | None = None
 
 
 def carry_out(task: Task) -> None:
-    """Do what the stage of a task asks for to all its items. Raises OSError when the disk fails."""
+    """Do what the stage of a task asks for to all its items. Raises OSError when the disk fails, NotBrought."""
     with task.target.open("wb") as file:
         for number, item in task.items:
             write_end(file, _one(task, number, item, file))
@@ -49,7 +53,8 @@ def carry_out(task: Task) -> None:
 
 def _one(task: Task, number: int, item: Item, file: IO[bytes]) -> End:
     """Write the samples of one item, all or none."""
-    raw, start = Raw(task.root, task.stage.findings), file.tell()
+    only = None if task.shared is None else task.shared.union(item.files)
+    raw, start = Raw(task.root, task.stage.findings, only=only), file.tell()
     try:
         if task.stage.survey:
             write_found(file, next(_asked(lambda: [recipe_of(task.spec).survey(task.spec, item, raw)])))
@@ -76,7 +81,7 @@ def _asked(recipe: Callable[[], Iterable[T]]) -> Iterator[T]:
     """
     try:
         yield from recipe()
-    except (BadInput, LeftOut, MemoryError, OSError):
+    except (BadInput, LeftOut, MemoryError, NotBrought, OSError):
         raise
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,5 +1,6 @@
 """`preprocess`: raw files to training shards."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from medcoss.preprocess.run import preprocess
@@ -12,10 +13,15 @@ from services.worker.runners.outputs import store_dataset
 def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     """Preprocess and store the dataset."""
     spec = PreprocessSpec.model_validate(job.spec)
-    with context.input(spec.dataset) as raw, context.scratch("unpacked") as unpacked:
+    with ExitStack() as stack:
+        if (spec.chunks or 1) > 1:
+            # what the chunks have made needs no files here
+            raw, bring = stack.enter_context(context.outline(spec.dataset))
+        else:
+            raw, bring = stack.enter_context(context.input(spec.dataset)), None
         info = preprocess(
             spec, raw, work / "dataset", context, salt=job.patient_salt.encode(), processes=context.settings.threads,
-            unpacked=unpacked,
+            unpacked=stack.enter_context(context.scratch("unpacked")), bring=bring,
         )  # fmt: skip
     name = spec.output_name or job.inputs[spec.dataset].name
     output = store_dataset(work / "dataset", info, name, [spec.dataset], context)

@@ -11,9 +11,9 @@ from services.worker.protocol import ChildJob, ResultReport
 def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport:
     """Make the parts; the context stores each of them when it is finished."""
     spec = PreprocessChunkSpec.model_validate(job.spec)
-    with context.input(spec.dataset) as raw, context.scratch("unpacked") as unpacked:
+    with context.outline(spec.dataset) as (raw, bring), context.scratch("unpacked") as unpacked:
         parts = preprocess_chunk(
             spec, raw, spec.chunk, spec.chunks, work / "parts", context, processes=context.settings.threads,
-            unpacked=unpacked,
+            unpacked=unpacked, bring=bring,
         )  # fmt: skip
     return ResultReport(metrics={"parts": float(len(parts))})

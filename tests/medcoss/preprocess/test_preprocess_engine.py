@@ -5,6 +5,8 @@ import random
 import re
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import pytest
 from medcoss.data.shards import ShardReader
 from medcoss.preprocess.engine import parts, produce
 from medcoss.preprocess.engine.pool import TaskFailed
+from medcoss.preprocess.raw import NotBrought
 from medcoss.preprocess.run import merge_chunks, preprocess, preprocess_chunk
 from medcoss.run import BadInput, LocalRun, Stopped, sha256_file
+from medcoss.specs.recipes.base import RecipeSpec
 from medcoss.specs.records import DatasetInfo
+from tests.medcoss.preprocess import odd_recipe
 from tests.medcoss.preprocess.files import put
-from tests.medcoss.preprocess.odd_recipe import Surveyed, options
+from tests.medcoss.preprocess.odd_recipe import Odd, Surveyed, options
 
 WORDS = ("ok 2", "ok 1", "bad 1", "ok 3", "left 2", "ok 0", "ok 1")
 
@@ -107,6 +112,61 @@ def test_merged_chunks_are_the_dataset_of_one_run(many: Path, tmp_path: Path, ch
     if chunks > 1:
         with pytest.raises(ValueError, match=r"do not follow|the parts hold"):
             merge_chunks(options(), many, found[1:], tmp_path / "less" / "dataset", context)
+
+
+class Outline:
+    """A folder with the names and sizes of another one's files, and what was brought to it."""
+
+    def __init__(self, whole: Path, folder: Path) -> None:
+        self.whole, self.folder, self.brought = whole, folder, set[str]()
+        for path in whole.rglob("*"):
+            if path.is_file():
+                put(folder / path.relative_to(whole), bytes(path.stat().st_size))
+
+    def bring(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self.brought.add(path)
+            put(self.folder / path, (self.whole / path).read_bytes())
+
+
+@pytest.mark.parametrize("recipe", [Odd(), Surveyed()])
+def test_a_chunk_needs_the_files_of_its_own_part_alone(many: Path, tmp_path: Path, recipe: RecipeSpec) -> None:
+    run(many, tmp_path / "whole", recipe=recipe)
+    # one store of parts, as chunks of one job have
+    context = LocalRun(tmp_path / "merged" / "run")
+    names = sorted(path.name for path in many.glob("*.txt"))
+    for chunk in range(4):
+        outline = Outline(many, tmp_path / f"raw{chunk}")
+        preprocess_chunk(options(recipe=recipe), outline.folder, chunk, 4, tmp_path / f"chunk{chunk}", context,
+                         bring=outline.bring)  # fmt: skip
+        surveys = isinstance(recipe, Surveyed) and chunk == 0
+        assert sorted(outline.brought) == (names if surveys else names[25 * chunk : 25 * (chunk + 1)])
+    outline = Outline(many, tmp_path / "raw")
+    preprocess(options(recipe=recipe), outline.folder, tmp_path / "merged" / "made" / "dataset", context,
+               bring=outline.bring)  # fmt: skip
+    assert outline.brought == set(), "the parts hold all"
+    assert made(tmp_path / "merged") == made(tmp_path / "whole")
+
+
+def test_archives_are_brought_whole(many: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(many / "more.zip", "w") as archive:
+        archive.writestr("p99_100.txt", "ok 2")
+    run(many, tmp_path / "whole")
+    outline = Outline(many, tmp_path / "raw")
+    preprocess(options(), outline.folder, tmp_path / "out" / "made" / "dataset", LocalRun(tmp_path / "out" / "run"),
+               bring=outline.bring)  # fmt: skip
+    assert made(tmp_path / "out") == made(tmp_path / "whole")
+
+
+def test_a_recipe_that_reads_what_its_item_does_not_name_ends_the_chunk(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would read a file of which only the size is there."""
+    monkeypatch.setattr(odd_recipe, "make", lambda spec, item, raw: raw.read("notes.md"))
+    outline = Outline(many, tmp_path / "raw")
+    with pytest.raises(NotBrought, match=r"notes\.md is read for an item that does not name it"):
+        preprocess_chunk(options(), outline.folder, 0, 4, tmp_path / "chunk", LocalRun(tmp_path / "run"), processes=1,
+                         bring=outline.bring)  # fmt: skip
 
 
 # memory
