@@ -131,12 +131,14 @@ def test_every_folder_that_is_mounted_is_in_the_repository() -> None:
 
 
 def run_secrets(folder: Path) -> subprocess.CompletedProcess[str]:
-    program = compose.DEPLOY / "init" / "secrets.py"
+    program = compose.DEPLOY / "init" / "make_secrets.py"
+    # as the container runs it: its folder comes before the standard library
     code = (
-        f"import runpy, pathlib; m = runpy.run_path({str(program)!r}); "
+        f"import sys; sys.path.insert(0, {str(program.parent)!r}); import runpy, pathlib; "
+        f"m = runpy.run_path({str(program)!r}); "
         f"m['main'](pathlib.Path({str(folder / 'given')!r}), pathlib.Path({str(folder / 'made')!r}))"
     )
-    return subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
 def made(folder: Path) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Stack:
         self.compose("up", "-d", "--wait", "--wait-timeout", "600", "--build")
         say(f"up and healthy after {time.monotonic() - began:.0f} s")
         self.key = self.compose(
-            "run", "--rm", "--no-deps", "secrets", "python", "/init/secrets.py", "admin_key"
+            "run", "--rm", "--no-deps", "secrets", "python", "/init/make_secrets.py", "admin_key"
         ).strip()
 
     def containers(self) -> dict[str, dict[str, Any]]:
