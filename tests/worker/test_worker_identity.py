@@ -1,4 +1,4 @@
-"""Of files that were uploaded with their headers, a job lets nothing out but pixels."""
+"""Of files that were uploaded with their headers, jobs let nothing out but pixels: neither recipes nor inspections."""
 
 import threading
 
@@ -26,7 +26,17 @@ def test_no_header_value_is_in_objects_rows_or_logs(world: Settings) -> None:
     }  # fmt: skip
     files["broken.dcm"] = files["0.dcm"][:3000]
     files["burned.dcm"] = identified_file(PatientID=PATIENT, BurnedInAnnotation="YES", SOPInstanceUID=f"{UID}9")
+    for place in range(4):
+        files[f"ct/{place}"] = identified_file(
+            rng.integers(0, 255, (64, 64), dtype=np.uint8), PatientID=PATIENT, SOPInstanceUID=f"{UID}1{place}",
+            Modality="CT", ImagePositionPatient=[0, 0, place], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            PixelSpacing=[1, 1], RescaleSlope=1, RescaleIntercept=0,
+        )  # fmt: skip
     raw = raw_dataset(world, worker.database, files)
+    inspection = submitted(worker.database, "inspect_dataset", {"dataset": raw})
+    worker.run_next()
+    seen = row(worker.database, inspection)
+    assert seen.result is not None and seen.result["metrics"]["samples"] == 6, seen.error
     recipe = {"name": "dicom_export", "modality": "xray"}
     job = submitted(worker.database, spec={"dataset": raw, "recipe": recipe, "max_bad_fraction": 0.6})
     worker.run_next()
@@ -40,7 +50,9 @@ def test_no_header_value_is_in_objects_rows_or_logs(world: Settings) -> None:
         prepared = session.scalars(select(Dataset).where(Dataset.job_id == job)).one()
         assert len(prepared.files) >= 3
     keys = [key for key in store.list_keys("") if not key.startswith(f"datasets/{raw}/raw/")]
-    assert any(key.endswith("report.json") for key in keys) and any(key.endswith("samples.parquet") for key in keys)
+    assert sum(key.endswith("report.json") for key in keys) == 2 and any(
+        key.endswith("samples.parquet") for key in keys
+    )
     kept = b"\n".join(
         [*(store.get_bytes(key) for key in keys), *(key.encode() for key in keys), *map(str.encode, rows)]
     )
