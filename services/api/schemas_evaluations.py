@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from medcoss.specs.records import Bootstrap, EvaluationInfo, Leakage
 
@@ -42,6 +42,61 @@ class EvaluationOut(BaseModel):
     created_at: datetime = Field(description="when it was recorded")
 
 
+class EvaluatedOut(BaseModel):
+    """What was evaluated, in a comparison."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="identifier, evl_...")
+    name: str = Field(description="name of the job that made it")
+    model_id: str = Field(description="model that was scored, mdl_...")
+    model_name: str = Field(description="name of the model at that time")
+    encoder_id: str | None = Field(description="model that it was fine-tuned from; null: from scratch")
+    seed: int | None = Field(description="seed of the model's training; null where it is not known")
+    fold: int | None = Field(description="fold of a cross-validation that was held out; null without one")
+    created_at: datetime = Field(description="when it was recorded")
+
+
+class ComparedOut(BaseModel):
+    """A score of one evaluation, and its difference to that of the first one."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    evaluation: str = Field(description="identifier of the evaluation, evl_...")
+    value: float | None = Field(description="the score, in the metric's unit; null where it is undefined")
+    interval: Interval | None = Field(description="95 % interval [low, high] of the score; null where there is none")
+    difference: float | None = Field(description="the score minus that of the first evaluation; null for itself")
+    difference_interval: Interval | None = Field(
+        description="95 % interval [low, high] of the difference, by a paired bootstrap; null where there is no pair"
+    )
+    p: float | None = Field(
+        description="two-sided p-value of the difference by the same bootstrap, of a single comparison; null where "
+        "there is no pair"
+    )
+
+
+class ComparedMetricOut(BaseModel):
+    """One score in all evaluations."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(description="name of the score, as in `metrics` of the evaluations")
+    better: Literal["higher", "lower"] = Field(description="whether higher or lower values are better")
+    values: list[ComparedOut] = Field(description="the score in each evaluation, in their order")
+
+
+class ComparisonOut(BaseModel):
+    """Evaluations side by side: one split of one dataset, several models."""
+
+    task: str = Field(description="classification or segmentation")
+    dataset_id: str = Field(description="dataset that all were scored on, ds_...")
+    split: str = Field(description="split that all were scored on: train, val or test")
+    baseline: str = Field(description="the evaluation that the others are compared with: the first one")
+    evaluations: list[EvaluatedOut] = Field(description="what is compared, in the order of the request")
+    metrics: list[ComparedMetricOut] = Field(description="scores, the headline metric first")
+    unpaired: dict[str, str] = Field(description="evaluations without a paired bootstrap, by id, and why")
+
+
 # what is read from `info` alone
 EVALUATION_INFO = frozenset(EvaluationInfo.model_fields) & frozenset(EvaluationOut.model_fields)
 
@@ -65,4 +120,22 @@ _EVALUATION: dict[str, Any] = {
     "leakage": [], "job_id": "job_0199c2d7f02a1b2c3d4e5", "created_at": "2026-03-02T12:00:00Z",
 }  # fmt: skip
 
-EXAMPLES: tuple[BaseModel, ...] = (EvaluationOut.model_validate(_EVALUATION),)
+_OTHER = _EVALUATION | {"id": "evl_0199c2da3c2f1a2b3c4d5", "model_id": "mdl_0199c2d9e5602b3c4d5e6", "encoder_id": None}
+_COMPARED: dict[str, Any] = {
+    "task": "classification", "dataset_id": _EVALUATION["dataset_id"], "split": "test", "baseline": _EVALUATION["id"],
+    "evaluations": [{name: one[name] for name in EvaluatedOut.model_fields} for one in (_EVALUATION, _OTHER)],
+    "metrics": [
+        {
+            "name": "f1", "better": "higher",
+            "values": [
+                {"evaluation": _EVALUATION["id"], "value": 0.894, "interval": [0.868, 0.918], "difference": None,
+                 "difference_interval": None, "p": None},
+                {"evaluation": _OTHER["id"], "value": 0.861, "interval": [0.832, 0.889], "difference": -0.033,
+                 "difference_interval": [-0.054, -0.012], "p": 0.004},
+            ],
+        }
+    ],
+    "unpaired": {},
+}  # fmt: skip
+
+EXAMPLES: tuple[BaseModel, ...] = (EvaluationOut.model_validate(_EVALUATION), ComparisonOut.model_validate(_COMPARED))

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from medcoss.specs.records import EvaluationInfo, FileEntry
+from medcoss.specs.records import Draws, EvaluationInfo, FileEntry
 from services.core import leftovers
+from services.core.errors import FieldError, ValidationFailed
 from services.core.scope import Scope
+from services.core.storage import ObjectStore
 from services.core.tables import Dataset, Evaluation, EvaluationFile, Job, Model
 
 # what a list is sorted by, and the best checkpoint is chosen by: higher is better
+DRAWS = "draws.json"
 HEADLINES = {"classification": "f1", "segmentation": "dice"}
 
 
@@ -64,3 +68,30 @@ def delete(session: Session, scope: Scope, evaluation_id: str) -> None:
     row = scope.get(session, Evaluation, evaluation_id, with_for_update=True)
     leftovers.add(session, f"{folder_of(evaluation_id)}/")
     session.delete(row)
+
+
+def chosen(session: Session, scope: Scope, ids: Sequence[str]) -> list[Evaluation]:
+    """Evaluations to compare, in the order of `ids`. ValidationFailed for fewer than two different ones, and for one
+    that is not there.
+    """
+    if len(set(ids)) < max(2, len(ids)):
+        detail = (
+            "expected the ids of at least two evaluations, each once; the first one is what others are compared with"
+        )
+        raise ValidationFailed(detail, [FieldError("query:id", detail)])
+    rows = []
+    for evaluation_id in ids:
+        row = scope.find(session, Evaluation, evaluation_id)
+        if row is None:
+            detail = f"there is no evaluation {evaluation_id}"
+            raise ValidationFailed(detail, [FieldError("query:id", detail)])
+        rows.append(row)
+    return rows
+
+
+def draws_of(store: ObjectStore, evaluation_id: str) -> Draws | None:
+    """The draws of its bootstrap; None where it keeps none, or none that can be read."""
+    try:
+        return Draws.model_validate_json(store.get_bytes(f"{folder_of(evaluation_id)}/{DRAWS}"))
+    except (FileNotFoundError, ValidationError):
+        return None

@@ -5,9 +5,10 @@ import json
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
-from medcoss.specs.records import EvaluationInfo, FileEntry
+from medcoss.specs.records import Draws, EvaluationInfo, FileEntry
 from services.core import attempts, leftovers, projects
 from services.core.tables import DEFAULT_PROJECT, Evaluation
 from services.worker.outcome import Outcome, settle
@@ -144,3 +145,53 @@ def test_the_seed_and_the_encoder_of_the_training_are_told(served: Served, model
     other = served.viewer.get(f"/v1/evaluations/{evaluated(served, 2, 0.8, model='mdl_00000009')}").json()
     assert (other["seed"], other["encoder_id"], other["project_id"]) == (10, "mdl_00000003", DEFAULT_PROJECT)
     assert ids(served.viewer.get("/v1/evaluations", params={"encoder": "mdl_00000003"})) == [other["id"]]
+
+
+def drawn(values: list[float | None], digest: str = "cases", seed: int = 0) -> dict[str, bytes]:
+    made = Draws(digest=digest, seed=seed, resamples=len(values), draws={"f1": values})
+    return {"draws.json": made.model_dump_json().encode()}
+
+
+def test_models_are_compared_with_a_paired_bootstrap(served: Served, models: None) -> None:
+    """Where the same cases were drawn; where not, it says why and the scores stand side by side all the same."""
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(0.7, 0.05, 500), rng.normal(0.8, 0.05, 500)
+    first = evaluated(served, 1, 0.7, files=drawn([*one]))
+    second = evaluated(served, 2, 0.8, model=BONE, files=drawn([None, *other[1:]]))
+    strange = evaluated(served, 3, 0.9, files=drawn([*one], digest="others"))
+    seeded = evaluated(served, 4, 0.9, files=drawn([*one], seed=1))
+    none = evaluated(served, 5, 0.9)
+    broken = evaluated(served, 6, 0.9, files={"draws.json": b"{"})
+    everything = [first, second, strange, seeded, none, broken]
+    answer = served.viewer.get("/v1/evaluations:compare", params={"id": everything}).json()
+    assert (answer["baseline"], answer["split"], answer["task"]) == (first, "test", "classification")
+    assert [one["id"] for one in answer["evaluations"]] == everything
+    assert answer["evaluations"][1]["model_id"] == BONE
+    headline, accuracy = answer["metrics"]
+    assert (headline["name"], accuracy["name"], headline["better"]) == ("f1", "accuracy", "higher")
+    mine, moved, *others = headline["values"]
+    assert (mine["value"], mine["difference"], mine["p"]) == (0.7, None, None)
+    assert mine["interval"] == pytest.approx([0.6, 0.8])
+    expected = np.quantile((other - one)[1:], [0.025, 0.975])
+    assert moved["difference"] == pytest.approx(0.1)
+    assert moved["difference_interval"] == pytest.approx(list(expected))
+    turned = int(((other - one)[1:] <= 0).sum())
+    assert moved["p"] == pytest.approx(2 * (turned + 1) / 500)
+    assert all(value["difference"] == pytest.approx(0.2) and value["p"] is None for value in others)
+    assert accuracy["values"][1]["difference"] == 0 and accuracy["values"][1]["p"] is None
+    why = answer["unpaired"]
+    assert list(why) == everything[2:] and "cases are others" in why[strange] and "another seed" in why[seeded]
+    assert why[none] == why[broken] == "it keeps no draws of a bootstrap"
+    turned_round = served.viewer.get("/v1/evaluations:compare", params={"id": [none, first]}).json()
+    assert turned_round["unpaired"] == {first: f"{none} keeps no draws of a bootstrap"}
+
+
+def test_what_cannot_be_compared_is_refused(served: Served, models: None) -> None:
+    first, second = evaluated(served, 1, 0.7), evaluated(served, 2, 0.8, split="val")
+    for ids_, words in (
+        ([first], "at least two"), ([first, first], "each once"), ([first, "evl_0"], "no evaluation evl_0"),
+        ([first, second], f"{second} has val; evaluations are compared on one split of one dataset"),
+    ):  # fmt: skip
+        document = problem(served.viewer.get("/v1/evaluations:compare", params={"id": ids_}), 422)
+        assert words in document["detail"] and pointers(document) == ["query:id"]
+    problem(served.viewer.get("/v1/evaluations:compare"), 422)

@@ -1,22 +1,33 @@
-"""Evaluations: list, look, fetch pictures, delete."""
+"""Evaluations: list, look, fetch pictures, compare, delete."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, Wanted, answer, question, response_model
 from services.api.schemas import FileOut
-from services.api.schemas_evaluations import EVALUATION_INFO, EvaluationOut
+from services.api.schemas_evaluations import (
+    EVALUATION_INFO,
+    ComparedMetricOut,
+    ComparisonOut,
+    EvaluatedOut,
+    EvaluationOut,
+)
 from services.api.views import file_views
-from services.core import evaluations
+from services.core import comparison, evaluations
 from services.core.lists import EVALUATIONS
 from services.core.short_lists import EVALUATION_FILES
 from services.core.tables import Evaluation
 
 router = APIRouter(prefix="/v1", tags=["evaluations"])
+Ids = Annotated[
+    list[str],
+    Query(max_length=comparison.MOST, description="two or more evaluations, the one to compare with first",
+          examples=["evl_0199c2d8a1170a1b2c3d4"]),
+]  # fmt: skip
 _COLUMNS = frozenset(EvaluationOut.model_fields) - EVALUATION_INFO
 
 
@@ -39,6 +50,27 @@ def list_evaluations(
 ) -> Response:
     """Evaluations, newest first unless `sort` says otherwise; `sort=-score` is the best first."""
     return answer(session, caller.scope, _SHOWN, asked)
+
+
+@router.get("/evaluations:compare")
+def compare_evaluations(parts: PartsOf, caller: Viewer, id: Ids) -> ComparisonOut:
+    """Scores of several models on one split of one dataset, and how far each is from the first one.
+
+    The differences have 95 % intervals by a paired bootstrap where the evaluations drew the same cases, as they do
+    unless their jobs say otherwise.
+    """
+    with parts.database.reading() as session:
+        rows = evaluations.chosen(session, caller.scope, id)
+        comparison.check(rows)
+        drawn = [row.id for row in rows if any(file.path == evaluations.DRAWS for file in row.files)]
+        shown = [EvaluatedOut.model_validate(row) for row in rows]
+    found = {row_id: draws for row_id in drawn if (draws := evaluations.draws_of(parts.store, row_id)) is not None}
+    made = comparison.compare(rows, found)
+    return ComparisonOut(
+        task=rows[0].task, dataset_id=rows[0].dataset_id, split=rows[0].split, baseline=made.baseline,
+        evaluations=shown, metrics=[ComparedMetricOut.model_validate(metric) for metric in made.metrics],
+        unpaired=made.unpaired,
+    )  # fmt: skip
 
 
 @router.get("/evaluations/{evaluation_id}")
