@@ -15,6 +15,7 @@ from medcoss.client.errors import (
     TransferFailed,
     UnexpectedAnswer,
 )
+from medcoss.client.evaluation_records import Compared, ComparedMetric, Comparison, Evaluated, Evaluation
 from medcoss.client.finding import Found, LocalPart, LocalPlatform, data_folder, find_server, local_platform
 from medcoss.client.gc_records import Amount, GcFinding, GcRun
 from medcoss.client.job_records import (
@@ -76,11 +77,16 @@ __all__ = [
     "Classification",
     "Client",
     "ClientError",
+    "Compared",
+    "ComparedMetric",
+    "Comparison",
     "DamagedFile",
     "Dataset",
     "Delivery",
     "Deployment",
     "Embedding",
+    "Evaluated",
+    "Evaluation",
     "Event",
     "FieldProblem",
     "Figure",

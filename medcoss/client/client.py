@@ -6,6 +6,7 @@ from types import TracebackType
 
 from medcoss.client.access import Audit, Keys, Projects
 from medcoss.client.datasets import Datasets
+from medcoss.client.evaluations import Evaluations
 from medcoss.client.finding import find_server
 from medcoss.client.gc import GarbageCollector
 from medcoss.client.inference import Inference
@@ -21,8 +22,8 @@ TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `uploads`, `jobs`, `models`, `aliases`, `deployments`, `inference`, `webhooks`,
-    `workers`, and for administrators `projects`, `keys`, `audit` and `gc`.
+    """Talks to a platform: `datasets`, `uploads`, `jobs`, `models`, `evaluations`, `aliases`, `deployments`,
+    `inference`, `webhooks`, `workers`, and for administrators `projects`, `keys`, `audit` and `gc`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
     a platform on this machine (`data_dir`, MEDCOSS_DATA_DIR or `.medcoss`). `gateway` is the address of the
@@ -50,6 +51,7 @@ class Client:
         self.uploads = Uploads(self._transport)
         self.jobs = Jobs(self._transport, self._connections)
         self.models = Models(self._transport, self._connections)
+        self.evaluations = Evaluations(self._transport, self._connections)
         self.aliases = Aliases(self._transport)
         self.deployments = Deployments(self._transport)
         self.webhooks = Webhooks(self._transport)

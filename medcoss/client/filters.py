@@ -56,6 +56,17 @@ class ModelFilters(_List, total=False):
     metric: Some
 
 
+class EvaluationFilters(_List, total=False):
+    """Of each, one value has to fit; `encoder` is what the model was fine-tuned from."""
+
+    dataset: Some
+    model: Some
+    encoder: Some
+    task: Some
+    split: Some
+    job: Some
+
+
 def params(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
     """Filters as parameters of a request. TypeError for one that the list does not have: the server would not mind."""
     names = known.__annotations__.keys() | _List.__annotations__.keys()

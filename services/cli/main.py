@@ -15,6 +15,7 @@ from services.cli import (
     backup,
     checkpoints,
     datasets,
+    evaluations,
     gc,
     inference,
     jobs,
@@ -58,6 +59,7 @@ models.app.command("export-checkpoint")(checkpoints.export_checkpoint)
 for command in (aliases.promote, aliases.rollback, aliases.history, aliases.aliases, aliases.unalias):
     models.app.command(command.__name__)(command)
 app.add_typer(models.app, rich_help_panel="Work")
+app.add_typer(evaluations.app, rich_help_panel="Work")
 app.add_typer(webhooks.app, rich_help_panel="Work")
 app.add_typer(models.deployments, rich_help_panel="Work")
 app.command("embed", rich_help_panel="Inference")(inference.embed)
