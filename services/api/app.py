@@ -9,6 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from medcoss import __version__
 from services.api import openapi, problems
+from services.api.admission import Admission
 from services.api.dependencies import Parts, no_others
 from services.api.etags import ETags
 from services.api.once import Once
@@ -34,6 +35,7 @@ from services.api.routes import (
 from services.api.shell import Shell
 from services.api.streaming.ending import close_on_signals
 from services.api.streaming.hub import Hub
+from services.api.submissions import Desk
 from services.core import tracing
 from services.core.access import Access
 from services.core.bell import make_celery
@@ -64,10 +66,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # somebody waits for the answer, who can try again
     store = ObjectStore(chosen, retries=1)
     database = Database(chosen.database_url)
-    parts = Parts(chosen, database, store, make_celery(chosen), Access(chosen, database))
+    door = Access(chosen, database)
+    admission = Admission(door)
+    parts = Parts(chosen, database, store, admission, Desk(chosen, database, make_celery(chosen)))
     tracing.configure(chosen, "medcoss-api")
 
-    hub = Hub(chosen, database, parts.access)
+    hub = Hub(chosen, database, door)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -81,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await hub.finish()
         app.state.numbers.close()
         this_process_ends()
-        parts.access.close()
+        door.close()
         parts.database.engine.dispose()
 
     app = ControlPlane(
@@ -109,7 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["X-Request-Id", "Retry-After", "ETag", "Idempotency-Replayed"],
         )  # fmt: skip
     app.add_middleware(ETags)
-    app.add_middleware(Once, settings=chosen, database=database, access=parts.access)
+    app.add_middleware(Once, settings=chosen, database=database, admission=admission)
     # around everything else
-    app.add_middleware(Shell, settings=chosen, database=database, access=parts.access)
+    app.add_middleware(Shell, settings=chosen, database=database, admission=admission)
     return app

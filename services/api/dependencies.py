@@ -4,16 +4,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from celery import Celery
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
+from services.api.admission import Admission
+from services.api.submissions import Desk
 from services.core import parameters
-from services.core.access import Access
 from services.core.db import Database
-from services.core.errors import Forbidden, Unauthorized
+from services.core.errors import Forbidden
 from services.core.keys import Identity, Role
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
@@ -26,8 +25,8 @@ class Parts:
     settings: Settings
     database: Database
     store: ObjectStore
-    celery: Celery
-    access: Access
+    admission: Admission
+    desk: Desk
 
 
 async def parts(request: Request) -> Parts:
@@ -48,33 +47,19 @@ def reader(found: PartsOf) -> Iterator[Session]:
 
 ReaderOf = Annotated[Session, Depends(reader, scope="function")]
 
-# tells OpenAPI of the header; `authenticate` does the work and the words
+# tells OpenAPI of the header; `Admission` does the work and the words
 _bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
-def admit(request: Request, access: Access) -> Identity:
-    """Who calls, once for a request; Unauthorized without a good key. The audit log learns of both."""
-    known = getattr(request.state, "identity", None)
-    if isinstance(known, Identity):
-        return known
-    try:
-        identity = access.admit(request.headers.get("Authorization"), request.client.host if request.client else None)
-    except Unauthorized as error:
-        request.state.refused = error.detail
-        raise
-    request.state.identity = identity
-    return identity
-
-
-def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_bearer)]) -> Identity:
+async def caller(request: Request, found: PartsOf, _: Annotated[object, Depends(_bearer)]) -> Identity:
     """Who calls."""
-    return admit(request, found.access)
+    return await found.admission.admit(request)
 
 
 async def no_others(request: Request, found: PartsOf) -> None:
     """ValidationFailed for query parameters that the route does not have; only for callers with a good key."""
     if request.url.query:
-        await run_in_threadpool(admit, request, found.access)
+        await found.admission.admit(request)
         parameters.check(request.scope["route"], request.query_params)
 
 

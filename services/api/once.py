@@ -14,9 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.dependencies import admit
+from services.api.admission import Admission
 from services.core import once
-from services.core.access import Access
 from services.core.db import Database
 from services.core.errors import FieldError, InProgress, ValidationFailed
 from services.core.once import Answer, Ticket
@@ -47,8 +46,8 @@ def again(answer: Answer) -> Response:
 class Once:
     """ASGI middleware around the routes."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, database: Database, access: Access) -> None:
-        self.app, self.settings, self.database, self.access = app, settings, database, access
+    def __init__(self, app: ASGIApp, settings: Settings, database: Database, admission: Admission) -> None:
+        self.app, self.settings, self.database, self.admission = app, settings, database, admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -60,7 +59,7 @@ class Once:
             expected = "expected up to 255 visible characters"
             detail = f"the {HEADER} is empty, too long or holds spaces; {expected}"
             raise ValidationFailed(detail, [FieldError(f"header:{HEADER}", expected)])
-        identity = await run_in_threadpool(admit, Request(scope), self.access)
+        identity = await self.admission.admit(Request(scope))
         body = await _whole(receive)
         path = str(scope["path"])[:256]
         digest = once.digest_of(path, scope.get("query_string", b"").decode("latin-1"), body=body)

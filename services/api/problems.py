@@ -12,7 +12,6 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from urllib3.exceptions import HTTPError
 
-from services.api.dependencies import admit
 from services.api.patterns import WORDS
 from services.core import db
 from services.core.errors import (
@@ -94,12 +93,12 @@ def invalid(errors: list[FieldError], number: int) -> ValidationFailed:
     return ValidationFailed(in_words(errors, number), errors)
 
 
-def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+async def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
     fields, found = [], error.errors()
     for entry in found[:MOST_ERRORS]:
         if entry["type"] == "json_invalid":
             # bodies are read before keys
-            admit(request, request.app.state.parts.access)
+            await request.app.state.parts.admission.admit(request)
             return answer(request, BadRequest(f"the body is no JSON: {entry['ctx']['error']} at {entry['loc'][-1]}"))
         place, *inner = entry["loc"]
         # what is not in the body has no JSON pointer; the parameter's name says where it is
@@ -108,9 +107,9 @@ def _invalid_request(request: Request, error: RequestValidationError) -> JSONRes
     return answer(request, invalid(fields, len(found)))
 
 
-def _routing(request: Request, error: HTTPException) -> JSONResponse:
+async def _routing(request: Request, error: HTTPException) -> JSONResponse:
     if error.status_code == 400:
-        admit(request, request.app.state.parts.access)
+        await request.app.state.parts.admission.admit(request)
         unreadable = "the body cannot be read as JSON: not UTF-8, nested too deeply or a number with too many digits"
         return answer(request, BadRequest(unreadable))
     detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"

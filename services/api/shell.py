@@ -4,6 +4,7 @@ and no error that is no problem.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
@@ -14,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api import metrics
-from services.api.dependencies import admit
+from services.api.admission import Admission
 from services.api.problems import answer, away
+from services.api.together import Together
 from services.core import audit, db, tracing
-from services.core.access import Access
 from services.core.db import Database
 from services.core.errors import MedcossError, TooLarge, TooSlow
 from services.core.headers import security_headers
@@ -33,8 +34,9 @@ _log = structlog.get_logger()
 class Shell:
     """ASGI middleware, the outermost."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, database: Database, access: Access) -> None:
-        self.app, self.settings, self.database, self.access = app, settings, database, access
+    def __init__(self, app: ASGIApp, settings: Settings, database: Database, admission: Admission) -> None:
+        self.app, self.settings, self.database, self.admission = app, settings, database, admission
+        self.audit: Together[audit.Deed, None] = Together(self._record)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -44,7 +46,7 @@ class Shell:
         state = scope.setdefault("state", {})
         state["request_id"] = new_id("req")
         body = _Body(self.settings, scope, receive)
-        out = _Answer(self.database, scope, send, body)
+        out = _Answer(self.audit, scope, send, body)
         began = time.perf_counter()
         with (
             tracing.trace("request", Headers(scope=scope).get("traceparent"), "server") as span,
@@ -55,7 +57,7 @@ class Shell:
                 body.check_declared()
                 if body.is_large:
                     # routes know their caller only when they have the whole body: a stranger's is not waited for
-                    await run_in_threadpool(admit, Request(scope), self.access)
+                    await self.admission.admit(Request(scope))
                 await self.app(scope, body.receive, out.send)
             except MedcossError as error:
                 await out.problem(error)
@@ -72,6 +74,10 @@ class Shell:
             identity = state.get("identity")
             if identity is not None and identity.use_due:
                 await run_in_threadpool(self._note_use, identity.key_id)
+
+    def _record(self, deeds: Sequence[audit.Deed]) -> list[None]:
+        audit.record(self.database, *deeds)
+        return [None] * len(deeds)
 
     def _note_use(self, key_id: str) -> None:
         with suppress(SQLAlchemyError), self.database.session() as session:
@@ -144,8 +150,8 @@ class _Body:
 class _Answer:
     """Sends an answer, once: with its headers, and after its row in the audit log."""
 
-    def __init__(self, database: Database, scope: Scope, send: Send, body: _Body) -> None:
-        self._database, self._scope, self._send, self._body = database, scope, send, body
+    def __init__(self, log: Together[audit.Deed, None], scope: Scope, send: Send, body: _Body) -> None:
+        self._log, self._scope, self._send, self._body = log, scope, send, body
         self._begun, self._replaced = False, False
         # what servers note when the caller has gone before an answer
         self.status = 499
@@ -190,4 +196,4 @@ class _Answer:
             scope["method"], route or "", scope["path"], state["request_id"], status, client[0] if client else None,
             state.get("identity"), state.get("refused"),
         )  # fmt: skip
-        await run_in_threadpool(audit.record, self._database, done)
+        await self._log.do(done)

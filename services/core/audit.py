@@ -47,14 +47,15 @@ def deed(method: str, route: str, path: str, request_id: str, status: int, addre
     )  # fmt: skip
 
 
-def record(database: Database, done: Deed) -> None:
-    """Put a request on record. A database that does not answer leaves it to the log."""
+def record(database: Database, *done: Deed) -> None:
+    """Put requests on record. A database that does not answer leaves them to the log."""
     try:
         # every write waits for it: one statement, without the work of a session
         with database.alone.begin() as connection:
-            connection.execute(insert(AuditEntry), asdict(done) | {"outcome": done.outcome})
+            connection.execute(insert(AuditEntry), [asdict(deed) | {"outcome": deed.outcome} for deed in done])
     except SQLAlchemyError as error:
-        _log.error("audit_not_stored", error=type(error).__name__, deed=asdict(done))
+        for deed in done:
+            _log.error("audit_not_stored", error=type(error).__name__, deed=asdict(deed))
 
 
 def entries(limit: int) -> Select[AuditEntry]:

@@ -1,11 +1,14 @@
 """Ringing the workers. The database holds the truth: a ring that is lost or doubled does no harm."""
 
+from collections.abc import Iterator, Sequence
+
 import structlog
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from services.core.metrics import ring_failures
+from services.core.scheduling import RINGS
 from services.core.settings import Settings
 
 RUN_JOB = "medcoss.run_job"
@@ -15,6 +18,8 @@ JOBS_QUEUE = "jobs"
 # only workers that have GPUs listen here
 GPU_QUEUE = "jobs.gpu"
 CONTROL_QUEUE = "control"
+# what a broker that does not answer is known by
+AWAY = (OperationalError, KombuError, RedisError, OSError)
 
 _log = structlog.get_logger()
 
@@ -55,32 +60,53 @@ def ring(app: Celery, job_id: str, gpus: int | None = None) -> None:
     """Tell the workers that `job_id` is queued. A broker that does not answer is logged; the sweeper rings again."""
     try:
         app.send_task(RUN_JOB, args=[job_id], queue=queue_of(gpus), retry=False)
-    except (OperationalError, KombuError, RedisError, OSError) as error:
+    except AWAY as error:
         ring_failures.inc()
         _log.warning("ring_failed", job_id=job_id, error=type(error).__name__)
 
 
-def ring_again(app: Celery, queued: list[tuple[str, int | None]]) -> None:
-    """Ring for queued jobs (id and GPUs) whose ring may be lost, up to RINGS waiting messages a queue.
+def ring_all(app: Celery, queued: Sequence[tuple[str, int | None]]) -> None:
+    """Tell the workers of jobs (id and GPUs) that have just been queued.
+
+    Where RINGS messages wait that no worker has taken, another one would wake nobody.
+    """
+    for queue, wanted in _by_queue(queued):
+        if len(wanted) == 1:
+            # to ask how many wait would cost as much
+            ring(app, *wanted[0])
+        else:
+            _fill(app, queue, wanted, RINGS)
+
+
+def ring_again(app: Celery, queued: Sequence[tuple[str, int | None]]) -> None:
+    """Ring for queued jobs (id and GPUs) whose ring may be lost, up to as many waiting messages as jobs.
 
     While all workers are busy for days, the queue must not grow with every sweep; and a worker that has
     been rung goes on until nothing is left, so that a few rings do for many jobs.
     """
+    for queue, wanted in _by_queue(queued):
+        _fill(app, queue, wanted, len(wanted))
+
+
+def _by_queue(queued: Sequence[tuple[str, int | None]]) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
     for queue in (JOBS_QUEUE, GPU_QUEUE):
-        wanted = [(job_id, gpus) for job_id, gpus in queued if queue_of(gpus) == queue]
-        if not wanted:
-            continue
-        try:
-            waiting = _waiting(app, queue)
-        except (OperationalError, KombuError, RedisError, OSError) as error:
-            ring_failures.inc()
-            _log.warning("ring_failed", jobs=len(wanted), error=type(error).__name__)
-            return
-        for job_id, gpus in wanted[: max(len(wanted) - waiting, 0)]:
-            ring(app, job_id, gpus)
+        if wanted := [(job_id, gpus) for job_id, gpus in queued if queue_of(gpus) == queue]:
+            yield queue, wanted
+
+
+def _fill(app: Celery, queue: str, wanted: Sequence[tuple[str, int | None]], most: int) -> None:
+    """Ring until `most` messages wait."""
+    try:
+        waiting = _waiting(app, queue)
+    except AWAY as error:
+        ring_failures.inc()
+        _log.warning("ring_failed", jobs=len(wanted), error=type(error).__name__)
+        return
+    for job_id, gpus in wanted[: max(most - waiting, 0)]:
+        ring(app, job_id, gpus)
 
 
 def _waiting(app: Celery, queue: str) -> int:
     """Messages in a queue that no worker has taken."""
-    with app.connection_for_write() as connection:
+    with app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.queue_declare(queue=queue, auto_delete=False).message_count)

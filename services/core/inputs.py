@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from services.core.scope import Scope
 from services.core.specs import references
 from services.core.tables import Dataset, Job, Model
 
+Row = TypeVar("Row", Dataset, Model)
 # kinds whose datasets are files as they were uploaded
 _READ_RAW = frozenset({"preprocess", "import_model"})
 # kinds that take any dataset
@@ -48,7 +49,6 @@ class Inputs:
 def find(session: Session, asked: NewJob, *, hold: bool) -> Inputs:
     """Look up what a job names in its project; `hold` keeps it there until the transaction ends."""
     scope, named = Scope.of(asked.project_id), list(references(asked.kind, asked.spec))
-    lock: dict[str, Any] = {"with_for_update": {"read": True}} if hold else {}
     stood_for = aliases.resolved(session, asked.project_id, (reference.id for reference in named), hold=hold)
     datasets: dict[str, Dataset] = {}
     models: dict[str, Model] = {}
@@ -56,12 +56,12 @@ def find(session: Session, asked: NewJob, *, hold: bool) -> Inputs:
     for reference in named:
         where, known = f"/spec/{reference.field}", stood_for.get(reference.id, reference.id)
         if reference.resource == "dataset":
-            dataset = scope.find(session, Dataset, reference.id, **lock)
+            dataset = _found(session, scope, Dataset, reference.id, hold=hold)
             if dataset is not None:
                 datasets[reference.id] = dataset
                 errors += [FieldError(where, detail) for detail in _unfit(dataset, asked.kind, reference.field)]
                 continue
-        elif (model := scope.find(session, Model, known, **lock)) is not None:
+        elif (model := _found(session, scope, Model, known, hold=hold)) is not None:
             models[reference.id] = model
             continue
         errors.append(FieldError(where, f"{reference.resource} {reference.id} does not exist in the job's project"))
@@ -77,6 +77,20 @@ def find(session: Session, asked: NewJob, *, hold: bool) -> Inputs:
     if not errors:
         errors += [FieldError(f"/spec/{m.field}", m.detail) for m in _misfits(asked, found)]
     return found
+
+
+def _found(session: Session, scope: Scope, table: type[Row], row_id: str, *, hold: bool) -> Row | None:
+    """What a session has held already stays held until it ends: jobs that are checked together ask once."""
+    if not hold:
+        return scope.find(session, table, row_id)
+    held: dict[tuple[type[Row], str], Row] = session.info.setdefault("held", {})
+    row = held.get((table, row_id))
+    if row is None:
+        row = session.get(table, row_id, with_for_update={"read": True})
+        if row is None:
+            return None
+        held[table, row_id] = row
+    return row if scope.sees(row.project_id) else None
 
 
 def check(session: Session, asked: NewJob) -> None:

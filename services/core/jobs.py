@@ -5,7 +5,7 @@ guarded UPDATE and one event. What workers do is in `services.core.attempts`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, Update, func, insert, select, update
@@ -50,6 +50,8 @@ class NewJob:
     time_limit_s: float | None = None
     notes: str = ""
     tags: tuple[str, ...] = ()
+    # the request that asks for it
+    trace: str | None = field(default_factory=tracing.traceparent)
     # places in the batch of the jobs that must have succeeded first, too
     after: tuple[int, ...] = ()
     # place in the batch of the job that it is a child of
@@ -117,14 +119,24 @@ def check_quota(session: Session, owner: str, quota: int, number: int = 1) -> No
     """TooMany when an owner has, with `number` more, over `quota` jobs that wait to run; a job and its child jobs are
     one.
     """
-    unfinished = select(func.count()).where(
+    if (refusal := over_quota(owner, unfinished(session, owner), quota, number)) is not None:
+        raise refusal
+
+
+def unfinished(session: Session, owner: str) -> int:
+    """How many jobs of an owner wait to run; a job and its child jobs are one."""
+    waiting = select(func.count()).where(
         Job.created_by == owner, Job.state.in_([State.WAITING, State.QUEUED, State.PAUSED]), Job.parent_id.is_(None)
     )
-    if (count := session.scalars(unfinished).one()) + number > quota:
-        more = f" and asks for {number} more" if number > 1 else ""
-        raise TooMany(
-            f"{owner} has {count} jobs that wait to run{more}, {quota} are allowed; let some of them run first"
-        )
+    return session.scalars(waiting).one()
+
+
+def over_quota(owner: str, count: int, quota: int, number: int = 1) -> TooMany | None:
+    """That an owner of `count` waiting jobs may not have `number` more; None when there is room."""
+    if count + number <= quota:
+        return None
+    more = f" and asks for {number} more" if number > 1 else ""
+    return TooMany(f"{owner} has {count} jobs that wait to run{more}, {quota} are allowed; let some of them run first")
 
 
 def check_submission(session: Session, asked: NewJob, owner: str, quota: int | None) -> list[Job]:
@@ -214,7 +226,7 @@ def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, par
         spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
         fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
-        backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s, trace=tracing.traceparent(),
+        backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s, trace=asked.trace,
         parent_id=parent_id, children=asked.chunks,
     )  # fmt: skip
 

@@ -8,19 +8,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, Parts, PartsOf
+from services.api.new_jobs import new_job
 from services.api.once import again, ticket_of
 from services.api.problems import MOST_ERRORS, in_words, responses
-from services.api.routes.jobs import new_job, rings
 from services.api.schemas import JobOut
 from services.api.schemas_batch import BatchJob, BatchOut, BatchRequest
 from services.api.views import job_views
 from services.core import inputs, jobs, once, projects
-from services.core.bell import ring
 from services.core.errors import Conflict, FieldError, TooLarge, ValidationFailed
 from services.core.jobs import NewJob
 from services.core.once import Answer, Ticket
 from services.core.problems import FieldProblem
-from services.core.scheduling import RINGS
 from services.core.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -60,9 +58,7 @@ def submit_batch(
         made = _record(parts, request, batch, caller.owner, ticket)
     if isinstance(made, Answer):
         return again(made)
-    # a worker that has been rung goes on until nothing is left
-    for job in [one for one in made.jobs if one is not None for _ in range(rings(one))][:RINGS]:
-        background.add_task(ring, parts.celery, job.id, job.resources.gpus)
+    background.add_task(parts.desk.ring, *[job for job in made.jobs if job is not None])
     return made
 
 

@@ -1,32 +1,24 @@
 """Jobs: submit, watch, cancel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
-from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from medcoss.specs import CHILD_KINDS, JOB_KINDS
 from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
 from services.api.lists import Heavy, Question, Shown, Wanted, answer, question, response_model
 from services.api.once import again, ticket_of
-from services.api.problems import MOST_ERRORS, field_errors, invalid, responses
+from services.api.problems import responses
 from services.api.routes.labels import OF_JOB
 from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Rows
-from services.api.views import EVERY_JOB_FIELD, job_view, job_views
-from services.core import inputs, jobs, once, projects
-from services.core.bell import ring
-from services.core.errors import FieldError, ValidationFailed
-from services.core.jobs import NewJob
-from services.core.lifecycle import State
+from services.api.submissions import Submission
+from services.api.views import job_view, job_views
+from services.core import jobs, tracing
 from services.core.lists import JOBS
-from services.core.once import Answer, Ticket
-from services.core.scheduling import RINGS
-from services.core.settings import Settings
+from services.core.once import Answer
 from services.core.short_lists import ARTIFACTS
 from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric
 
@@ -40,92 +32,17 @@ _HEAVY = (
 )  # fmt: skip
 
 
-def resolved_spec(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The spec with its defaults; ValidationFailed names every wrong field."""
-    kind = JOB_KINDS.get(name)
-    if kind is None:
-        expected = f"expected one of {', '.join(JOB_KINDS)}"
-        what = f"there is no job kind '{name}'"
-        if name in CHILD_KINDS:
-            what = f"'{name}' jobs are made by the platform alone, of a preprocess job with `chunks`"
-        raise ValidationFailed(f"{what}; {expected}", [FieldError("/kind", expected)])
-    try:
-        spec = kind.spec.model_validate(given)
-    except ValidationError as error:
-        shown = error.errors(include_url=False)[:MOST_ERRORS]
-        entries = [dict(entry) | {"loc": list(_place(entry["loc"]))} for entry in shown]
-        raise invalid(field_errors(entries, "spec"), error.error_count()) from None
-    return spec.model_dump(mode="json")
-
-
-def _place(location: tuple[int | str, ...]) -> Iterator[int | str]:
-    """Where a field is in the request: pydantic puts the tag of a chosen recipe in between."""
-    for number, part in enumerate(location):
-        if number == 0 or location[number - 1] != "recipe":
-            yield part
-
-
-def new_job(request: JobRequest, project_id: str, settings: Settings, depends_on: Sequence[str]) -> NewJob:
-    """What is asked for, with its defaults; ValidationFailed names every wrong field of the spec."""
-    return NewJob(
-        kind=request.kind, project_id=project_id, spec=resolved_spec(request.kind, request.spec),
-        name=request.name or request.kind,
-        priority=request.priority,
-        max_attempts=request.max_attempts or settings.max_attempts,
-        depends_on=tuple(depends_on), gpus=request.resources.gpus,
-        memory_bytes=request.resources.memory_bytes, backoff_s=request.retry.backoff_s,
-        retry_on=None if request.retry.on is None else tuple(request.retry.on), time_limit_s=request.time_limit_s,
-        notes=request.notes, tags=tuple(dict.fromkeys(request.tags)),
-    )  # fmt: skip
-
-
-def _submit(parts: Parts, asked: NewJob, created_by: str, ticket: Ticket | None) -> JobOut | Answer:
-    """The job; the answer that was given before, when the request is a repeated one."""
-    with parts.database.session() as session:
-        known = once.find(session, ticket) if ticket else None
-        if known is not None:
-            return known
-        inputs.check(session, asked)
-        row = jobs.submit(session, asked, created_by=created_by, quota=parts.settings.quota_queued)
-        job = _new_view(session, row, asked, parts.settings.quota_running)
-        if ticket:
-            once.keep(session, ticket, Answer(201, job.model_dump_json()), job.id)
-        return job
-
-
-def rings(job: JobOut) -> int:
-    """How many workers a job that was queued or let go on is for: one, or one for each of its child jobs."""
-    if job.children and job.state == State.WAITING:
-        return min(job.children, RINGS)
-    return 1 if job.state == State.QUEUED else 0
-
-
-def _new_view(session: Session, row: Job, asked: NewJob, quota: int | None) -> JobOut:
-    """A new job as it is answered: what it was not given is not looked for."""
-    given = {"tags": asked.tags, "depends_on": asked.depends_on}
-    wanted = EVERY_JOB_FIELD - {name for name, values in given.items() if not values}
-    return job_views(session, [row], wanted, quota)[0]
-
-
 @router.post("", status_code=201, response_model=JobOut, responses=responses(conflict="A dependency has failed"))
-def submit_job(
+async def submit_job(
     request: JobRequest, http: Request, parts: PartsOf, caller: Operator, background: BackgroundTasks
 ) -> Response:
     """Record a job. The spec is checked as a whole, and every dataset and model it names must be there."""
-    with parts.database.reading() as session:
-        project_id = projects.resolve(session, caller.scope, request.project)
-    asked, ticket = new_job(request, project_id, parts.settings, request.depends_on), ticket_of(http)
-    try:
-        job = _submit(parts, asked, caller.owner, ticket)
-    except IntegrityError:
-        # the same key came in twice at the same moment: the other one has won
-        job = _submit(parts, asked, caller.owner, ticket)
-    if isinstance(job, Answer):
-        return again(job)
-    for _ in range(rings(job)):
-        background.add_task(ring, parts.celery, job.id, job.resources.gpus)
+    made = await parts.desk.submit(Submission(request, caller, ticket_of(http), tracing.traceparent()))
+    if isinstance(made, Answer):
+        return again(made)
+    background.add_task(parts.desk.ring, made.job)
     # it is valid: it need not be checked against its schema once more
-    return Response(job.model_dump_json(), 201, media_type="application/json")
+    return Response(made.body, 201, media_type="application/json")
 
 
 @router.get("", response_model=response_model(JobOut))
@@ -164,8 +81,7 @@ def resume_job(job_id: str, parts: PartsOf, caller: Operator, background: Backgr
     """Queue a paused job again; it goes on from its last checkpoint."""
     with parts.database.session() as session:
         job = job_view(session, jobs.request_resume(session, caller.scope, job_id), parts.settings.quota_running)
-    for _ in range(rings(job)):
-        background.add_task(ring, parts.celery, job.id, job.resources.gpus)
+    background.add_task(parts.desk.ring, job)
     return job
 
 

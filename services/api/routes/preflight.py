@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf
 from services.api.faults import is_batch, is_job, looked_over
+from services.api.new_jobs import new_job, resolved_spec
 from services.api.problems import responses
 from services.api.routes.batch import Batch, check_size, moved, read
-from services.api.routes.jobs import new_job, resolved_spec
 from services.api.schemas import JobRequest
 from services.api.schemas_batch import BatchJob, BatchRequest
 from services.api.schemas_preflight import BatchPreflightOut, FigureOut, PreflightOut, WaitOut
