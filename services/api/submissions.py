@@ -53,6 +53,11 @@ class Desk:
         self._submissions: Together[Submission, Outcome] = Together(partial(submit_together, settings, database))
         self._rings: Together[Sequence[tuple[str, int | None]], None] = Together(partial(_ring, celery))
 
+    @property
+    def waiting(self) -> int:
+        """How many submissions wait while others are recorded."""
+        return self._submissions.waiting
+
     async def submit(self, one: Submission) -> Outcome:
         """Record a job, or find the answer that was given before to the same request."""
         return await self._submissions.do(one)

@@ -28,6 +28,11 @@ class Together(Generic[Item, Done]):
         self._waiting: list[tuple[Item, asyncio.Future[Done]]] = []
         self._running: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait for the next group."""
+        return len(self._waiting)
+
     async def do(self, item: Item) -> Done:
         """What comes of an item. A caller who leaves takes nothing back: the work is done all the same."""
         result: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
