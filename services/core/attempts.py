@@ -10,7 +10,8 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, bindparam, func, insert, select, update
+from sqlalchemy import JSON, ColumnElement, Select, Update, bindparam, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -103,6 +104,7 @@ _CLAIMED = (
     "id", "project_id", "kind", "name", "spec", "attempt", "max_attempts", "fence", "trace", "memory_bytes",
     "parent_id",
 )  # fmt: skip
+_TOLD = bindparam("told", type_=JSONB())
 _TAKE_ONE = _taking(bindparam("wanted_id"))
 
 
@@ -116,18 +118,43 @@ def _take(session: Session, statement: ReturningUpdate[Any], values: dict[str, A
           names: tuple[str, ...] = ()) -> Claim | None:  # fmt: skip
     moment = now()
     given = {"moment": moment, "by_worker": worker, "lease_end": moment + timedelta(seconds=lease_s)}
-    row = session.execute(statement, values | given).one_or_none()
+    in_one = session.get_bind().dialect.name == "postgresql"
+    if in_one:
+        # what its event says, for each number of GPUs that it may get
+        told = [_running(worker, names[:number]) for number in range(len(names) + 1)]
+        row = session.execute(_with_its_event(statement), values | given | {"told": told}).one_or_none()
+    else:
+        row = session.execute(statement, values | given).one_or_none()
     if row is None:
         return None
     wanted, *known, listened = row
     taken = Claim(*known)
     gpus = names[: 1 if wanted is None else wanted]
-    data = {"worker": worker, **({"gpus": list(gpus)} if gpus else {})}
-    event = {"job_id": taken.job_id, "attempt": taken.attempt, "type": "running", "data": data}
-    session.execute(insert(_EVENTS), event)
+    event = {"job_id": taken.job_id, "attempt": taken.attempt, "type": "running", "data": _running(worker, gpus)}
+    if not in_one:
+        session.execute(insert(_EVENTS), event)
     if listened:
         outbox.tell_of_jobs(session, [event])
     return replace(taken, gpus=gpus)
+
+
+def _running(worker: str, gpus: Iterable[str]) -> dict[str, Any]:
+    """What the event of a claim says."""
+    return {"worker": worker, **({"gpus": names} if (names := list(gpus)) else {})}
+
+
+@cache
+def _with_its_event(statement: ReturningUpdate[Any]) -> Select[Any]:
+    """A claim and its event in one trip to PostgreSQL; SQLite cannot write both at once, and has no trip to save."""
+    taken = statement.cte("taken")
+    most = func.jsonb_array_length(_TOLD) - 1
+    data = _TOLD.op("->")(func.least(func.coalesce(taken.c.gpus, 1), most)).cast(JSON)
+    event = insert(_EVENTS).from_select(
+        ["job_id", "attempt", "type", "data", "at"],
+        select(taken.c.id, taken.c.attempt, literal("running"), data, bindparam("moment", type_=UtcDateTime())),
+        include_defaults=False,
+    )
+    return select(taken).add_cte(event.cte("event"))
 
 
 def _held(job_id: str, fence: int) -> Update:
