@@ -59,6 +59,7 @@ from medcoss.client.records import (
     Webhook,
     Worker,
 )
+from medcoss.client.run_records import PooledFolds, RunGroup, Runs, Spread, TrainingRun
 from medcoss.client.transfer import Notify, TransferProgress
 from medcoss.client.upload_records import PartUrl, StoredPart, UploadSession
 from medcoss.client.webhooks import Receiver, WebhookMessage, WebhookRefused, verify
@@ -114,19 +115,24 @@ __all__ = [
     "Notify",
     "PartUrl",
     "PlatformInfo",
+    "PooledFolds",
     "Preflight",
     "Progress",
     "Project",
     "Promotion",
     "Receiver",
     "Registered",
+    "RunGroup",
+    "Runs",
     "Segmentation",
     "SegmentedAmounts",
     "ServedModel",
     "ServerUnreachable",
+    "Spread",
     "StoredFile",
     "StoredPart",
     "TimingMs",
+    "TrainingRun",
     "TransferFailed",
     "TransferProgress",
     "UnexpectedAnswer",

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from pydantic import Field
 
 from medcoss.client.records import Record
+from medcoss.client.run_records import Runs
 
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -67,6 +68,12 @@ class Job(Record):
     def outputs(self) -> dict[str, str]:
         """Ids of what the job made, by resource: `dataset`, `model`, `evaluation` or `deployment`."""
         return dict((self.result or {}).get("outputs", {}))
+
+    @property
+    def runs(self) -> Runs | None:
+        """The trainings of a compare job, or of a finetune job with seeds or folds, and how their scores spread."""
+        told = (self.result or {}).get("runs")
+        return None if told is None else Runs.model_validate(told)
 
     @property
     def ended(self) -> bool:

@@ -11,6 +11,8 @@ _FILES = {
     "model": ("config.json", "model.safetensors", "vocab.txt"),
 }
 _PARTS, _PART = 64, 2**20
+# file of a folder that was derived from an input, which tells the fingerprint of that
+ORIGIN = "origin.sha256"
 
 
 def fingerprint(path: Path) -> str | None:
@@ -21,6 +23,8 @@ def fingerprint(path: Path) -> str | None:
     """
     if path.is_file():
         return sha256_file(path)
+    if (path / ORIGIN).is_file():
+        return (path / ORIGIN).read_text()
     for first, *others in _FILES.values():
         if (path / first).is_file():
             there = [path / name for name in (first, *others) if (path / name).is_file()]
@@ -39,3 +43,9 @@ def _pieces(path: Path) -> str:
             handle.seek((size - _PART) * number // (_PARTS - 1))
             digest.update(handle.read(_PART))
     return digest.hexdigest()
+
+
+def fingerprints(**inputs: Path | None) -> dict[str, str]:
+    """The fingerprints of those inputs that are given and have one, by their names."""
+    found = {name: fingerprint(path) for name, path in inputs.items() if path is not None}
+    return {name: value for name, value in found.items() if value is not None}

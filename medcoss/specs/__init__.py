@@ -15,6 +15,7 @@ from medcoss.specs.preprocess import (
     Splits,
     VolumeFolder,
 )
+from medcoss.specs.runs import CompareSpec, FinetuneRunSpec
 from medcoss.specs.training import BuildBufferSpec, EvaluateSpec, FinetuneSpec, ModelSize, PretrainSpec
 
 
@@ -42,13 +43,18 @@ JOB_KINDS: dict[str, JobKind] = {
         JobKind("build_buffer", BuildBufferSpec, "dataset"),
         JobKind("finetune", FinetuneSpec, "model", ranks=True),
         JobKind("evaluate", EvaluateSpec, "evaluation"),
+        JobKind("compare", CompareSpec, "comparison"),
         JobKind("export", ExportSpec, "deployment"),
         JobKind("import_model", ImportModelSpec, "model"),
     )
 }
 # child jobs that the platform makes of a job; nobody submits them
 CHILD_KINDS: dict[str, JobKind] = {
-    kind.name: kind for kind in (JobKind("preprocess_chunk", PreprocessChunkSpec, "parts"),)
+    kind.name: kind
+    for kind in (
+        JobKind("preprocess_chunk", PreprocessChunkSpec, "parts"),
+        JobKind("finetune_run", FinetuneRunSpec, "model", ranks=True),
+    )
 }
 EVERY_KIND: dict[str, JobKind] = JOB_KINDS | CHILD_KINDS
 
@@ -57,9 +63,11 @@ __all__ = [
     "EVERY_KIND",
     "JOB_KINDS",
     "BuildBufferSpec",
+    "CompareSpec",
     "DatasetRef",
     "EvaluateSpec",
     "ExportSpec",
+    "FinetuneRunSpec",
     "FinetuneSpec",
     "ImageFolder",
     "ImportModelSpec",

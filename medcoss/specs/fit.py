@@ -13,7 +13,8 @@ from medcoss.specs.export import ExportSpec
 from medcoss.specs.postprocess import PostProcessing, unknown
 from medcoss.specs.presets import PRESETS
 from medcoss.specs.records import DatasetInfo, ModelInfo
-from medcoss.specs.training import EvaluateSpec, FinetuneOptions, PretrainOptions
+from medcoss.specs.runs import CompareSpec
+from medcoss.specs.training import EvaluateSpec, FinetuneOptions, PretrainOptions, Repeats
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,17 @@ def pretraining(options: PretrainOptions, dataset: DatasetInfo, model: ModelInfo
             )
     if dataset.kind is not Kind.TEXT:
         yield from _patches(dataset, str(model.config.get("positions")) if model else options.positions)
+        sizes = dataset.sample_shape[1:]
+        if all(n == PATCH for n in sizes):
+            detail = f"samples are {sizes}, one single patch; expected several, some of them to be masked"
+            yield Misfit("dataset", detail)
 
 
 def _patches(dataset: DatasetInfo, positions: str) -> Iterator[Misfit]:
-    """Samples have to be whole patches, some of which can be masked, each with a position."""
+    """Samples have to be whole patches, each with a position."""
     sizes = dataset.sample_shape[1:]
     if any(n % PATCH for n in sizes):
         yield Misfit("dataset", f"samples are {sizes}; expected multiples of {PATCH} on every axis")
-    elif all(n == PATCH for n in sizes):
-        yield Misfit("dataset", f"samples are {sizes}, one single patch; expected several, some of them to be masked")
     tokens, rows = math.prod(n // PATCH for n in sizes), TABLE_ROWS[len(sizes)]
     if positions == "flat" and tokens > rows:
         yield Misfit("positions", f"samples are {sizes}, {tokens} patches; flat positions have {rows} rows: use grid")
@@ -138,6 +141,45 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
         yield Misfit(
             "init_model",
             "a report classifier needs an encoder that has learnt reports; give one, or none to start from scratch",
+        )
+    if dataset.kind is not Kind.TEXT:
+        for misfit in _patches(dataset, str(model.config.get("positions")) if model else "grid"):
+            # positions are the encoder's, no option of a fine-tuning
+            flat = misfit.field == "positions"
+            yield Misfit("init_model", f"{misfit.detail} positions, of another encoder") if flat else misfit
+
+
+def repeated(spec: Repeats, dataset: DatasetInfo) -> Iterator[Misfit]:
+    """What several trainings, and the scores of each, need besides; `dataset` has the splits that it was made with."""
+    split = spec.score_split
+    if split is not None and not with_targets(dataset, split, spec.task):
+        yield Misfit(
+            "score_split",
+            f"the dataset has no labelled samples in the split '{split}' to score on; name another split, or null",
+        )
+    whole = sum(with_targets(dataset, name, spec.task) for name in ("train", "val"))
+    if spec.folds is not None and whole < spec.folds:
+        detail = f"the splits train and val hold {whole} samples with a target, fewer than {spec.folds} folds"
+        yield Misfit("folds", f"{detail}; give fewer folds")
+
+
+def comparing(spec: CompareSpec, dataset: DatasetInfo, models: Mapping[str, ModelInfo | None]) -> Iterator[Misfit]:
+    """What a comparison needs: an encoder of each name that fits, and none from scratch that is of another size.
+
+    `models` are by the names of `encoders`; None starts from scratch.
+    """
+    found: dict[Misfit, None] = {}
+    for name, model in models.items():
+        for misfit in finetuning(spec, dataset, model):
+            field = f"encoders/{name}" if misfit.field == "init_model" else misfit.field
+            found[Misfit(field, misfit.detail)] = None
+    yield from found
+    sizes = sorted({model.size for model in models.values() if model is not None})
+    if sizes and None in models.values() and spec.size not in sizes:
+        yield Misfit(
+            "size",
+            f"the encoder from scratch is '{spec.size}', the others are {', '.join(sizes)}: the table would compare "
+            f"sizes; set size to {sizes[0]}",
         )
 
 

@@ -264,7 +264,50 @@ class _FinetuneInputs(Spec):
     init_model: ModelRef | None = documented("encoder to start from; None starts from scratch", default=None)
 
 
-class FinetuneSpec(MeasuredOn, FinetuneOptions, _FinetuneInputs):
+class Repeats(FinetuneOptions):
+    """Several trainings as one job."""
+
+    seeds: tuple[Seed, ...] = documented(
+        "train once with each of these seeds, which take the place of `seed`, as one job; the scores come with mean "
+        "and standard deviation. Empty: one training",
+        default=(), max_length=32,
+    )  # fmt: skip
+    folds: int | None = documented(
+        "cross-validation by patient: the splits train and val are divided anew into so many folds, by the seed, and "
+        "each training leaves one out and is scored on it. None keeps the splits",
+        "fold", default=None, ge=2, le=20,
+    )  # fmt: skip
+    score_split: Literal["val", "test"] | None = documented(
+        "split that each trained model is scored on as by an evaluate job, besides the scores of the training; None "
+        "scores none",
+        default=None,
+    )
+
+    @property
+    def repeated(self) -> bool:
+        """True where the job is shared out among trainings, were it one."""
+        return bool(self.seeds) or self.folds is not None
+
+    @property
+    def chooses(self) -> bool:
+        """True where validation decides which weights are kept, or when to end."""
+        return self.keep == "best" or self.early_stopping is not None
+
+    @model_validator(mode="after")
+    def _runs_apart(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: the same seed is given twice, which makes the same model twice; give each once")
+        if self.folds is not None and self.folds < 3 and self.chooses:
+            raise ValueError(
+                "folds: one fold is scored and, with keep 'best' or early_stopping, another one chooses the weights: "
+                "none of 2 is left to train on; give at least 3, or keep 'last' without early_stopping"
+            )
+        if self.folds is not None and self.score_split == "val":
+            raise ValueError("score_split: with folds, the split val is divided among them; give test or leave it out")
+        return self
+
+
+class FinetuneSpec(MeasuredOn, Repeats, _FinetuneInputs):
     """Train a classifier or a segmenter on an encoder of the registry."""
 
     output_name: Name | None = documented("name of the model", default=None)

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from medcoss.run import CheckpointStore
+from medcoss.run import BadInput, CheckpointStore
 
 WEIGHTS, REST = "model.safetensors", "optimizer.pt"
 # failures in a row that end a run, and seconds from one to the next checkpoint
@@ -22,7 +22,7 @@ TRIES, AGAIN_S = 3, 60.0
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All of a run after `step` steps, in CPU memory.
+    """All of a run after `step` steps, in CPU memory; `inputs` are the fingerprints of what it is trained on, by name.
 
     Random numbers are not among it: each step seeds its own from the run's seed, its number and its rank.
     """
@@ -33,14 +33,16 @@ class TrainingState:
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     follower: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, step: int, world: int, modules: nn.Module, optimizer: torch.optim.Optimizer,
-           scaler: torch.amp.GradScaler, follower: dict[str, Any] | None = None) -> "TrainingState":  # fmt: skip
+           scaler: torch.amp.GradScaler, follower: dict[str, Any] | None = None,
+           inputs: dict[str, str] | None = None) -> "TrainingState":  # fmt: skip
         """A copy of the present state, which the next steps do not change."""
         weights = {name: _copied(tensor).contiguous() for name, tensor in modules.state_dict().items()}
         rest = (_copied(part) for part in (optimizer.state_dict(), scaler.state_dict(), follower or {}))
-        return cls(step, world, weights, *rest)
+        return cls(step, world, weights, *rest, inputs or {})
 
     def restore(self, modules: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
         """Bring modules, optimizer and scaler to this state."""
@@ -52,15 +54,29 @@ class TrainingState:
     def write(self, folder: Path) -> None:
         """Write `model.safetensors` and `optimizer.pt`."""
         save_file(self.weights, folder / WEIGHTS)
-        rest = {"world": self.world, "optimizer": self.optimizer, "scaler": self.scaler, "follower": self.follower}
+        rest = {"world": self.world, "optimizer": self.optimizer, "scaler": self.scaler, "follower": self.follower,
+                "inputs": self.inputs}  # fmt: skip
         torch.save(rest, folder / REST)
 
     @classmethod
     def read(cls, step: int, folder: Path) -> "TrainingState":
         """What `write` has written."""
         rest = torch.load(folder / REST, map_location="cpu", weights_only=True)
-        follower = rest.get("follower", {})
-        return cls(step, rest["world"], load_file(folder / WEIGHTS), rest["optimizer"], rest["scaler"], follower)
+        # checkpoints of earlier versions have neither
+        later = (rest.get("follower", {}), rest.get("inputs", {}))
+        return cls(step, rest["world"], load_file(folder / WEIGHTS), rest["optimizer"], rest["scaler"], *later)
+
+    def check(self, inputs: Mapping[str, str]) -> None:
+        """Raises BadInput when one of the inputs is not what it was when the checkpoint was made."""
+        for name, before in self.inputs.items():
+            present = inputs.get(name, "none")
+            if present != before:
+                raise BadInput(
+                    f"the checkpoint of step {self.step} was made with other content (SHA-256 {before[:12]}..., now "
+                    f"{present[:12]}...), and a run goes on only with the very inputs that it began with; bring them "
+                    "back, or start anew as a new job",
+                    name,
+                )
 
 
 def _copied(value: Any) -> Any:

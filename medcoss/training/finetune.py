@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from medcoss.data import patients
 from medcoss.data.augment import augment_image, augment_volume
+from medcoss.data.fingerprints import fingerprints
 from medcoss.data.sampler import epoch_batches, sample_rng
 from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer, learn_vocabulary
@@ -38,9 +39,9 @@ from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.losses import UNKNOWN, segmentation_loss
 from medcoss.training.optim import adamw, polynomial
 from medcoss.training.selection import Selection
+from medcoss.training.targets import STARTED_FROM, check_targets
 
 SCORED_AT_MOST = 512
-STARTED_FROM = 128
 SMALLEST_STANDARDISED = 8
 Pair = tuple[tuple[Tensor, ...], Tensor]
 
@@ -167,6 +168,7 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
         tokenizer = Tokenizer(vocabulary) if vocabulary else None
     refuse(fit.finetuning(spec, reader.info, previous))
     indices = _training_indices(spec, reader)
+    check_targets(spec, reader, indices, context if ranks.main else None)
     seen = patients.of_model(init_model_dir) | patients.of_training(dataset_dir, patients.called(spec, dataset_dir))
     measured = patients.held_out(spec, dataset_dir, measured_on)
     leakage = patients.check_leakage(seen, measured, spec.allow_leakage, context if ranks.main else None)
@@ -180,7 +182,8 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
     model = head(encoder, reader.info.kind, len(reader.info.classes or []))
     _start_head(model, reader, indices, spec, min(spec.batch_size, len(indices)) // (spec.accumulate * ranks.world))
     steps = FinetuneSteps(reader, indices, spec, tokenizer)
-    done = _train(spec, model, steps, ranks, context)
+    inputs = fingerprints(dataset=dataset_dir, init_model=init_model_dir)
+    done = _train(spec, model, steps, ranks, context, inputs)
     encoder.set_drop_path(0.0)
     model.requires_grad_(True)
     metrics: dict[str, float] = {}
@@ -200,7 +203,7 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
 
 
 def _train(spec: FinetuneOptions, model: Classifier | Segmenter, steps: FinetuneSteps, ranks: Ranks,
-           context: RunContext) -> int:  # fmt: skip
+           context: RunContext, inputs: dict[str, str]) -> int:  # fmt: skip
     """Train, and leave the main rank's model with the weights to keep; the number of steps made."""
     model.to(ranks.device)
     total, reader = steps.total, steps.reader
@@ -217,7 +220,7 @@ def _train(spec: FinetuneOptions, model: Classifier | Segmenter, steps: Finetune
         lambda step: polynomial(step, total, spec.lr), context, LoopSettings.of(spec, "lr"), ranks,
         describe=lambda step: named(reader.info.modality, steps.chosen(step)),
         picture_every=steps.per_epoch * spec.validate_every if judged else None,
-        held_out=selection.validate, follower=selection,
+        held_out=selection.validate, follower=selection, inputs=inputs,
     )  # fmt: skip
     loop.context.log(
         f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {ranks.world} x {ranks.device.type}"

@@ -114,7 +114,8 @@ class Loop:
     `rate(step)` gives the learning rate. `describe(step)` says which samples a step saw, for errors.
     `pictures(done)` is called every `picture_every` steps, if given; `held_out()` gives numbers to report then and
     at the last step. Both run on the main rank alone, the others wait for its next step. A `follower` that has
-    `ended` after `held_out()` ends the run early; `done` is the number of steps made.
+    `ended` after `held_out()` ends the run early; `done` is the number of steps made. `inputs` are the fingerprints of
+    what it is trained on, by the fields that name it: a run does not go on with others.
     """
 
     def __init__(self, task: Task, optimizer: torch.optim.Optimizer, steps: Dataset[Any], total: int,
@@ -122,11 +123,11 @@ class Loop:
                  describe: Callable[[int], str] | None = None, picture_every: int | None = None,
                  pictures: Callable[[int], None] | None = None,
                  held_out: Callable[[], dict[str, float]] | None = None,
-                 follower: Follower | None = None) -> None:  # fmt: skip
+                 follower: Follower | None = None, inputs: dict[str, str] | None = None) -> None:  # fmt: skip
         self.task, self.optimizer, self.steps, self.total, self.rate = task, optimizer, steps, total, rate
         self.context, self.settings, self.ranks, self.device = ranks.context(context), settings, ranks, ranks.device
         self.describe, self.picture_every, self.pictures = describe, picture_every, pictures
-        self.held_out, self.follower, self.done = held_out, follower, 0
+        self.held_out, self.follower, self.done, self.inputs = held_out, follower, 0, inputs or {}
         self.scaler = gradient_scaler(self.device, settings.precision)
         self.watch, self.flops = Watch(), FlopCount(settings.compile)
         sixteen_bits = number_type(self.device, settings.precision) is not torch.float32
@@ -142,7 +143,7 @@ class Loop:
         """Train to the last step, from the newest checkpoint if there is one.
 
         Raises Stopped, with a checkpoint written, when the context asks to stop; BadInput naming step and
-        batch when the loss or the gradients are not finite.
+        batch when the loss or the gradients are not finite, or the input that is not that of the checkpoint.
         """
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -172,6 +173,7 @@ class Loop:
         state: TrainingState | None = self.ranks.from_main(self.checkpoints.latest() if self.ranks.main else None)
         if state is None:
             return 0
+        state.check(self.inputs)
         state.restore(self.task.modules, self.optimizer, self.scaler)
         if self.follower is not None:
             self.follower.restore(state.step, state.follower)
@@ -331,6 +333,7 @@ class Loop:
                     self.optimizer,
                     self.scaler,
                     self.follower.state() if self.follower is not None else None,
+                    self.inputs,
                 )
             )
         if events is not None:

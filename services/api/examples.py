@@ -10,6 +10,7 @@ from medcoss.modalities import Kind
 from medcoss.specs import (
     JOB_KINDS,
     BuildBufferSpec,
+    CompareSpec,
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
@@ -50,6 +51,9 @@ SPECS: dict[str, Spec] = {
     "build_buffer": BuildBufferSpec(model=MODEL, dataset=PREPARED, buffer_fraction=0.05),
     "finetune": FinetuneSpec(dataset=PREPARED, task="classification", init_model=MODEL, epochs=20),
     "evaluate": EvaluateSpec(model=CLASSIFIER, dataset=PREPARED, split="test"),
+    "compare": CompareSpec(
+        dataset=PREPARED, task="classification", encoders={"scratch": None, "continual": MODEL}, size="small", epochs=20
+    ),
     "export": ExportSpec(model=CLASSIFIER, name="chest"),
     "import_model": ImportModelSpec(dataset=RAW, file="medcoss_vit_b.pth"),
 }

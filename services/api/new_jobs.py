@@ -20,7 +20,7 @@ def resolved_spec(name: str, given: dict[str, Any]) -> dict[str, Any]:
         expected = f"expected one of {', '.join(JOB_KINDS)}"
         what = f"there is no job kind '{name}'"
         if name in CHILD_KINDS:
-            what = f"'{name}' jobs are made by the platform alone, of a preprocess job with `chunks`"
+            what = f"'{name}' jobs are made by the platform alone, as child jobs"
         raise ValidationFailed(f"{what}; {expected}", [FieldError("/kind", expected)])
     try:
         spec = kind.spec.model_validate(given)

@@ -241,7 +241,10 @@ class JobOut(BaseModel):
 
     id: str = Field(description="identifier, job_...")
     project_id: str = Field(description="project that owns it, prj_...")
-    kind: str = Field(description="one of /v1/job-kinds; preprocess_chunk: the child job of one with `chunks`")
+    kind: str = Field(
+        description="one of /v1/job-kinds; of child jobs preprocess_chunk (of `chunks`) or finetune_run (of `seeds`, "
+        "`folds` and compare)"
+    )
     name: str = Field(description="for people")
     notes: str = Field(description="for people")
     tags: list[str] = Field(description="what it is found by, in the order of the alphabet")
@@ -259,7 +262,7 @@ class JobOut(BaseModel):
     not_before: datetime | None = Field(description="end of the pause after a failed attempt")
     worker: str | None = Field(description="who runs it now")
     depends_on: list[str] = Field(description="jobs that must have succeeded first")
-    parent: str | None = Field(description="job whose child job it is: one of its chunks")
+    parent: str | None = Field(description="job whose child job it is: one of its chunks or runs")
     children: int | None = Field(
         description="child jobs that it is shared out among and waits for; null where it does all itself",
         json_schema_extra={"unit": "job"},
@@ -330,7 +333,7 @@ class JobKindOut(BaseModel):
 
     name: str = Field(description="what `kind` of a request takes")
     description: str = Field(description="what such a job does")
-    produces: str = Field(description="dataset, model, evaluation, deployment or report")
+    produces: str = Field(description="dataset, model, evaluation, comparison, deployment or report")
 
 
 class Platform(BaseModel):

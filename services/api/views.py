@@ -123,7 +123,9 @@ def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | N
     progress = None
     if row.total is None and children is not None and children.total:
         total, done = children.total, min(children.done, children.total)
-        progress = Progress(done=done, total=total, fraction=done / total, message=children.in_words(), eta_s=None)
+        progress = Progress(
+            done=done, total=total, fraction=done / total, message=children.in_words(), eta_s=children.eta_s
+        )  # fmt: skip
     elif row.total:
         done = min(row.done or 0, row.total)
         progress = Progress(

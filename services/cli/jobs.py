@@ -10,7 +10,7 @@ from rich.text import Text
 
 from medcoss.client import Client, Job
 from medcoss.client.filters import JobFilters
-from services.cli import submit
+from services.cli import scores, submit
 from services.cli.connection import ByName, ByTag, Fields, InProject, Json, Limit, Sort, connected
 from services.cli.fields import render
 from services.cli.output import (
@@ -38,6 +38,7 @@ from services.cli.watch import watch
 app = typer.Typer(name="jobs", help="Submit, watch and look at jobs.", no_args_is_help=True)
 app.command("submit", help=submit.HELP, context_settings={"help_option_names": []})(submit.submit)
 app.command("submit-many")(submit.submit_many)
+app.command("scores")(scores.scores)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Job, e.g. job_01abc...")]
 
@@ -66,7 +67,7 @@ def list_jobs(
         str | None, typer.Option("--input", metavar="ID", help="Only jobs that name this dataset or model.")
     ] = None,
     parent: Annotated[
-        str | None, typer.Option("--parent", metavar="JOB", help="Only the child jobs of this one: its chunks.")
+        str | None, typer.Option("--parent", metavar="JOB", help="Only the child jobs of this one: its chunks or runs.")
     ] = None,
     since: Annotated[datetime | None, typer.Option("--since", help="Only jobs made at this time or later.")] = None,
     sort: Sort = None,

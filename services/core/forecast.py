@@ -28,6 +28,7 @@ from medcoss.specs.encoder import SIZES, EncoderConfig
 from medcoss.specs.footprint import CHECKPOINTS, FLOAT, Hardware, Source, Training, finetuning, inference, pretraining
 from medcoss.specs.plan import Steps, all_batches, buffer_size, cluster_counts, training_steps, whole_batches
 from medcoss.specs.records import DatasetInfo, ModelInfo
+from medcoss.specs.runs import as_folded
 from services.core.inputs import Inputs
 
 BYTE, SECOND = "byte", "s"
@@ -66,7 +67,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a job takes, but for its duration; `warnings` are what its owner should know of, as fields and words."""
+    """What a job takes, but for its duration; `warnings` are what its owner should know of, as fields and words. `runs`
+    are the trainings that it is shared out among.
+    """
 
     samples: Figure
     batches: Figure
@@ -75,6 +78,7 @@ class Forecast:
     memory: Figure
     storage: Figure
     work: Work = Work()
+    runs: int = 1
     warnings: tuple[fit.Misfit, ...] = ()
 
 
@@ -199,6 +203,7 @@ def _of_training(spec: PretrainSpec | FinetuneSpec, training: Training | None, s
 def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     dataset, model = found.dataset(spec.dataset), found.model(spec.init_model)
     assert dataset is not None
+    dataset = as_folded(dataset, spec)
     in_split, count = dataset.splits.get("train", 0), fit.with_targets(dataset, "train", spec.task)
     source = _source(dataset, count)
     steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps, spec.steps_per_epoch)
@@ -214,6 +219,8 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -
         else finetuning(spec, config, source, classes, hardware, fit.with_targets(dataset, "val", spec.task) > 0)
     )
     how = "training samples of the dataset"
+    if spec.folds is not None:
+        how = f"samples of train and val that are left for training when folds of {spec.folds} are left out"
     if spec.task == "classification":
         uncounted = dataset.labelled is None
         how += ", all of which are supposed to have a class: nobody has counted" if uncounted else " that have a class"

@@ -6,9 +6,21 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from medcoss.specs import JOB_KINDS, BuildBufferSpec, EvaluateSpec, ExportSpec, FinetuneSpec, PretrainSpec, Spec, fit
+from medcoss.specs import (
+    EVERY_KIND,
+    JOB_KINDS,
+    BuildBufferSpec,
+    CompareSpec,
+    EvaluateSpec,
+    ExportSpec,
+    FinetuneSpec,
+    PretrainSpec,
+    Spec,
+    fit,
+)
 from medcoss.specs.fit import Misfit
 from medcoss.specs.records import DatasetInfo, ModelInfo
+from medcoss.specs.runs import as_folded
 from medcoss.specs.training import MeasuredOn
 from services.core import aliases, served_names
 from services.core.errors import FieldError, ValidationFailed
@@ -124,8 +136,9 @@ def typed(asked: NewJob) -> Spec:
 
 
 def processes(asked: NewJob) -> int:
-    """How many processes share each batch of the job: one a GPU, if it trains."""
-    return max(asked.gpus or 1, 1) if JOB_KINDS[asked.kind].ranks else 1
+    """How many processes share each batch of the job, or of its trainings: one a GPU."""
+    kind = "finetune_run" if asked.kind == "compare" else asked.kind
+    return max(asked.gpus or 1, 1) if EVERY_KIND[kind].ranks else 1
 
 
 def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
@@ -142,9 +155,14 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
         yield from fit.measured_on([info for name in spec.measured_on if (info := found.dataset(name)) is not None])
     if isinstance(spec, PretrainSpec):
         yield from _of_stage(spec, dataset, model, found, processes(asked))
-    elif isinstance(spec, FinetuneSpec):
-        yield from fit.finetuning(spec, dataset, model)
-        targets = {"the training split": fit.with_targets(dataset, "train", spec.task)}
+    elif isinstance(spec, FinetuneSpec | CompareSpec):
+        yield from fit.repeated(spec, dataset)
+        seen = as_folded(dataset, spec)
+        if isinstance(spec, CompareSpec):
+            yield from fit.comparing(spec, seen, {name: found.model(m) for name, m in spec.encoders.items()})
+        else:
+            yield from fit.finetuning(spec, seen, model)
+        targets = {"the training split": fit.with_targets(seen, "train", spec.task)}
         yield from _shares(spec, targets, processes(asked))
     elif isinstance(spec, BuildBufferSpec) and model is not None:
         yield from fit.buffer_building(dataset, model)
@@ -171,6 +189,8 @@ def _of_stage(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None,
     yield from _shares(spec, available, world)
 
 
-def _shares(spec: PretrainSpec | FinetuneSpec, available: Mapping[str, int], world: int) -> Iterator[Misfit]:
+def _shares(
+    spec: PretrainSpec | FinetuneSpec | CompareSpec, available: Mapping[str, int], world: int
+) -> Iterator[Misfit]:
     """Sources without any sample are told of elsewhere."""
     yield from fit.shares(spec.batch_size, {name: n for name, n in available.items() if n}, spec.accumulate, world)

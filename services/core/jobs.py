@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from services.core import aliases, labels, leftovers, outbox, tracing
+from services.core import aliases, labels, leftovers, outbox, shares, tracing
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
 from services.core.scheduling import next_turn, next_turns
 from services.core.scope import Scope
+from services.core.shares import Share
 from services.core.specs import references, with_ids
 from services.core.tables import (
     DEFAULT_PROJECT,
@@ -57,11 +58,8 @@ class NewJob:
     # place in the batch of the job that it is a child of
     child_of: int | None = None
 
-    @property
-    def chunks(self) -> int | None:
-        """Child jobs that it is shared out among; None when it does all itself."""
-        chunks = self.spec.get("chunks") if self.kind == "preprocess" else None
-        return chunks if chunks and chunks > 1 else None
+    # child jobs that it is shared out among; None when it does all itself
+    children: int | None = None
 
 
 def changed(session: Session, statement: Update) -> int:
@@ -201,19 +199,23 @@ def _shared_out(asked: Sequence[NewJob]) -> Sequence[NewJob]:
     """The jobs, and behind them the child jobs of those that are shared out, which wait for theirs."""
     found = list(asked)
     for place, one in enumerate(asked):
-        if one.chunks is not None:
-            children = range(len(found), len(found) + one.chunks)
-            found += [_child(one, place, chunk) for chunk in range(one.chunks)]
-            found[place] = replace(one, after=(*one.after, *children))
+        mine = shares.shares(one.kind, one.spec)
+        if not mine:
+            continue
+        children = range(len(found), len(found) + len(mine))
+        found += [_child(one, place, share) for share in mine]
+        found[place] = replace(one, after=(*one.after, *children), children=len(mine))
+        if shares.only_adds_up(one.kind):
+            found[place] = replace(found[place], gpus=None if one.gpus is None else 0, memory_bytes=None)
     return found
 
 
-def _child(asked: NewJob, place: int, chunk: int) -> NewJob:
-    """What makes one chunk: it needs what the job needs, and is tried as often."""
-    number = f", chunk {chunk + 1} of {asked.chunks}"
+def _child(asked: NewJob, place: int, share: Share) -> NewJob:
+    """What does one share: it needs what the job needs, and is tried as often."""
+    number = f", {share.words}"
     return replace(
-        asked, kind="preprocess_chunk", spec=asked.spec | {"chunk": chunk},
-        name=asked.name[: 128 - len(number)] + number, notes="", tags=(), child_of=place,
+        asked, kind=share.kind, spec=share.spec, name=asked.name[: max(128 - len(number), 0)] + number[:128], notes="",
+        tags=(), child_of=place,
     )  # fmt: skip
 
 
@@ -227,7 +229,7 @@ def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, par
         fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
         backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s, trace=asked.trace,
-        parent_id=parent_id, children=asked.chunks,
+        parent_id=parent_id, children=asked.children,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """How long a job is going to take: from what earlier jobs of its project have reached, or else from its operations."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -16,7 +16,9 @@ from services.core.tables import Dataset, Job, JobInput, JobMetric, Model, Worke
 
 # earlier jobs that are looked at, those that are counted, and rows of each
 LOOKED_AT, COUNTED, ROWS = 30, 5, 20
-TRAININGS = ("pretrain", "finetune")
+TRAININGS = ("pretrain", "finetune", "finetune_run")
+# kinds whose trainings are alike, those that are shared out among child jobs among them
+_ALIKE = {"finetune": ("finetune", "finetune_run"), "compare": ("finetune", "finetune_run")}
 # what is assumed where nothing was measured: of a GPU's peak in 16 bits, of that in 32 bits, of a GPU of unknown name,
 # and of each core of a CPU; in floating-point operations a second
 GPU_SHARE, SINGLE_SHARE = 0.3, 0.05
@@ -53,14 +55,14 @@ class _Earlier:
 
 def duration(session: Session, project_id: str, kind: str, work: Work, place: Place) -> Figure:
     """Seconds that a job is going to run, and how that is known. A handful of indexed questions."""
-    if kind in TRAININGS:
-        alike = [e for e in _trainings(session, project_id, place, (kind,), work.modality)
+    if kind in TRAININGS or kind in _ALIKE:
+        alike = [e for e in _trainings(session, project_id, place, _ALIKE.get(kind, (kind,)), work.modality)
                  if (e.size, e.shape, e.processes) == (work.size, work.shape, place.hardware.processes)]  # fmt: skip
         if alike and work.units is not None:
-            rate = median(e.samples_per_s for e in alike)
+            rate, words = median(e.samples_per_s for e in alike), "finetune" if kind in _ALIKE else kind
             return Figure(
                 work.units / rate, SECOND,
-                f"{work.units:,} samples at {rate:.4g} a second, the median of {_jobs(len(alike), kind)} of this size "
+                f"{work.units:,} samples at {rate:.4g} a second, the median of {_jobs(len(alike), words)} of this size "
                 f"and shape of samples on {place.words}",
             )  # fmt: skip
     else:
@@ -70,6 +72,18 @@ def duration(session: Session, project_id: str, kind: str, work: Work, place: Pl
     if work.operations is None:
         return Figure(None, SECOND, f"no earlier {kind} job of this project like it has succeeded on {place.words}")
     return _by_operations(session, project_id, work, place)
+
+
+def of_runs(whole: Figure, runs: int, place: Place) -> tuple[Figure, Figure]:
+    """Of the time of all trainings of a job, one after the other: that of one, and that of all on the workers there
+    are, each of which makes one at a time.
+    """
+    if runs == 1 or whole.value is None:
+        return whole, whole
+    at_once = min(max(len(place.workers), 1), runs)
+    one = whole.value / runs
+    how = f"{runs} trainings, {at_once} at a time by the workers that could take them now; all together: {whole.how}"
+    return replace(whole, value=one), replace(whole, value=one * -(-runs // at_once), how=how)
 
 
 def _jobs(count: int, kind: str) -> str:

@@ -13,10 +13,11 @@ from medcoss.specs import EvaluateSpec, PreprocessSpec, raw
 from medcoss.specs.footprint import Hardware
 from medcoss.specs.names import is_shown
 from medcoss.specs.training import LeakageOptions, MeasuredOn
-from services.core import forecast, inputs, jobs, pace, registry, waiting
+from services.core import inputs, jobs, pace, registry, waiting
 from services.core.advice import next_cut
 from services.core.errors import Conflict, FieldError, TooMany
 from services.core.forecast import BYTE, SECOND, Figure, Forecast
+from services.core.forecast_runs import forecast_all
 from services.core.jobs import NewJob
 from services.core.lifecycle import State
 from services.core.pace import Place
@@ -68,10 +69,11 @@ def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
         return Preflight(spec, found.aliases, errors)
     moment = now()
     place = _place(session, asked, moment)
-    seen = forecast.forecast(inputs.typed(asked), found, paths, place.hardware)
+    seen = forecast_all(inputs.typed(asked), found, paths, place.hardware)
     lasts = pace.duration(session, asked.project_id, asked.kind, seen.work, place)
+    each, lasts = pace.of_runs(lasts, seen.runs, place)
     warnings = [FieldError(f"/spec/{m.field}", m.detail) for m in seen.warnings]
-    warnings += [*_foreign(session, spec), *_too_large(asked, seen, place), *_too_long(asked, lasts)]
+    warnings += [*_foreign(session, spec), *_too_large(asked, seen, place), *_too_long(asked, each)]
     waits = _waits(session, asked, owner, running, [*needed, *after], moment)
     return Preflight(spec, found.aliases, [], warnings, place.hardware.on_gpu, seen, lasts, waits,
                      [*_at_start(asked)])  # fmt: skip

@@ -22,7 +22,8 @@ def _fields(kind: str) -> dict[str, str]:
     """The fields of a kind's spec that name something, and what."""
     found = {}
     for name, schema in EVERY_KIND[kind].spec.model_json_schema()["properties"].items():
-        variants = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
+        by_name = [other for entry in schema.get("patternProperties", {}).values() for other in entry.get("anyOf", [])]
+        variants = [schema, schema.get("items", {}), *schema.get("anyOf", []), *by_name]
         resource = next((v["reference"] for v in variants if "reference" in v), None)
         if resource is not None:
             found[name] = resource
@@ -30,7 +31,7 @@ def _fields(kind: str) -> dict[str, str]:
 
 
 def references(kind: str, spec: dict[str, Any]) -> Iterator[Reference]:
-    """The references of a job's resolved spec: fields whose schema carries `reference`, single or in a list."""
+    """The references of a job's resolved spec: fields whose schema carries `reference`, single, in a list or named."""
     for name, resource in _fields(kind).items():
         value = spec.get(name)
         if value is None:
@@ -38,16 +39,20 @@ def references(kind: str, spec: dict[str, Any]) -> Iterator[Reference]:
         if isinstance(value, str):
             yield Reference(resource, name, value)
         else:
-            for i, entry in enumerate(value):
-                yield Reference(resource, f"{name}/{i}", entry)
+            entries = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from (Reference(resource, f"{name}/{i}", entry) for i, entry in entries if entry is not None)
 
 
 def with_ids(kind: str, spec: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
     """The spec with ids in place of the aliases that it names."""
     if not ids:
         return spec
-    given = {name: spec[name] for name in _fields(kind) if spec.get(name) is not None}
-    return spec | {
-        name: ids.get(value, value) if isinstance(value, str) else [ids.get(entry, entry) for entry in value]
-        for name, value in given.items()
-    }
+    return spec | {name: _with_ids(spec[name], ids) for name in _fields(kind) if spec.get(name) is not None}
+
+
+def _with_ids(value: Any, ids: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_ids(entry, ids) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_ids(entry, ids) for entry in value]
+    return ids.get(value, value)

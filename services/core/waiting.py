@@ -58,7 +58,7 @@ def why(row: Job, needed: Mapping[str, str], around: Surroundings, children: Chi
         if open_ones:
             return f"waits for {', '.join(open_ones)}"
         if children is not None and children.states.get(State.SUCCEEDED, 0) < children.count:
-            return f"waits for its chunks: {children.in_words()}"
+            return f"waits for its {children.noun}: {children.in_words()}"
         return "is about to be queued"
     if row.state == State.RUNNING and row.stop_order:
         return "is being cancelled" if row.stop_order == "cancel" else "is being paused"

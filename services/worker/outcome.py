@@ -74,7 +74,11 @@ def _stored(result: ResultReport) -> dict[str, Any]:
         "outputs": {output.resource: output.id for output in result.outputs},
         "metrics": result.metrics,
     }
-    return stored if result.evaluation is None else stored | {"evaluation": result.evaluation}
+    if result.best_model is not None:
+        # a child job has registered it
+        stored["outputs"]["model"] = result.best_model
+    told = {"evaluation": result.evaluation, "runs": result.runs}
+    return stored | {name: value for name, value in told.items() if value is not None}
 
 
 def problem_of(outcome: Outcome) -> dict[str, Any]:

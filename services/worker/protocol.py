@@ -25,6 +25,18 @@ class InputRecord(BaseModel):
     files: list[FileEntry]
 
 
+class ShareRecord(BaseModel):
+    """A child job that has succeeded: what it was asked, what came of it, the size of the model that it has made, and
+    the keys of its artifacts by name.
+    """
+
+    job_id: str
+    size: str
+    spec: dict[str, Any]
+    result: dict[str, Any]
+    artifacts: dict[str, str]
+
+
 class ChildJob(BaseModel):
     """One attempt of a job.
 
@@ -32,6 +44,7 @@ class ChildJob(BaseModel):
     `evaluation_id` that of the evaluation that it may make besides; `version` is the number that a new deployment
     takes; `work` is its own empty folder. `patient_salt` is the project's key of the hashes that stand for patients.
     `parent_id` is the job that this one works for, if any: the parts that it makes are that one's.
+    `shares` are the child jobs of a job that only adds up what they have reached.
     """
 
     job_id: str
@@ -47,6 +60,7 @@ class ChildJob(BaseModel):
     work: str
     patient_salt: str = ""
     parent_id: str = ""
+    shares: list[ShareRecord] = []
 
 
 class ProgressReport(BaseModel):
@@ -152,12 +166,14 @@ Output = Annotated[DatasetOutput | ModelOutput | DeploymentOutput | EvaluationOu
 
 
 class ResultReport(BaseModel):
-    """The attempt has succeeded."""
+    """The attempt has succeeded. `runs` is a RunsInfo, of whose models `best_model` is the best."""
 
     type: Literal["result"] = "result"
     outputs: list[Output] = []
     metrics: dict[str, float] = {}
     evaluation: dict[str, Any] | None = None
+    runs: dict[str, Any] | None = None
+    best_model: str | None = None
 
 
 class ErrorReport(BaseModel):

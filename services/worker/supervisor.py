@@ -7,21 +7,22 @@ import time
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from medcoss.specs import EVERY_KIND
-from services.core import attempts, evaluations, leftovers, registry, served_names, tracing
+from services.core import attempts, evaluations, leftovers, registry, served_names, shares, tracing
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.ids import new_id
 from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.specs import references
-from services.core.tables import Project
+from services.core.tables import Job, JobArtifact, Model, Project
 from services.worker import metrics
 from services.worker.attempt import Attempt
 from services.worker.offer import offer
-from services.worker.protocol import ChildJob, InputRecord
+from services.worker.protocol import ChildJob, InputRecord, ShareRecord
 from services.worker.room import Room
 from services.worker.workdir import WorkFolder
 
@@ -100,6 +101,7 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
         fence=claim.fence, inputs=inputs, output_id=output_id, version=version, evaluation_id=evaluation_id,
         work=str(folder.path),
         parent_id=claim.parent_id or "", patient_salt=session.get_one(Project, claim.project_id).patient_salt,
+        shares=_shares(session, claim) if shares.only_adds_up(claim.kind) else [],
     )  # fmt: skip
 
 
@@ -108,6 +110,21 @@ def _reserve_evaluation(session: Session, claim: Claim) -> str:
     evaluation_id = new_id("evl")
     leftovers.reserve(session, f"{evaluations.folder_of(evaluation_id)}/", claim.job_id, claim.fence)
     return evaluation_id
+
+
+def _shares(session: Session, claim: Claim) -> list[ShareRecord]:
+    """What the child jobs of a job have reached; none of one that does all itself."""
+    rows = session.execute(select(Job.id, Job.spec, Job.result).where(Job.parent_id == claim.job_id)).all()
+    kept: dict[str, dict[str, str]] = {job_id: {} for job_id, _, _ in rows}
+    of = select(JobArtifact.job_id, JobArtifact.name, JobArtifact.key).where(JobArtifact.job_id.in_(kept))
+    for job_id, name, key in session.execute(of):
+        kept[job_id][name] = key
+    models = session.execute(select(Model.job_id, Model.info).where(Model.job_id.in_(kept)))
+    sizes = {job_id: info["size"] for job_id, info in models}
+    return [
+        ShareRecord(job_id=i, size=sizes.get(i, ""), spec=spec, result=result or {}, artifacts=kept[i])
+        for i, spec, result in rows
+    ]
 
 
 def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:

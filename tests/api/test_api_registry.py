@@ -17,7 +17,7 @@ from tests.api.calls import problem, trained
 from tests.api.serving import Served
 
 REQUIRED = {"dataset": "ds_00000000", "model": "mdl_00000000", "task": "segmentation", "name": "chest",
-            "recipe": {"name": "image_folder"}}  # fmt: skip
+            "recipe": {"name": "image_folder"}, "encoders": {"scratch": None}}  # fmt: skip
 
 
 def test_models_and_their_files(served: Served) -> None:
@@ -66,7 +66,14 @@ def test_deployments(served: Served) -> None:
 def test_kinds_come_with_schema_and_defaults(served: Served) -> None:
     kinds = served.viewer.get("/v1/job-kinds").json()["items"]
     assert [kind["name"] for kind in kinds] == list(JOB_KINDS)
-    assert {kind["produces"] for kind in kinds} == {"dataset", "model", "evaluation", "deployment", "report"}
+    assert {kind["produces"] for kind in kinds} == {
+        "dataset",
+        "model",
+        "evaluation",
+        "comparison",
+        "deployment",
+        "report",
+    }
     for name, kind in JOB_KINDS.items():
         schema = served.viewer.get(f"/v1/job-kinds/{name}/schema").json()
         defaults = served.viewer.get(f"/v1/job-kinds/{name}/defaults").json()
@@ -124,7 +131,7 @@ def test_every_field_explains_itself(field: dict[str, Any]) -> None:
 
 def test_quantities_have_units() -> None:
     """Counts, shares and sizes say what they count; factors and rates have no unit."""
-    unitless = {"base_lr", "min_lr", "lr", "weight_decay", "clip_norm", "seed", "tile_seed", "tolerance",
+    unitless = {"base_lr", "min_lr", "lr", "weight_decay", "clip_norm", "seed", "seeds", "tile_seed", "tolerance",
                 "reconstructions", "log_every", "checkpoint_every"}  # fmt: skip
     missing = {
         place

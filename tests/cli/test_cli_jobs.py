@@ -228,3 +228,27 @@ def test_help_names_the_kinds_and_their_fields(medcoss: Medcoss) -> None:
         assert f"{kind}: " in general.out
     assert "recipe.stride" not in general.out
     assert "recipe.stride" in medcoss("jobs", "submit", "preprocess", "--help").out
+
+
+def test_scores_of_several_trainings_are_a_table(medcoss: Medcoss, plane: ControlPlane, raw: str) -> None:
+    job = submit(medcoss, raw)
+    waits = medcoss("jobs", "scores", job["id"])
+    assert waits.code == 1 and "is queued; its scores are there when it has succeeded" in waits.err
+    held = claim(plane, job)
+    one = {"mean": 0.5, "sd": 0.1, "low": 0.4, "high": 0.6, "runs": 2}
+    groups = [{"encoder": name, "size": "tiny", "runs": 2, "metrics": {"test/f1": one, "val/f1": one}}
+              for name in ("scratch", "continual")]  # fmt: skip
+    each = [{"run": 0, "encoder": "scratch", "seed": 7, "model_id": "mdl_0", "metrics": {"test/f1": 0.4}}]
+    runs = {"task": "classification", "decides": "val/f1", "best": 0, "groups": groups, "runs": each}
+    with plane.database.session() as session:
+        attempts.succeed(session, held.job_id, held.fence, {"outputs": {}, "metrics": {}, "runs": runs})
+    shown = medcoss("jobs", "scores", job["id"]).out
+    assert "continual" in shown and shown.count("0.5000 ± 0.1000") == 2 and "val/f1" not in shown
+    assert "val/f1" in medcoss("jobs", "scores", job["id"], "--name", "f1").out
+    assert "mdl_0" in medcoss("jobs", "scores", job["id"], "--runs").out
+    assert medcoss("jobs", "scores", job["id"], "--json").json[1]["encoder"] == "continual"
+    other = submit(medcoss, raw)
+    held = claim(plane, other)
+    with plane.database.session() as session:
+        attempts.succeed(session, held.job_id, held.fence, {})
+    assert "no compare job" in medcoss("jobs", "scores", other["id"]).err
