@@ -38,7 +38,7 @@ def refused(folder: Path, data: Path, task: str = "classification", **more: Any)
     with pytest.raises(BadInput) as caught:
         finetune(FinetuneSpec.model_validate(ASKED | {"task": task} | more), data, None, folder / "m",
                  LocalRun(folder / "run"))  # fmt: skip
-    assert not (folder / "m").exists()
+    assert not (folder / "m" / "config.json").exists()
     return str(caught.value)
 
 
