@@ -22,7 +22,7 @@ class EvaluationOut(BaseModel):
     encoder_id: str | None = Field(description="model that it was fine-tuned from; null: from scratch")
     dataset_id: str = Field(description="dataset that it was scored on, ds_...; it may have been deleted since")
     dataset_name: str = Field(description="name of the dataset at that time")
-    split: str = Field(description="train, val or test")
+    split: str = Field(description="train, val, test, or held_out: the fold that the model has not been trained on")
     task: Literal["classification", "segmentation"] = Field(description="classification or segmentation")
     headline: str = Field(description="name of the metric that `score` is: f1 or dice")
     score: float = Field(description="the headline metric, between 0 and 1; higher is better")

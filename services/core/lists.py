@@ -231,7 +231,7 @@ EVALUATIONS: Listing[Evaluation] = Listing(
         Filter("model", "of one of these models", Evaluation.model_id, type=Id),
         Filter("encoder", "of models that were fine-tuned from one of these", Evaluation.encoder_id, type=Id),
         Filter("task", "of one of these tasks", Evaluation.task, type=Literal["classification", "segmentation"]),
-        Filter("split", "on one of these splits", Evaluation.split, type=Literal["train", "val", "test"]),
+        Filter("split", "on one of these splits", Evaluation.split, type=Literal["train", "val", "test", "held_out"]),
         Filter("job", "made by one of these jobs", Evaluation.job_id, type=Id),
         *created(Evaluation.created_at),
     ),

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from services.core.db import Database
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
-from services.core.tables import Job, JobArtifact, Model, ModelFile
+from services.core.tables import Evaluation, Job, JobArtifact, Model, ModelFile
 from services.worker.supervisor import Supervisor
 from tests.worker.test_worker_chunks import run_all
 from tests.worker.work import child_of, class_folders, raw_dataset, row, submitted, until, working
@@ -91,6 +91,10 @@ def test_a_seed_gives_the_model_of_a_single_job_though_its_run_was_killed(worker
     assert told["runs"][1]["metrics"] == alone["metrics"]
     with database.reading() as session:
         assert [session.get_one(Model, model).name for model in models] == ["chest-seed3", "chest-seed7"]
+        kept = session.scalars(select(Evaluation).where(Evaluation.model_id.in_(models)).order_by(Evaluation.seed))
+        assert [(e.seed, e.split, e.score) for e in kept] == [
+            (run["seed"], "val", run["metrics"]["val/f1"]) for run in told["runs"]
+        ]
     values = [run["metrics"]["val/f1"] for run in told["runs"]]
     spread = told["groups"][0]["metrics"]["val/f1"]
     assert found["metrics"]["val/f1"] == spread["mean"] == pytest.approx(sum(values) / 2)
