@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medcoss.data import patients
+from medcoss.data.fingerprints import fingerprints
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer, learn_vocabulary
 from medcoss.modalities import Kind
@@ -273,7 +274,7 @@ def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path
         lambda step: warmup_cosine(step / steps.per_epoch, warmup, epochs, peak, spec.min_lr), context,
         LoopSettings.of(spec, "base_lr"), ranks, describe=describe,
         picture_every=spec.picture_every * steps.per_epoch, pictures=pictures,
-        held_out=held_out,
+        held_out=held_out, inputs=_inputs(task.sources),
     )  # fmt: skip
     loop.context.log(
         f"{total} steps, {steps.per_epoch} an epoch, batch {spec.batch_size}, on {ranks.world} x {ranks.device.type}"
@@ -281,6 +282,13 @@ def _train(spec: PretrainOptions, task: PretrainTask, ranks: Ranks, folder: Path
     loop.run()
     # a run that was stopped after its last step has no step left to measure at
     return last if last or not ranks.main else held_out()
+
+
+def _inputs(sources: Sequence[Source]) -> dict[str, str]:
+    """The fingerprints of the dataset and the buffers, by the fields that name them."""
+    roots = [source.reader.root for source in sources if source.rehearsal]
+    (dataset,) = (source.reader.root for source in sources if not source.rehearsal)
+    return fingerprints(dataset=dataset, **{f"rehearsal/{place}": root for place, root in enumerate(roots)})
 
 
 def _named(head: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from medcoss.specs import EvaluateSpec, PreprocessSpec, raw
+from medcoss.specs import CompareSpec, EvaluateSpec, FinetuneSpec, PreprocessSpec, Spec, raw
 from medcoss.specs.footprint import Hardware
 from medcoss.specs.names import is_shown
 from medcoss.specs.training import LeakageOptions, MeasuredOn
@@ -148,8 +148,9 @@ def _place(session: Session, asked: NewJob, moment: datetime) -> Place:
 
 
 def _at_start(asked: NewJob) -> Iterator[FieldError]:
-    """The comparison of patients: it reads a row for each sample, from files that only workers fetch."""
+    """What is read from a row for each sample, in files that only workers fetch: patients, and classes."""
     spec = inputs.typed(asked)
+    yield from _of_samples(spec)
     held_out = isinstance(spec, MeasuredOn) or (isinstance(spec, EvaluateSpec) and spec.split != "train")
     if not held_out or not isinstance(spec, LeakageOptions):
         return
@@ -158,6 +159,16 @@ def _at_start(asked: NewJob) -> Iterator[FieldError]:
     then = "it is recorded with the reason of allow_leakage" if spec.allow_leakage else "the job fails, once"
     detail = f"whether a patient in {splits} of the dataset{others} has been trained on; if so, {then}"
     yield FieldError("/spec/dataset", detail)
+
+
+def _of_samples(spec: Spec) -> Iterator[FieldError]:
+    if not isinstance(spec, FinetuneSpec | CompareSpec):
+        return
+    what = "samples of at least two classes" if spec.task == "classification" else "a mask that is not empty"
+    yield FieldError("/spec/dataset", f"whether the training split holds {what}; if not, the job fails, once")
+    if spec.folds is not None:
+        detail = f"whether the splits train and val hold at least {spec.folds} patients or cases"
+        yield FieldError("/spec/folds", f"{detail}; if not, the job fails, once")
 
 
 def _foreign(session: Session, spec: dict[str, Any]) -> Iterator[FieldError]:

@@ -70,6 +70,7 @@ def test_what_several_trainings_take_is_foretold(served: Served) -> None:
     folded = look(served.operator, "finetune", TASK | {"folds": 5})
     assert folded["samples"]["value"] == 60, "of 100 labelled in train and val, one fold is scored and one chooses"
     assert folded["steps"]["value"] == 5 * 3 * (60 // 8)
+    assert {"/spec/folds", "/spec/dataset"} == {later["pointer"] for later in folded["checked_at_start"]}
     compared = look(served.operator, "compare", TASK | {"encoders": {"scratch": None, "continual": "@production"}})
     assert compared["valid"], compared["errors"]
     assert compared["steps"]["value"] == 6 * single["steps"]

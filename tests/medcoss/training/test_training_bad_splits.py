@@ -15,8 +15,9 @@ from medcoss.models.registry import save_model
 from medcoss.run import BadInput, LocalRun, Stopped
 from medcoss.specs.encoder import SIZES
 from medcoss.specs.records import ModelInfo
-from medcoss.specs.training import FinetuneSpec
+from medcoss.specs.training import FinetuneSpec, PretrainSpec
 from medcoss.training.finetune import finetune
+from medcoss.training.pretrain import pretrain
 from tests.medcoss.training.small import DATASET, MODEL, StopsAfter, xrays
 
 ASKED: dict[str, Any] = {"dataset": DATASET, "size": "tiny", "max_steps": 4, "batch_size": 4, "log_every": 1}
@@ -114,3 +115,13 @@ def test_a_run_does_not_go_on_with_another_dataset_or_encoder(tmp_path: Path) ->
     finetune(spec, data, None, tmp_path / "model", run)
     assert "info: resumed from the checkpoint at step 2" in run.lines
     assert np.isfinite([value for _, row in run.history for value in row.values()]).all()
+
+
+def test_a_stage_does_not_go_on_with_another_dataset(tmp_path: Path) -> None:
+    data = xrays(tmp_path / "data", 8)
+    spec = PretrainSpec(dataset=DATASET, size="tiny", max_steps=4, batch_size=4, reconstructions=0)
+    with pytest.raises(Stopped):
+        pretrain(spec, data, None, [], tmp_path / "model", StopsAfter(tmp_path / "run", steps=2))
+    other = changed(data, tmp_path / "other", lambda row, mask: (replace(row, source="b.png"), mask))
+    with pytest.raises(BadInput, match=r"^dataset: the checkpoint of step 2 was made with other content"):
+        pretrain(spec, other, None, [], tmp_path / "model", LocalRun(tmp_path / "run"))
