@@ -205,8 +205,6 @@ def _shared_out(asked: Sequence[NewJob]) -> Sequence[NewJob]:
         children = range(len(found), len(found) + len(mine))
         found += [_child(one, place, share) for share in mine]
         found[place] = replace(one, after=(*one.after, *children), children=len(mine))
-        if shares.only_adds_up(one.kind):
-            found[place] = replace(found[place], gpus=None if one.gpus is None else 0, memory_bytes=None)
     return found
 
 

@@ -54,5 +54,5 @@ def noun(kind: str) -> str:
 
 
 def only_adds_up(kind: str) -> bool:
-    """True where the job itself needs none of what its child jobs ask for: it adds up what they have reached."""
+    """True where the job itself, if it has child jobs, adds up what they have reached."""
     return kind in ("finetune", "compare")

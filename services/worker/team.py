@@ -25,7 +25,9 @@ class Team:
 
     def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder, gpus: Sequence[str]) -> None:
         self.reports: Reports = queue.Queue()
-        self._gpus, self._size = gpus, max(len(gpus), 1) if EVERY_KIND[job.kind].ranks else 1
+        # what others have trained is added up by one process
+        together = EVERY_KIND[job.kind].ranks and not job.shares
+        self._gpus, self._size = gpus, max(len(gpus), 1) if together else 1
         self._cut_off: set[int] = set()
         self._members: list[Child] = []
         try:

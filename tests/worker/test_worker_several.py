@@ -70,7 +70,7 @@ def test_a_seed_gives_the_model_of_a_single_job_though_its_run_was_killed(worker
     single = submitted(database, "finetune", asked | {"seed": 7, "score_split": "val"})
     worker.run_next()
     alone = result(database, single)
-    job_id = submitted(database, "finetune", asked | {"seeds": [3, 7], "score_split": "val"}, gpus=0)
+    job_id = submitted(database, "finetune", asked | {"seeds": [3, 7], "score_split": "val"})
     assert (row(database, job_id).state, row(database, job_id).children) == ("waiting", 2)
     first, second = runs(database, job_id)
     assert (first.kind, first.name) == ("finetune_run", "finetune, run 1 of 2 (seed 3)")
