@@ -57,7 +57,6 @@ class NewJob:
     after: tuple[int, ...] = ()
     # place in the batch of the job that it is a child of
     child_of: int | None = None
-
     # child jobs that it is shared out among; None when it does all itself
     children: int | None = None
 
