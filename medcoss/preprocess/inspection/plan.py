@@ -1,7 +1,6 @@
 """What of a dataset is measured: files by their names, DICOM series by their headers, prepared samples by rows."""
 
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,18 +14,17 @@ from medcoss.preprocess.deidentify import patient_key
 from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_items import dicom_files, item_of
 from medcoss.preprocess.dicom_series import group_series, stacks
-from medcoss.preprocess.raw import MISNAMED, Raw, folder_split
+from medcoss.preprocess.inspection.masks import masks_of
+from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Item
 from medcoss.run import BadInput
 from medcoss.specs.inspection import InspectOptions
 from medcoss.specs.names import (
-    ARCHIVE_SUFFIXES,
     IMAGE_SUFFIXES,
     SPLIT_NAMES,
     VOLUME_SUFFIXES,
     class_of,
     has_suffix,
-    stem_of,
 )
 from medcoss.specs.records import BadFile
 
@@ -35,11 +33,8 @@ UNSPLIT = "unsplit"
 _ROWS = 32
 _OTHERS = {
     "table": (".csv", ".csv.gz", ".tsv", ".xlsx", ".parquet", ".jsonl", ".json", ".xml"), "hdf5": (".h5", ".hdf5"),
-    "slide": (".svs", ".ndpi", ".mrxs", ".scn"), "archive": ARCHIVE_SUFFIXES, "text": (".txt",),
+    "slide": (".svs", ".ndpi", ".mrxs", ".scn"), "text": (".txt",),
 }  # fmt: skip
-# names that masks are given: case_mask.png, case_seg.nii.gz, mask_case.png
-_AFTER = re.compile(r"^(.+?)[-_ ](?:mask|masks|label|labels|seg|segmentation|anno|gt)$", re.I)
-_BEFORE = re.compile(r"^mask[-_ ](.+)$", re.I)
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def of_raw(raw: Raw, options: InspectOptions, salt: bytes) -> Planned:
     images = [path for path in others if has_suffix(path, IMAGE_SUFFIXES)]
     volumes = [path for path in others if has_suffix(path, VOLUME_SUFFIXES)]
     for what, paths in (("image", images), ("volume", volumes)):
-        masks, made_orphans = _masks(paths)
+        masks, made_orphans = masks_of(paths)
         made.orphans += made_orphans
         taken = set(masks.values())
         for path in paths:
@@ -94,7 +89,6 @@ def of_raw(raw: Raw, options: InspectOptions, salt: bytes) -> Planned:
     texts = (path for path in others if kind_of(path) == "text")
     made.units += [_unit(Item(path, (path,), data={"what": "text"}), path, "") for path in texts]
     made.units.sort(key=lambda unit: unit.item.name)
-    made.unreadable += [BadFile(path=name, reason=MISNAMED) for name in raw.misnamed]
     made.files = Counter({kind: n for kind, n in sorted(made.files.items()) if n})
     _forget_folders(made, options)
     _draw(made, options)
@@ -102,8 +96,9 @@ def of_raw(raw: Raw, options: InspectOptions, salt: bytes) -> Planned:
 
 
 def _split(path: str) -> str:
-    folders = PurePosixPath(path).parts[:-1]
-    return folder_split(path) if any(part.lower() in SPLIT_NAMES for part in folders) else UNSPLIT
+    """The split that a folder names, as `train` or `Train Set`."""
+    named = (SPLIT_NAMES.get(part.lower().removesuffix(" set")) for part in PurePosixPath(path).parts[:-1])
+    return next((split for split in named if split), UNSPLIT)
 
 
 def _unit(item: Item, path: str, patient: str) -> Unit:
@@ -119,30 +114,6 @@ def _forget_folders(made: Planned, options: InspectOptions) -> None:
     found = Counter(label for unit in made.units for label in unit.classes if label is not None)
     if options.labels == "none" or len(found) < 2 or found.total() < 2 * len(found):
         made.units = [replace(unit, classes=[None]) for unit in made.units]
-
-
-def _masks(paths: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The mask of each image or volume that has one, and masks of none."""
-    by_stem = {_stem(path): path for path in paths}
-    found: dict[str, str] = {}
-    orphans: list[str] = []
-    for stem, path in by_stem.items():
-        folder, _, name = stem.rpartition("/")
-        if folder.rpartition("/")[2] in ("labelsTr", "labelsTs"):
-            image = f"{folder.replace('labelsT', 'imagesT')}/{name}_0000"
-        elif match := _AFTER.match(name) or _BEFORE.match(name):
-            image = f"{folder}/{match[1]}" if folder else match[1]
-        else:
-            continue
-        if image in by_stem:
-            found[by_stem[image]] = path
-        else:
-            orphans.append(path)
-    return found, sorted(orphans)
-
-
-def _stem(path: str) -> str:
-    return stem_of(path) if has_suffix(path, VOLUME_SUFFIXES) else path[: path.rfind(".")]
 
 
 def _dicom(raw: Raw, paths: list[str], salt: bytes, made: Planned) -> None:

@@ -4,11 +4,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
 
 from medcoss.data.shards import ShardReader
+from medcoss.preprocess.archives import UNPACKED, opened
 from medcoss.preprocess.engine.pool import Pool, run_here
 from medcoss.preprocess.engine.records import End, read_records
 from medcoss.preprocess.engine.work import Stage, Task
@@ -22,6 +24,7 @@ from medcoss.preprocess.nnunet import median_spacing
 from medcoss.preprocess.raw import Raw
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.inspection import InspectOptions, Measuring
+from medcoss.specs.preprocess import ArchiveLimits
 from medcoss.specs.records import BadFile
 
 _BATCH, _FEW = 8, 16
@@ -33,12 +36,28 @@ def inspect(options: InspectOptions, source: Path, folder: Path, context: RunCon
             processes: int | None = None) -> Report:  # fmt: skip
     """Write `report.json`, `report.html` and pictures of the raw or prepared dataset `source` to `folder`.
 
-    The files become artifacts of the run, too. `salt` is the key of the hashes of patients. The same dataset and
+    Archives are looked into, unpacked below `folder` for as long as that takes. The files become artifacts of the run,
+    too. `salt` is the key of the hashes of patients. The same dataset and
     options give the same report. Raises BadInput when there is nothing to look at, Stopped when asked to.
     """
     reader = ShardReader(source) if (source / "meta.json").is_file() else None
-    raw = Raw(source)
-    planned = of_prepared(reader, options) if reader else of_raw(raw, options, salt or os.urandom(32))
+    folder.mkdir(parents=True, exist_ok=True)
+    unpacked = folder / UNPACKED
+    try:
+        if reader:
+            raw, planned = Raw(source), of_prepared(reader, options)
+        else:
+            seen = opened(source, unpacked, ArchiveLimits(), context)
+            raw = Raw(seen.root)
+            planned = of_raw(raw, options, salt or os.urandom(32))
+            planned.unreadable += [BadFile(path=path, reason=reason) for path, reason in seen.refused]
+        return _inspected(options, reader, raw, planned, folder, context, processes)
+    finally:
+        rmtree(unpacked, ignore_errors=True)
+
+
+def _inspected(options: InspectOptions, reader: ShardReader | None, raw: Raw, planned: Planned, folder: Path,
+               context: RunContext, processes: int | None) -> Report:  # fmt: skip
     if not planned.units and not planned.unreadable:
         kinds = ", ".join(f"{n} {kind}" for kind, n in planned.files.items()) or "nothing"
         raise BadInput(f"there are no images, volumes, DICOM files or texts to look at; found {kinds}: look at what a "
@@ -46,7 +65,6 @@ def inspect(options: InspectOptions, source: Path, folder: Path, context: RunCon
     modality = reader.info.modality if reader else options.modality
     found = _measured(planned, raw, "" if reader else modality or "", context, processes)
     report = _report(found, planned, modality, "prepared" if reader else "raw", options)
-    folder.mkdir(parents=True, exist_ok=True)
     report.pictures = draw(report, found, folder)
     (folder / "report.json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
     (folder / "report.html").write_text(page(report, folder), encoding="utf-8")

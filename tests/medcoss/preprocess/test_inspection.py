@@ -2,6 +2,7 @@
 
 import json
 import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medcoss import inspect_dataset, prepare
 from medcoss.preprocess.inspection.histogram import Histogram
+from medcoss.preprocess.inspection.masks import masks_of
 from medcoss.preprocess.inspection.run import inspect
 from medcoss.run import BadInput, LocalRun, Stopped
 from medcoss.specs.inspection import InspectOptions
@@ -117,6 +119,30 @@ def test_labels_of_deep_masks_and_axes_in_words(tmp_path: Path) -> None:
     assert report.label_voxels == {"0": 10 * (32 * 40 - 15), "300": 150}
     shown = (tmp_path / "out/artifacts/report.html").read_text()
     assert "<td>rows (y)</td><td>32</td>" in shown and "<td>columns (x)</td><td>40</td>" in shown
+
+
+def test_masks_are_found_as_recipes_and_publishers_lay_them_out() -> None:
+    pairs = {
+        "images/a.png": "masks/a.png", "Test Set/Images/b.png": "Test Set/Ground-truths/mask_b.png",
+        "volume-3.nii": "segmentation-3.nii", "x/lgemri.nrrd": "x/laendo.nrrd", "train_1.bmp": "train_1_anno.bmp",
+        "imagesTr/c_0000.nii.gz": "labelsTr/c.nii.gz",
+    }  # fmt: skip
+    others = ["masks/alone.png", "labels/cat.png", "segmentation-4.nii", "d_mask.png"]
+    assert masks_of([*pairs, *pairs.values(), *others]) == (pairs, ["d_mask.png"])
+
+
+def test_archives_are_looked_into_and_leave_nothing(tmp_path: Path) -> None:
+    folders = clean(tmp_path / "plain")
+    (tmp_path / "raw").mkdir()
+    with zipfile.ZipFile(tmp_path / "raw/all.zip", "w") as made:
+        for path in sorted(folders.rglob("*.png")):
+            made.write(path, path.relative_to(folders).as_posix())
+        made.writestr("../evil.png", b"x")
+    run = LocalRun(tmp_path / "run")
+    report = inspect(InspectOptions(), tmp_path / "raw", tmp_path / "out", run)
+    assert (report.classes, report.files) == (COUNTS, {"png": 44})
+    assert [bad.path for bad in report.unreadable] == ["all.zip: ../evil.png"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.html", *report.pictures}
 
 
 def test_prepared_ct_is_shown_in_the_window_of_raw_ct(tmp_path: Path) -> None:
