@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVICES = ["api", "inference", "worker"]
@@ -56,6 +59,64 @@ def test_control_plane_and_gateway_are_installed_without_what_trains(service: st
             else:
                 names.add(re.match(r"[A-Za-z0-9_.-]+", requirement)[0].lower())
     assert not HEAVY & names
+
+
+# an interpreter in which modules are not installed, which then imports others
+ABSENT = """
+import importlib, importlib.abc, sys
+hidden = set(sys.argv[1].split(","))
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
+# what each image runs, and what its libraries import late
+RUNS = {
+    "api": ["services.api.app", "services.core.serving", "services.core.prepare", "services.cli.main",
+            "services.cli.backup", "services.embedded.storage", "kombu.transport.redis", "psycopg"],
+    "inference": ["services.inference.app", "services.core.serving", "psycopg"],
+    "worker": ["services.worker.app", "services.worker.child", "kombu.transport.redis", "psycopg"],
+}  # fmt: skip
+
+
+def installed_with(extras: list[str]) -> set[str]:
+    """Names of all packages that pip brings along with these extras of ours."""
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    own, found, seen = declared["optional-dependencies"], set[str](), set[tuple[str, str]]()
+    waiting = [*declared["dependencies"], *(f"medcoss[{extra}]" for extra in extras)]
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras} - {e for n, e in seen if n == name}:
+            seen.add((name, extra))
+            if name == "medcoss":
+                waiting += own.get(extra, [])
+                continue
+            found.add(name)
+            try:
+                needed = map(Requirement, requires(name) or [])
+            except PackageNotFoundError:
+                continue
+            waiting += [str(one) for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
+    return found
+
+
+@each_service
+def test_an_image_has_every_package_that_its_programs_import(service: str) -> None:
+    asked = re.search(r"\.\[([a-z,]+)\]'", dockerfile(service).read_text())
+    extras = asked[1].split(",") if asked else ["worker", "otel"]
+    there = installed_with(extras) | {"medcoss"}
+    hidden = {
+        module for module, owners in packages_distributions().items()
+        if not there & {canonicalize_name(owner) for owner in owners} and not module.startswith("_")
+    }  # fmt: skip
+    assert "pytest" in hidden and ("torch" in hidden) == (service != "worker")
+    command = [sys.executable, "-c", ABSENT, ",".join(hidden), *RUNS[service]]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert found.returncode == 0, found.stderr[-1500:]
 
 
 def test_images_hold_the_packages_and_nothing_else() -> None:

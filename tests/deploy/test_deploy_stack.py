@@ -143,6 +143,9 @@ def test_the_demo_runs_while_every_container_is_restarted_once(stack: Stack, tmp
     say(f"demo ended after {time.monotonic() - began:.0f} s")
     assert demo.returncode == 0, told[-6000:]
     assert (out / "index.html").is_file()
+    # an image that lacks a package says so when it is needed, and not before
+    logs = stack.compose("logs", "--no-log-prefix", "api", "gateway", "worker", "beat")
+    assert "ModuleNotFoundError" not in logs and "Read-only file system" not in logs
 
 
 def _wait_for_a_running_job(stack: Stack, demo: "subprocess.Popen[bytes]") -> None:
