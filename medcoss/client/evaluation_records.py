@@ -37,6 +37,7 @@ class Evaluation(Record):
     per_class: list[dict[str, str | int | float | None]] = Field(default=[])
     confusion: list[list[int]] | None = None
     calibration: list[dict[str, float]] | None = None
+    grid: str | None = None
     leakage: list[dict[str, Any]] = Field(default=[])
     job_id: str | None = None
     created_at: datetime

@@ -2,7 +2,8 @@
 
 A dataset folder holds `meta.json` (DatasetInfo), `samples.parquet` (one row a sample),
 `images.b2nd` (N, C, H, W) uint8 or (N, 1, D, H, W) float32, and `masks.b2nd`
-(N, K, H, W) or (N, K, D, H, W) uint8 where there are masks. Text has only the table.
+(N, K, H, W) or (N, K, D, H, W) uint8 where there are masks, whose originals `originals.parquet` may hold
+(`medcoss.data.originals`). Text has only the table.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from medcoss.data.frames import FrameReader, FrameWriter, compressed
+from medcoss.data.originals import Original, OriginalsReader, OriginalsWriter, Placement
 from medcoss.modalities import Kind
 from medcoss.run import BadInput
 from medcoss.specs.records import DatasetInfo
@@ -78,6 +80,7 @@ class ShardWriter:
         self._labelled: Counter[str] = Counter()
         self._table = pq.ParquetWriter(root / "samples.parquet", _SCHEMA)
         self._arrays: dict[str, FrameWriter] = {}
+        self._originals: OriginalsWriter | None = None
 
     def __len__(self) -> int:
         return self._counts.total()
@@ -100,6 +103,11 @@ class ShardWriter:
         if len(self._rows) == ROW_GROUP:
             self._flush()
 
+    def add_original(self, group: str, placement: Placement, mask: Chunk) -> None:
+        """Keep the mask of a case on its own grid, `packed` already."""
+        self._originals = self._originals or OriginalsWriter(self.root)
+        self._originals.add(group, placement, mask.shape[0], mask.data)
+
     def split_counts(self) -> dict[str, int]:
         """Number of samples of each split that has any."""
         return {name: self._counts[name] for name in ("train", "val", "test") if self._counts[name]}
@@ -114,6 +122,8 @@ class ShardWriter:
         self._table.close()
         for array in self._arrays.values():
             array.close()
+        if self._originals is not None:
+            self._originals.close()
         (self.root / "meta.json").write_text(info.model_dump_json(indent=1))
 
     def _flush(self) -> None:
@@ -139,6 +149,7 @@ class ShardReader:
         self.rows = [Sample(**row) for row in table]
         self._images = self._open("images.b2nd")
         self._masks = self._open("masks.b2nd")
+        self._originals = OriginalsReader(root)
 
     def _open(self, name: str) -> FrameReader | None:
         path = self.root / name
@@ -166,6 +177,10 @@ class ShardReader:
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Binary channels (K, H, W) or (K, D, H, W), or None."""
         return None if self._masks is None else self._masks[index]
+
+    def original(self, group: str) -> Original | None:
+        """The mask of a case on its own grid, None where the dataset does not hold it."""
+        return self._originals[group]
 
     def label(self, index: int) -> int:
         """Class index, -1 without a label."""

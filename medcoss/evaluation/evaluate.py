@@ -118,6 +118,7 @@ def _segmentation(spec: EvaluateSpec, model: Segmenter, how: Sliding, steps: Ste
                   indices: Indices, folder: Path, context: RunContext) -> EvaluationInfo:  # fmt: skip
     classes = reader.info.classes or []
     rows: list[Row] = []
+    grids: set[bool] = set()
     # whose a case is, by its name
     patients = {(row := reader.rows[int(i)]).group: row.patient or row.group for i in indices}
     # image files carry no pixel size that could be trusted
@@ -127,6 +128,7 @@ def _segmentation(spec: EvaluateSpec, model: Segmenter, how: Sliding, steps: Ste
         if context.should_stop():
             raise Stopped
         of_case = _case_rows(case, classes, unit)
+        grids.add(case.original)
         gallery.add(case, of_case)
         rows += of_case
         context.progress(len(rows) // max(len(classes), 1), len(patients), case.name)
@@ -146,6 +148,7 @@ def _segmentation(spec: EvaluateSpec, model: Segmenter, how: Sliding, steps: Ste
     return EvaluationInfo(
         schema_version=2, metrics=flat | undefined, intervals=intervals_of(drawn), bootstrap=bootstrap, classes=classes,
         per_class=[_class_row(rows, of, names, means) for of in classes], cases=rows,
+        grid="original" if all(grids) else "stored",
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from medcoss.evaluation.postprocess import postprocessed
 from medcoss.evaluation.windows import Sliding
 from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
+from medcoss.preprocess.placement import restored
 from medcoss.preprocess.volumes import to_label_map, to_masks
 from medcoss.specs.postprocess import Steps
 from medcoss.training.features import model_inputs
@@ -22,8 +23,9 @@ from medcoss.training.precision import pick_device, precision
 
 @dataclass(frozen=True)
 class Case:
-    """One whole image or volume: its channels of masks (K, H, W) or (K, D, H, W) on the stored grid, which may overlap
-    (a tumour lies in its liver), and the size of its voxels, in mm for volumes, 1 for images.
+    """One whole image or volume: its channels of masks (K, H, W) or (K, D, H, W), which may overlap (a tumour lies in
+    its liver), and the size of its voxels, in mm for volumes, 1 for images. All on the grid that the image came on,
+    where the dataset knows it (`original`), else on that of the samples.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Case:
     predicted_masks: NDArray[np.bool_]
     reference_masks: NDArray[np.bool_]
     spacing: tuple[float, ...]
+    original: bool = False
 
     @property
     def predicted(self) -> NDArray[np.uint8]:
@@ -95,10 +98,20 @@ def segmented_cases(
     for index in indices:
         groups.setdefault(reader.rows[int(index)].group, []).append(int(index))
     model.to(pick_device()).eval()
+    classes = reader.info.classes or []
     for name, members in groups.items():
         case = stored(reader, members)
         # image files carry no pixel size that could be trusted
-        spacing = (1.0, 1.0) if reader.info.kind is Kind.IMAGE2D else case.first.spacing
-        predicted = to_masks(case.probabilities(model, how))
-        predicted = postprocessed(predicted, reader.info.classes or [], steps, spacing)
-        yield Case(name, case.image[0], predicted, case.reference, spacing)
+        spacing: tuple[float, ...] = (1.0, 1.0) if reader.info.kind is Kind.IMAGE2D else case.first.spacing
+        image, reference = case.image[0], case.reference
+        probabilities = case.probabilities(model, how)
+        if original := reader.original(name):
+            reference, spacing = original.mask, original.placement.spacing
+            # one class at a time: the original may be many times as large
+            predicted = np.stack([to_masks(restored(one, original.placement)) for one in probabilities])
+            image = restored(image, original.placement, float(image.min()))
+        else:
+            predicted = to_masks(probabilities)
+        yield Case(
+            name, image, postprocessed(predicted, classes, steps, spacing), reference, spacing, original is not None
+        )  # fmt: skip

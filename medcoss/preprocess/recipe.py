@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from medcoss.data.originals import Original
 from medcoss.modalities import Kind
 from medcoss.preprocess.raw import Raw
 from medcoss.specs.recipes.base import RecipeSpec
@@ -58,7 +59,8 @@ class Made:
     """One sample: `image` as it is stored, uint8 (C, H, W) or float32 (1, D, H, W); `mask` uint8 (K, ...); `text`.
 
     Tiles of volumes carry their first slice `offset`, the number of `slices` of their volume and the `spacing` in mm
-    (z, y, x) of the stored grid.
+    (z, y, x) of the stored grid. `original` is the mask as it was, on the first sample of its case: segmenters are
+    scored there.
     """
 
     image: NDArray[Any] | None = None
@@ -67,6 +69,7 @@ class Made:
     offset: int = 0
     slices: int = 0
     spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    original: Original | None = None
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from medcoss.data.originals import Original, Placement
 from medcoss.preprocess.io import read_volume
 from medcoss.preprocess.label_maps import read_label_map
 from medcoss.preprocess.nnunet import Array, Cropped, Spacing, crop_to_nonzero, resample_labels, resample_volume
+from medcoss.preprocess.placement import centred
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Made
 from medcoss.preprocess.volumes import pad_depth, tile_starts, to_lps
@@ -20,10 +21,14 @@ from medcoss.specs.recipes.base import SegmentedVolumes
 
 @dataclass(frozen=True)
 class Case:
-    """A volume with its labels, cut to what is not zero, axes nearest to LPS; `spacing` in mm (z, y, x)."""
+    """A volume with its labels, cut to what is not zero, axes nearest to LPS; `spacing` in mm (z, y, x).
+
+    `labels` are those of the whole volume.
+    """
 
     cut: Cropped
     spacing: Spacing
+    labels: NDArray[np.integer]
 
 
 def read_case(raw: Raw, files: tuple[str, ...], labels: int) -> Case:
@@ -36,7 +41,16 @@ def case_of(image: sitk.Image, label_map: NDArray[np.uint8]) -> Case:
     """The case of a volume and its label map (z, y, x) in LPS order."""
     oriented = to_lps(image)
     x, y, z = oriented.GetSpacing()
-    return Case(crop_to_nonzero(sitk.GetArrayFromImage(oriented), label_map), (z, y, x))
+    return Case(crop_to_nonzero(sitk.GetArrayFromImage(oriented), label_map), (z, y, x), label_map)
+
+
+def original(case: Case, masks: NDArray[np.integer], resampled_to: tuple[int, ...]) -> Original:
+    """The masks (K, z, y, x) of the whole volume, and where its tiles lie; `resampled_to` is the shape they are of."""
+    box = case.cut.box
+    placement = Placement(
+        case.labels.shape, case.spacing, tuple(int(part.start) for part in box), case.cut.volume.shape, resampled_to
+    )
+    return Original(placement, masks > 0)
 
 
 @dataclass(frozen=True)
@@ -59,34 +73,22 @@ def resampled(case: Case, target: Spacing) -> Resampled:
     return Resampled(volume, labels, mask, (z, y, x))
 
 
-def tiles(volume: Array, masks: NDArray[np.uint8], spacing: Spacing, spec: SegmentedVolumes, fill: float, path: str
-          ) -> Iterator[Made]:  # fmt: skip
+def tiles(volume: Array, masks: NDArray[np.uint8], spacing: Spacing, spec: SegmentedVolumes, fill: float, path: str,
+          original: Original) -> Iterator[Made]:  # fmt: skip
     """Tiles of a volume (z, y, x) and masks (K, z, y, x), slices padded by `fill` or cut around their centre.
 
-    Raises BadInput naming `path` when the cut would take labelled voxels.
+    The first one carries the `original`. Raises BadInput naming `path` when the cut would take labelled voxels.
     """
     depth, height, width = spec.size
-    placed = _centred(masks, height, width, 0)
+    placed = centred(masks, height, width, 0)
     if placed.sum() < masks.sum():
         raise BadInput(
             f"labelled voxels lie outside the inner {height} x {width} voxels of its slices, which are "
             f"{volume.shape[1]} x {volume.shape[2]} after resampling; give a larger size", path,
         )  # fmt: skip
-    volume = _centred(volume, height, width, fill)
+    volume = centred(volume, height, width, fill)
     for start in tile_starts(len(volume), depth, spec.stride):
         tile = pad_depth(volume[start : start + depth], depth)
         mask = np.stack([pad_depth(one[start : start + depth], depth, constant=True) for one in placed])
-        yield Made(tile[None], mask, offset=start, slices=len(volume), spacing=spacing)
-
-
-def _centred(array: NDArray[Any], height: int, width: int, fill: float) -> NDArray[Any]:
-    """The inner `height` x `width` of the last two axes, padded where there is less."""
-    for axis, size in ((array.ndim - 2, height), (array.ndim - 1, width)):
-        less = array.shape[axis] - size
-        if less > 0:
-            array = array.take(np.arange(less // 2, less // 2 + size), axis)
-        elif less < 0:
-            around = [(0, 0)] * array.ndim
-            around[axis] = (-less // 2, -less - -less // 2)
-            array = np.pad(array, around, constant_values=fill)
-    return array
+        own = original if start == 0 else None
+        yield Made(tile[None], mask, offset=start, slices=len(volume), spacing=spacing, original=own)

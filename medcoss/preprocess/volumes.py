@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medcoss.data.originals import Original, Placement
 from medcoss.specs.preprocess import VolumeFolder
 
 Array = NDArray[np.float32]
@@ -120,6 +121,16 @@ def mask_tiles_of(labels: NDArray[np.uint8], values: int, recipe: VolumeFolder) 
         np.stack([pad_depth(c[s : s + depth], depth, constant=True) for c in channels])
         for s in tile_starts(resized.shape[0], depth, recipe.stride)
     ]
+
+
+def labelled_original(labels: NDArray[np.uint8], values: int, spacing: tuple[float, ...], size: tuple[int, ...]
+                      ) -> Original:  # fmt: skip
+    """The original of a label map (z, y, x) with labels 1 .. `values` whose slices were resized to the last two of
+    `size`; `spacing` in mm (z, y, x).
+    """
+    masks = np.stack([labels == value for value in range(1, values + 1)])
+    resized = (len(labels), *size[-2:])
+    return Original(Placement(labels.shape, spacing, (0, 0, 0), labels.shape, resized), masks)
 
 
 def pad_depth(tile: NDArray[Any], depth: int, constant: bool = False) -> NDArray[Any]:

@@ -112,6 +112,10 @@ class EvaluationInfo(Record):
     confusion: list[list[int]] | None = None
     calibration: list[dict[str, float]] | None = None
     cases: list[dict[str, Any]] = []
+    grid: Literal["original", "stored"] | None = Field(
+        None, description="of segmenters: whether masks were scored on the grid that the images came on, or on that of "
+        "the prepared samples, whose masks are resampled"
+    )  # fmt: skip
     leakage: list[Leakage] = []
 
 

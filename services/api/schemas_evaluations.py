@@ -37,6 +37,10 @@ class EvaluationOut(BaseModel):
     per_class: list[dict[str, str | int | float | None]] = Field(description="scores of each class, a row a class")
     confusion: list[list[int]] | None = Field(description="confusion[i][j]: cases of class i predicted as class j")
     calibration: list[dict[str, float]] | None = Field(description="bins of the reliability curve that hold cases")
+    grid: Literal["original", "stored"] | None = Field(
+        None, description="of segmenters: whether masks were scored on the grid that the images came on, or on that of "
+        "the prepared samples; null for classifiers, and where it is not known"
+    )  # fmt: skip
     leakage: list[Leakage] = Field(description="patients that were trained on and measured on, as far as allowed")
     job_id: str | None = Field(description="job that made it")
     created_at: datetime = Field(description="when it was recorded")

@@ -33,6 +33,8 @@ def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetI
                 patient=patient, label=-1 if item.label is None else labels[item.label], **sample.row,
             )  # fmt: skip
             writer.add_compressed(row, sample.chunks)
+            if sample.original is not None:
+                writer.add_original(row.group, *sample.original)
     described = plan.described
     return DatasetInfo(
         modality=plan.spec.modality,

@@ -6,12 +6,15 @@ its line.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import IO, Any, Literal
 
 from medcoss.data.frames import compressed
+from medcoss.data.originals import Placement, packed
 from medcoss.data.shards import Chunk
 from medcoss.preprocess.recipe import Made
+
+_ORIGINAL = "original"
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,12 @@ class End:
 @dataclass(frozen=True)
 class StoredSample:
     """A sample as it is stored: what its row needs besides the item, `images` and `masks`. Of a survey, the row is
-    what was found.
+    what was found. The `original` of a case is its placement and, as bits, its mask.
     """
 
     row: dict[str, Any]
     chunks: dict[str, Chunk]
+    original: tuple[Placement, Chunk] | None = None
 
 
 def write_sample(file: IO[bytes], made: Made) -> None:
@@ -45,8 +49,12 @@ def write_sample(file: IO[bytes], made: Made) -> None:
            "spacing_z": z, "spacing_y": y, "spacing_x": x}  # fmt: skip
     arrays = {name: array for name, array in (("images", made.image), ("masks", made.mask)) if array is not None}
     chunks = {name: compressed(array) for name, array in arrays.items()}
+    content: dict[str, Any] = {"row": row}
+    if made.original is not None:
+        arrays[_ORIGINAL], chunks[_ORIGINAL] = made.original.mask, packed(made.original.mask)
+        content["placement"] = asdict(made.original.placement)
     layout = {name: [len(chunks[name]), array.shape, array.dtype.name] for name, array in arrays.items()}
-    _write_line(file, {"row": row, "chunks": layout})
+    _write_line(file, content | {"chunks": layout})
     for chunk in chunks.values():
         file.write(chunk)
 
@@ -70,7 +78,11 @@ def read_records(file: IO[bytes]) -> Iterator[StoredSample | End]:
     for line in iter(file.readline, b""):
         content = json.loads(line)
         if "chunks" in content:
-            layout = content["chunks"].items()
-            yield StoredSample(content["row"], {n: Chunk(file.read(size), s, t) for n, (size, s, t) in layout})
+            chunks = {n: Chunk(file.read(size), s, t) for n, (size, s, t) in content["chunks"].items()}
+            mask, original = chunks.pop(_ORIGINAL, None), None
+            if mask is not None:
+                placement = Placement(**{name: tuple(values) for name, values in content["placement"].items()})
+                original = (placement, mask)
+            yield StoredSample(content["row"], chunks, original)
         else:
             yield End(**content)

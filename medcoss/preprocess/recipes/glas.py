@@ -19,6 +19,7 @@ from PIL import Image
 from medcoss.modalities import Kind
 from medcoss.preprocess.images import fitted_image, fitted_mask
 from medcoss.preprocess.io import read_image, read_mask
+from medcoss.preprocess.placement import whole_image
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.tables import read_table
@@ -60,7 +61,8 @@ def make(spec: Glas, item: Item, raw: Raw) -> Iterator[Made]:
     if not raw.has(annotation):
         raise BadInput(f"there is no annotation {annotation}", path)
     image, glands = read_image(raw.read(path), path), read_mask(raw.read(annotation), annotation)
-    yield Made(fitted(image, spec), fitted_mask(glands, image.shape, spec.size, annotation))
+    mask, own = (fitted_mask(glands, image.shape, size, annotation) for size in (spec.size, image.shape[:2]))
+    yield Made(fitted(image, spec), mask, original=whole_image(own, spec.size))
 
 
 def fitted(image: NDArray[np.uint8], spec: Glas) -> NDArray[np.uint8]:

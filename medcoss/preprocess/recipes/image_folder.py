@@ -14,6 +14,7 @@ from medcoss.modalities import Kind, get_modality
 from medcoss.preprocess.images import fitted_image, fitted_mask
 from medcoss.preprocess.io import read_image, read_mask
 from medcoss.preprocess.patients import patient_of
+from medcoss.preprocess.placement import whole_image
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.run import BadInput
@@ -53,8 +54,12 @@ def make(spec: ImageFolder, item: Item, raw: Raw) -> Iterator[Made]:
     if spec.mask_suffix and not masks:
         raise BadInput(f"there is no mask with the suffix '{spec.mask_suffix}' beside it", path)
     image = read_image(raw.read(path), path)
-    found = [fitted_mask(read_mask(raw.read(mask), mask), image.shape, spec.size, mask) for mask in masks]
-    yield Made(fitted(image, spec), found[0] if found else None)
+    if not masks:
+        yield Made(fitted(image, spec))
+        return
+    truth = read_mask(raw.read(masks[0]), masks[0])
+    small, own = (fitted_mask(truth, image.shape, size, masks[0]) for size in (spec.size, image.shape[:2]))
+    yield Made(fitted(image, spec), small, original=whole_image(own, spec.size))
 
 
 def fitted(image: NDArray[np.uint8], recipe: ImageFolder) -> NDArray[np.uint8]:

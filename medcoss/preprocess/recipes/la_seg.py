@@ -30,7 +30,7 @@ from medcoss.preprocess.label_maps import read_label_map
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.recipes import volume_folder
-from medcoss.preprocess.volumes import Array, mask_tiles_of, to_lps
+from medcoss.preprocess.volumes import Array, labelled_original, mask_tiles_of, to_lps
 from medcoss.run import BadInput
 from medcoss.specs.names import stem_of
 from medcoss.specs.recipes.la_seg import LaSeg
@@ -79,8 +79,9 @@ def make(spec: LaSeg, item: Item, raw: Raw) -> Iterator[Made]:
     masks = mask_tiles_of(labels, 1, _as_volumes(spec))
     depth, height, width = volume.shape
     spacing = (voxel[0], voxel[1] * height / spec.size[1], voxel[2] * width / spec.size[2])
+    own = labelled_original(labels, 1, voxel, spec.size)
     for start, tile, mask in zip(starts, tiles, masks, strict=True):
-        yield Made(tile, mask, offset=start, slices=depth, spacing=spacing)
+        yield Made(tile, mask, offset=start, slices=depth, spacing=spacing, original=None if start else own)
 
 
 def tiled(volume: Array, spec: LaSeg) -> tuple[list[int], list[Array]]:

@@ -22,7 +22,7 @@ from medcoss.preprocess import intensity
 from medcoss.preprocess.nnunet import LITS_SPACING, Fingerprint, Foreground, normalise_ct
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
-from medcoss.preprocess.segmentation import read_case, resampled, tiles
+from medcoss.preprocess.segmentation import original, read_case, resampled, tiles
 from medcoss.specs.recipes.lits import Lits
 
 _NAME = re.compile(r"(volume|segmentation|test-volume)-(\d+)(\.nii(?:\.gz)?)", re.I)
@@ -75,11 +75,13 @@ def conclude(spec: Lits, surveyed: Iterator[tuple[Item, Any]]) -> Any:
 
 def make(spec: Lits, item: Item, raw: Raw) -> Iterator[Made]:
     """The tiles of one volume."""
-    case = resampled(read_case(raw, item.files, _LABELS), LITS_SPACING)
+    read = read_case(raw, item.files, _LABELS)
+    case = resampled(read, LITS_SPACING)
     if spec.intensity == "window":
         volume = intensity.lits(case.volume).astype(np.float32)
     else:
         volume = normalise_ct(case.volume, Fingerprint(**raw.findings))
     yield from tiles(
-        volume, intensity.lits_channels(case.labels), case.spacing, spec, float(volume.min()), item.name
+        volume, intensity.lits_channels(case.labels), case.spacing, spec, float(volume.min()), item.name,
+        original(read, intensity.lits_channels(read.labels), volume.shape),
     )  # fmt: skip

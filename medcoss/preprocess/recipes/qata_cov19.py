@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from medcoss.modalities import Kind
 from medcoss.preprocess.images import fitted_image, fitted_mask
 from medcoss.preprocess.io import read_image, read_mask
+from medcoss.preprocess.placement import whole_image
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.run import BadInput
@@ -58,7 +59,9 @@ def make(spec: QataCov19, item: Item, raw: Raw) -> Iterator[Made]:
     if not raw.has(mask):
         raise BadInput(f"there is no ground truth {mask}", path)
     image = read_image(raw.read(path), path)
-    yield Made(fitted(image, spec), fitted_mask(read_mask(raw.read(mask), mask), image.shape, spec.size, mask, ABOVE))
+    truth = read_mask(raw.read(mask), mask)
+    small, own = (fitted_mask(truth, image.shape, size, mask, ABOVE) for size in (spec.size, image.shape[:2]))
+    yield Made(fitted(image, spec), small, original=whole_image(own, spec.size))
 
 
 def fitted(image: NDArray[np.uint8], spec: QataCov19) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from medcoss.modalities import Kind, get_modality
 from medcoss.preprocess.images import Labels, check_same_size, fitted_image, fitted_mask, resized_labels
 from medcoss.preprocess.io import read_image, read_mask
 from medcoss.preprocess.patients import patient_of
+from medcoss.preprocess.placement import whole_image
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.run import BadInput
@@ -64,7 +65,8 @@ def make(spec: SegmentationPairs, item: Item, raw: Raw) -> Iterator[Made]:
     if len(masks) > 1:
         raise BadInput(f"{masks[1]} has the same name; keep one mask of an image", masks[0])
     image, mask = read_image(raw.read(path), path), read_mask(raw.read(masks[0]), masks[0])
-    yield Made(fitted(image, spec), _channels(mask, image.shape, spec, masks[0]))
+    small, own = (_channels(mask, image.shape, spec, masks[0], size) for size in (spec.size, image.shape[:2]))
+    yield Made(fitted(image, spec), small, original=whole_image(own, spec.size))
 
 
 def fitted(image: Bytes, spec: SegmentationPairs) -> Bytes:
@@ -72,11 +74,12 @@ def fitted(image: Bytes, spec: SegmentationPairs) -> Bytes:
     return fitted_image(image, spec.size, get_modality(spec.modality).channels)
 
 
-def _channels(mask: Labels, shape: tuple[int, ...], spec: SegmentationPairs, path: str) -> Bytes:
-    """A channel for each label: uint8 (K, H, W)."""
+def _channels(mask: Labels, shape: tuple[int, ...], spec: SegmentationPairs, path: str, size: tuple[int, int]
+              ) -> Bytes:  # fmt: skip
+    """A channel for each label: uint8 (K, H, W) of `size` (height, width)."""
     labels = len(spec.label_names)
     if labels == 1:
-        return fitted_mask(mask, shape, spec.size, path)
+        return fitted_mask(mask, shape, size, path)
     check_same_size(mask, shape, path)
     if mask.ndim == 3:
         raise BadInput(f"the mask is a colour image; expected a grey one of the values 0 to {labels}", path)
@@ -87,7 +90,7 @@ def _channels(mask: Labels, shape: tuple[int, ...], spec: SegmentationPairs, pat
             f"{labels} entries)",
             path,
         )
-    resized = resized_labels(mask.astype(np.uint8), spec.size)
+    resized = resized_labels(mask.astype(np.uint8), size)
     return np.stack([resized == value for value in range(1, labels + 1)]).astype(np.uint8)
 
 

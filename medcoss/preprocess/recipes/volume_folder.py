@@ -12,13 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from medcoss.data.originals import Original
 from medcoss.modalities import Kind
 from medcoss.preprocess.io import read_volume
 from medcoss.preprocess.label_maps import read_label_map
 from medcoss.preprocess.patients import patient_of
 from medcoss.preprocess.raw import Raw, folder_split
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
-from medcoss.preprocess.volumes import Array, inner_slices, mask_tiles_of, tiles_of, to_lps
+from medcoss.preprocess.volumes import Array, inner_slices, labelled_original, mask_tiles_of, tiles_of, to_lps
 from medcoss.run import BadInput
 from medcoss.specs.names import VOLUME_SUFFIXES, stem_of
 from medcoss.specs.recipes.volume_folder import VolumeFolder
@@ -62,15 +63,17 @@ def make(spec: VolumeFolder, item: Item, raw: Raw) -> Iterator[Made]:
     volume = sitk.GetArrayFromImage(oriented).astype(np.float32)
     spacing_x, spacing_y, spacing_z = oriented.GetSpacing()
     masks: list[NDArray[np.uint8]] | None = None
+    original: Original | None = None
     if labels:
         known = len(spec.label_names)
-        masks = mask_tiles_of(
-            read_label_map(raw, labels[0], image, known, f" (label_names has {known} entries)"), known, spec
-        )
+        values = read_label_map(raw, labels[0], image, known, f" (label_names has {known} entries)")
+        masks = mask_tiles_of(values, known, spec)
+        original = labelled_original(values, known, (spacing_z, spacing_y, spacing_x), spec.size)
     starts, tiles = tiled(volume, spec)
     spacing = (spacing_z, spacing_y * volume.shape[1] / spec.size[1], spacing_x * volume.shape[2] / spec.size[2])
     for number, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
-        yield Made(tile, None if masks is None else masks[number], offset=start, slices=len(volume), spacing=spacing)
+        yield Made(tile, None if masks is None else masks[number], offset=start, slices=len(volume), spacing=spacing,
+                   original=original if number == 0 else None)  # fmt: skip
 
 
 def tiled(volume: Array, spec: VolumeFolder) -> tuple[list[int], list[Array]]:

@@ -31,7 +31,7 @@ from medcoss.preprocess.nnunet import median_spacing, normalise_case
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.rtstruct import StructureSet, rasterised, read_contours, read_structure_set
-from medcoss.preprocess.segmentation import Case, case_of, read_case, resampled, tiles
+from medcoss.preprocess.segmentation import Case, case_of, original, read_case, resampled, tiles
 from medcoss.preprocess.volumes import to_lps
 from medcoss.run import BadInput
 from medcoss.specs.recipes.vs_seg import VsSeg
@@ -87,10 +87,13 @@ def conclude(_spec: VsSeg, surveyed: Iterator[tuple[Item, Any]]) -> Any:
 
 def make(spec: VsSeg, item: Item, raw: Raw) -> Iterator[Made]:
     """The tiles of one volume."""
-    case = resampled(_case(item, raw), tuple(raw.findings))
+    read = _case(item, raw)
+    case = resampled(read, tuple(raw.findings))
     volume = normalise_case(case.volume, case.mask)
     masks = (case.labels == 1).astype(np.uint8)[None]
-    yield from tiles(volume, masks, case.spacing, spec, float(volume.min()) if case.mask is None else 0.0, item.name)
+    fill = float(volume.min()) if case.mask is None else 0.0
+    own = original(read, read.labels[None] == 1, volume.shape)
+    yield from tiles(volume, masks, case.spacing, spec, fill, item.name, own)
 
 
 def _case(item: Item, raw: Raw) -> Case:
