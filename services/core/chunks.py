@@ -12,9 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.core import leftovers, shares
-from services.core.jobs import ended, open_children, problem, request_cancel
+from services.core.jobs import cancel_all, ended, open_children, problem
 from services.core.lifecycle import State
-from services.core.scope import EVERYTHING
 from services.core.tables import Job
 
 
@@ -96,5 +95,4 @@ def end_all(session: Session, job_id: str) -> None:
     job = session.get_one(Job, job_id)
     if job.children:
         leftovers.end_of_job(session, job_id, checkpoints=True)
-    for child in open_children(session, job):
-        request_cancel(session, EVERYTHING, child.id)
+    cancel_all(session, open_children(session, job))

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Update, func, insert, select, update
+from sqlalchemy import CursorResult, Update, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from services.core import aliases, labels, leftovers, outbox, shares, tracing
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
-from services.core.scheduling import next_turn, next_turns
+from services.core.scheduling import next_turns
 from services.core.scope import Scope
 from services.core.shares import Share
 from services.core.specs import references, with_ids
@@ -259,16 +259,12 @@ def request_pause(session: Session, scope: Scope, job_id: str) -> Job:
     job = _open(session, scope, job_id, "paused")
     if job.stop_order == "cancel":
         raise Conflict(f"job {job_id} is being cancelled; it cannot be paused")
-    if job.state in {State.WAITING, State.QUEUED}:
-        held = update(Job).where(Job.id == job_id, Job.state == job.state)
-        changed(session, held.values(state=State.PAUSED, not_before=None))
-        add_event(session, job_id, job.attempt, "paused", reason="paused by its owner before it ran")
-    elif job.state == State.RUNNING and job.stop_order != "pause":
-        changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order="pause"))
-        add_event(session, job_id, job.attempt, "pause_requested")
-    for child in open_children(session, job):
-        if child.stop_order != "cancel":
-            request_pause(session, scope, child.id)
+    rows = [row for row in (job, *open_children(session, job)) if row.stop_order != "cancel"]
+    held = [row for row in rows if row.state in {State.WAITING, State.QUEUED}]
+    running = [row for row in rows if row.state == State.RUNNING and row.stop_order != "pause"]
+    _change(session, held, {"state": State.PAUSED, "not_before": None}, "paused",
+            reason="paused by its owner before it ran")  # fmt: skip
+    _change(session, running, {"stop_order": "pause"}, "pause_requested")
     session.refresh(job)
     return job
 
@@ -279,22 +275,23 @@ def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
     Any other job that has not ended stays as it is. Conflict when it has ended, or when its time limit is over.
     """
     job = _open(session, scope, job_id, "resumed")
-    if job.state == State.PAUSED:
-        if job.time_limit_s is not None and job.ran_s >= job.time_limit_s:
+    rows = (job, *open_children(session, job))
+    held = [row for row in rows if row.state == State.PAUSED]
+    for row in held:
+        if row.time_limit_s is not None and row.ran_s >= row.time_limit_s:
             raise Conflict(
-                f"job {job_id} has run for its {job.time_limit_s:g} s; raise its time_limit_s, then resume it"
+                f"job {row.id} has run for its {row.time_limit_s:g} s; raise its time_limit_s, then resume it"
             )
-        found = needs(session, [job_id])[job_id]
-        ready = all(state == State.SUCCEEDED for state in found.values())
-        to = State.QUEUED if ready else State.WAITING
-        turn = next_turn(session, job.created_by, job.priority)
-        changed(session, update(Job).where(Job.id == job_id, Job.state == State.PAUSED).values(state=to, turn=turn))
-        add_event(session, job_id, job.attempt, to.value, reason="resumed by its owner")
-    elif job.stop_order == "pause":
-        changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order=None))
-        add_event(session, job_id, job.attempt, "pause_withdrawn")
-    for child in open_children(session, job):
-        request_resume(session, scope, child.id)
+    withdrawn = [row for row in rows if row.state == State.RUNNING and row.stop_order == "pause"]
+    found = needs(session, [row.id for row in held])
+    turns = dict(zip((row.id for row in held), next_turns(session, job.created_by, [row.priority for row in held]),
+                     strict=True))  # fmt: skip
+    for to in (State.WAITING, State.QUEUED):
+        ready = to == State.QUEUED
+        these = [row for row in held if all(s == State.SUCCEEDED for s in found[row.id].values()) == ready]
+        turn = case({row.id: turns[row.id] for row in these}, value=Job.id) if these else None
+        _change(session, these, {"state": to, "turn": turn}, to.value, reason="resumed by its owner")
+    _change(session, withdrawn, {"stop_order": None}, "pause_withdrawn")
     session.refresh(job)
     return job
 
@@ -302,19 +299,37 @@ def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
 def request_cancel(session: Session, scope: Scope, job_id: str) -> Job:
     """Cancel at once what does not run; order a running job to stop. A job that has ended is a Conflict."""
     job = _open(session, scope, job_id, "cancelled")
-    if job.state != State.RUNNING:
-        stop = update(Job).where(Job.id == job_id, Job.state.in_(_AT_ONCE))
-        changed(session, stop.values(state=State.CANCELLED, finished_at=now()))
-        if job.fence or job.children:
-            leftovers.end_of_job(session, job_id, checkpoints=bool(job.children))
-        add_event(session, job_id, job.attempt, "cancelled", reason="cancelled before it ran")
-    elif job.stop_order != "cancel":
-        changed(session, update(Job).where(Job.id == job_id, Job.state == State.RUNNING).values(stop_order="cancel"))
-        add_event(session, job_id, job.attempt, "cancel_requested")
-    for child in open_children(session, job):
-        request_cancel(session, scope, child.id)
+    cancel_all(session, (job, *open_children(session, job)))
     session.refresh(job)
     return job
+
+
+def cancel_all(session: Session, rows: Sequence[Job]) -> None:
+    """Cancel jobs that the session has locked and that have not ended."""
+    at_once = [row for row in rows if row.state in _AT_ONCE]
+    running = [row for row in rows if row.state == State.RUNNING and row.stop_order != "cancel"]
+    _change(session, at_once, {"state": State.CANCELLED, "finished_at": now()}, "cancelled",
+            reason="cancelled before it ran")  # fmt: skip
+    leftovers.end_of_jobs(session, {row.id: bool(row.children) for row in at_once if row.fence or row.children})
+    _change(session, running, {"stop_order": "cancel"}, "cancel_requested")
+
+
+def _change(session: Session, rows: Sequence[Job], values: dict[str, Any], event: str, **data: Any) -> None:
+    """The same change of jobs that the session has locked, and its event: two statements however many they are."""
+    if not rows:
+        return
+    guarded = update(Job).where(Job.id.in_([row.id for row in rows]), Job.state.in_({row.state for row in rows}))
+    changed(session, guarded.values(values).execution_options(synchronize_session=False))
+    _tell(session, [(row, event, data) for row in rows])
+    for row in rows:
+        session.expire(row, list(values))
+
+
+def _tell(session: Session, told: Iterable[tuple[Job, str, dict[str, Any]]]) -> None:
+    """Append to the histories of jobs, as `add_event` does to one: each with its event and what belongs to that."""
+    events = [{"job_id": row.id, "attempt": row.attempt, "type": type_, "data": data} for row, type_, data in told]
+    session.execute(insert(table_of(JobEvent)), events)
+    outbox.tell_of_jobs(session, events)
 
 
 def prioritise(session: Session, job: Job, priority: int) -> None:
@@ -325,12 +340,12 @@ def prioritise(session: Session, job: Job, priority: int) -> None:
         return
     if has_ended(job):
         raise Conflict(f"job {job.id} has already {ended(job.state)}; its priority stays")
-    turn = next_turn(session, job.created_by, priority)
-    add_event(session, job.id, job.attempt, "priority", before=job.priority, after=priority)
-    job.priority, job.rank, job.turn = priority, -priority, turn
+    rows = [row for row in (job, *open_children(session, job)) if row.priority != priority]
+    _tell(session, [(row, "priority", {"before": row.priority, "after": priority}) for row in rows])
+    turns = next_turns(session, job.created_by, [priority] * len(rows))
+    for row, turn in zip(rows, turns, strict=True):
+        row.priority, row.rank, row.turn = priority, -priority, turn
     session.flush()
-    for child in open_children(session, job):
-        prioritise(session, child, priority)
 
 
 def limit_time(session: Session, job: Job, seconds: float) -> None:
@@ -341,11 +356,11 @@ def limit_time(session: Session, job: Job, seconds: float) -> None:
         return
     if has_ended(job):
         raise Conflict(f"job {job.id} has already {ended(job.state)}; its time limit stays")
-    add_event(session, job.id, job.attempt, "time_limit", before=job.time_limit_s, after=seconds)
-    job.time_limit_s = seconds
+    rows = [row for row in (job, *open_children(session, job)) if row.time_limit_s != seconds]
+    _tell(session, [(row, "time_limit", {"before": row.time_limit_s, "after": seconds}) for row in rows])
+    for row in rows:
+        row.time_limit_s = seconds
     session.flush()
-    for child in open_children(session, job):
-        limit_time(session, child, seconds)
 
 
 def ended(state: str) -> str:

@@ -6,12 +6,12 @@ reservation and removes what was stored. Deleted datasets and expired uploads go
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
 from minio.error import MinioException
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import delete, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 from urllib3.exceptions import HTTPError
 
@@ -19,7 +19,7 @@ from services.core.db import Database
 from services.core.lifecycle import State
 from services.core.storage import ObjectStore
 from services.core.tables import Job, JobArtifact, Leftover
-from services.core.tables.base import now
+from services.core.tables.base import now, table_of
 
 # an attempt that has lost its lease is killed well before; what it stores until then is still found
 LINGER = timedelta(minutes=10)
@@ -48,8 +48,22 @@ def end_of_job(session: Session, job_id: str, checkpoints: bool) -> None:
     attempt has drawn again, files of an attempt that was killed before it could tell, and, if nobody will look at
     them, `checkpoints`. Attempts that have lost their lease may store some more for a while.
     """
-    for folder in ("artifacts", *(["checkpoints"] if checkpoints else [])):
-        add(session, f"jobs/{job_id}/{folder}/", watch_until=now() + LINGER)
+    end_of_jobs(session, {job_id: checkpoints})
+
+
+def end_of_jobs(session: Session, ended: Mapping[str, bool]) -> None:
+    """The same for several jobs, each with whether its checkpoints go, too."""
+    prefixes = [f"jobs/{job_id}/artifacts/" for job_id in ended]
+    prefixes += [f"jobs/{job_id}/checkpoints/" for job_id, checkpoints in ended.items() if checkpoints]
+    if not prefixes:
+        return
+    moment = now()
+    values = {"job_id": None, "fence": None, "remove_at": moment, "watch_until": moment + LINGER}
+    known = set(session.scalars(select(Leftover.prefix).where(Leftover.prefix.in_(prefixes))))
+    if known:
+        session.execute(update(Leftover).where(Leftover.prefix.in_(known)).values(values))
+    if new := [values | {"prefix": prefix} for prefix in prefixes if prefix not in known]:
+        session.execute(insert(table_of(Leftover)), new)
 
 
 def reserved(session: Session, prefix: str) -> list[str]:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from services.core import attempts
 from services.core.settings import Settings
 from services.core.sweep import sweep
-from services.core.tables import Job
+from services.core.tables import Job, JobEvent
 from services.core.tables.base import now
 from tests.api.calls import pointers, preprocess, problem, take, uploaded
 from tests.api.serving import Served
@@ -18,10 +18,10 @@ from tests.core.databases import engines
 CHUNKS = 3
 
 
-def shared_out(served: Served, **fields: Any) -> dict[str, Any]:
-    """A new job of three chunks."""
+def shared_out(served: Served, chunks: int = CHUNKS, **fields: Any) -> dict[str, Any]:
+    """A new job of so many chunks."""
     raw = uploaded(served.operator, {"a.png": b"pixels"})
-    spec = {"dataset": raw, "recipe": {"name": "image_folder"}, "chunks": CHUNKS}
+    spec = {"dataset": raw, "recipe": {"name": "image_folder"}, "chunks": chunks}
     response = preprocess(served.operator, raw, spec=spec, **fields)
     assert response.status_code == 201, response.text
     job: dict[str, Any] = response.json()
@@ -34,7 +34,8 @@ def show(served: Served, job_id: str) -> dict[str, Any]:
 
 
 def children(served: Served, job_id: str) -> list[dict[str, Any]]:
-    items = served.viewer.get("/v1/jobs", params={"parent": job_id, "sort": "created_at"}).json()["items"]
+    asked = {"parent": job_id, "sort": "created_at", "limit": 100}
+    items = served.viewer.get("/v1/jobs", params=asked).json()["items"]
     return sorted(items, key=lambda child: child["spec"]["chunk"])
 
 
@@ -99,6 +100,53 @@ def test_what_is_asked_of_the_job_is_asked_of_its_chunks(served: Served) -> None
     assert served.operator.delete(f"/v1/jobs/{job_id}").status_code == 204
     with served.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Job)) == 0
+
+
+@engines
+def test_what_is_asked_of_many_chunks_takes_no_more_statements_than_of_a_few(served: Served) -> None:
+    counts: dict[str, list[int]] = {}
+    for chunks in (2, 40):
+        job_id = shared_out(served, chunks=chunks)["id"]
+        mine = [child["id"] for child in children(served, job_id)]
+        for child in mine[: chunks // 2]:
+            # has left something in the store
+            ran = take(served.database, child)
+            with served.database.session() as session:
+                attempts.release(session, child, ran.fence, attempts.State.QUEUED, "shut down")
+        running = take(served.database, mine[-1]).job_id
+        for place, what in enumerate(("pause", "resume", "pause", "priority", "limit", "resume", "cancel")):
+            counts.setdefault(f"{place} {what}", []).append(statements(served, job_id, what))
+        assert states(served, job_id) == ["cancelled"] * (chunks - 1) + ["running"]
+        with served.database.reading() as session:
+            told = session.execute(select(JobEvent.job_id, JobEvent.type).order_by(JobEvent.seq)).all()
+        for child in mine:
+            moved = ("pause_requested", "pause_withdrawn", "cancel_requested")
+            if child != running:
+                moved = ("paused", "queued", "cancelled")
+            expected = [moved[0], moved[1], moved[0], "priority", "time_limit", moved[1], moved[2]]
+            assert [type_ for job, type_ in told if job == child][-7:] == expected
+    assert {what: few for what, (few, _) in counts.items()} == {what: many for what, (_, many) in counts.items()}
+
+
+def statements(served: Served, job_id: str, what: str) -> int:
+    """How many statements a request about a job makes."""
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    engine = served.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        if what in ("priority", "limit"):
+            change = {"priority": 5} if what == "priority" else {"time_limit_s": 1000.0}
+            response = served.operator.patch(f"/v1/jobs/{job_id}", json=change, headers={"If-Match": "*"})
+        else:
+            response = served.operator.post(f"/v1/jobs/{job_id}/{what}")
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert response.status_code == 200, response.text
+    return len(asked)
 
 
 def test_a_chunk_that_is_cancelled_alone_ends_the_job(served: Served) -> None:
