@@ -26,7 +26,7 @@ from medcoss.training.compiling import as_written, compiled_blocks
 from medcoss.training.distributed import Ranks
 from medcoss.training.events import Events
 from medcoss.training.loading import loaded
-from medcoss.training.memory import keep_freed_memory
+from medcoss.training.memory import keep_freed_memory, large_tensors_kept
 from medcoss.training.meter import FlopCount, Meter
 from medcoss.training.precision import Choice, gradient_scaler, number_type, precision
 from medcoss.training.watch import NAMES, NotFinite, Watch
@@ -150,7 +150,9 @@ class Loop:
         first = self.done = self._resume()
         self.task.modules.train()
         self.context.progress(first, self.total, "training")
-        with self.checkpoints, self._events(first) as events, self._compiled():
+        # layers of large volumes are larger than what the heap keeps
+        kept = large_tensors_kept() if self.device.type == "cpu" else contextlib.nullcontext()
+        with self.checkpoints, self._events(first) as events, self._compiled(), kept:
             self.meter.begin()
             for step, batch in self._batches(first):
                 orders = self._step(step, batch)

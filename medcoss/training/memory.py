@@ -34,7 +34,8 @@ def large_tensors_kept() -> Iterator[None]:
     """Let glibc keep what is freed within the block whatever its size, and give it back at the end.
 
     The layers of a window of 64 x 192 x 192 voxels are some hundred MB each, far above the largest that stays in the
-    heap otherwise: the system zeroes their pages again for every layer, which is up to half of the time of a window.
+    heap otherwise: the system zeroes their pages again for every layer, which is up to half of the time of a window
+    and a third of that of a training step.
     Does nothing where there is no glibc. Blocks may be within each other.
     """
     library = ctypes.CDLL(None)

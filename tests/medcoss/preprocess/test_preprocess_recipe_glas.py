@@ -7,31 +7,16 @@ import pytest
 
 from medcoss.run import BadInput
 from medcoss.specs.recipes.glas import Glas
-from tests.medcoss.preprocess.files import Prepare, image_bytes, put
-
-# as published: blanks within the header and before the values
-GRADES = (
-    "name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)\r\n"
-    "testA_1,5, benign, adenomatous\r\ntestB_1,7, malignant, moderately differentiated\r\n"
-    "train_1,1, benign, healthy\r\ntrain_2,5, malignant, poorly differentiated\r\ntrain_3,2, benign, healthy\r\n"
-)
-
-
-def put_pair(folder: Path, name: str, annotated: bool = True) -> None:
-    glands = np.zeros((522, 775), np.uint8)
-    glands[50:200, 100:300], glands[250:400, 400:700] = 1, 2
-    image = np.stack([np.where(glands, 220, 30), np.full_like(glands, 80), np.full_like(glands, 140)], axis=2)
-    put(folder / f"{name}.bmp", image_bytes(image.astype(np.uint8), "BMP"))
-    if annotated:
-        put(folder / f"{name}_anno.bmp", image_bytes(glands, "BMP"))
+from tests.medcoss.preprocess.files import Prepare, put
+from tests.medcoss.preprocess.layouts import GLAS_GRADES, put_glas
 
 
 def test_files_as_published(raw: Path, prepare: Prepare) -> None:
     folder = raw / "Warwick QU Dataset (Released 2016_07_08)"
-    put(folder / "Grade.csv", GRADES.encode())
+    put(folder / "Grade.csv", GLAS_GRADES.encode())
     for name in ("train_1", "train_2", "testA_1", "testB_1", "train_9"):
-        put_pair(folder, name)
-    put_pair(folder, "train_3", annotated=False)
+        put_glas(folder, name)
+    put_glas(folder, "train_3", annotated=False)
     reader, report = prepare(Glas())
     assert reader.info.classes == ["gland"]
     assert reader.info.sample_shape == [3, 512, 512]
@@ -50,7 +35,7 @@ def test_files_as_published(raw: Path, prepare: Prepare) -> None:
 
 
 def test_the_table_gives_the_patients(raw: Path, prepare: Prepare) -> None:
-    put_pair(raw, "train_1")
+    put_glas(raw, "train_1")
     with pytest.raises(BadInput, match=r"there is no Grade.csv"):
         prepare(Glas())
     put(raw / "Grade.csv", b"name,grade\ntrain_1,benign\n")
@@ -59,9 +44,9 @@ def test_the_table_gives_the_patients(raw: Path, prepare: Prepare) -> None:
 
 
 def test_patients_of_the_training_set_alone_go_to_val(raw: Path, prepare: Prepare) -> None:
-    put(raw / "Grade.csv", GRADES.encode())
+    put(raw / "Grade.csv", GLAS_GRADES.encode())
     for name in ("train_1", "train_2", "train_3", "testA_1"):
-        put_pair(raw, name)
+        put_glas(raw, name)
     reader, _ = prepare(Glas(val_fraction=0.5))
     splits = {Path(row.source).stem: row.split for row in reader.rows}
     assert (splits["testA_1"], splits["train_2"]) == ("test", "train"), "the patient of both stays where he is"

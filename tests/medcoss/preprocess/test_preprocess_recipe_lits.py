@@ -4,42 +4,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from medcoss.run import BadInput
 from medcoss.specs.recipes.lits import Lits
-from tests.medcoss.preprocess.files import Prepare, itk_image, put, volume_bytes
+from tests.medcoss.preprocess.files import Prepare, put
+from tests.medcoss.preprocess.layouts import lits_labels, put_lits
 
 SIZE = (16, 64, 64)
-LPS = {"spacing": (0.8, 0.8, 3.0)}
-RNG = np.random.default_rng(3)
-
-
-def labels(shape: tuple[int, int, int] = (12, 40, 48)) -> NDArray[np.uint8]:
-    found = np.zeros(shape, np.uint8)
-    found[2:10, 10:30, 10:30], found[4:8, 15:25, 15:25] = 1, 2
-    return found
-
-
-def put_case(folder: Path, number: int, level: int, label: NDArray[np.uint8] | None, suffix: str = ".nii") -> None:
-    hu = RNG.integers(-1000, -900, (12, 40, 48)).astype(np.int16)
-    inside = labels() > 0
-    # liver and tumour have 1000 values around the level
-    hu[inside] = level + np.arange(inside.sum()) % 1000 - 500
-    put(folder / f"volume-{number}{suffix}", volume_bytes(itk_image(hu, **LPS), suffix))
-    if label is not None:
-        put(folder / f"segmentation-{number}{suffix}", volume_bytes(itk_image(label, **LPS), suffix))
 
 
 def test_files_as_published(raw: Path, prepare: Prepare) -> None:
     first, second = raw / "Training Batch 1", raw / "Training Batch 2"
     for number in range(4):
-        put_case(first, number, 100, labels())
-    put_case(second, 28, 100, labels(), ".nii.gz")
-    put_case(second, 29, 100, None)
-    put_case(second, 30, 100, labels() * 2)
-    put_case(second, 31, 100, labels()[:-1])
+        put_lits(first, number, 100, lits_labels())
+    put_lits(second, 28, 100, lits_labels(), ".nii.gz")
+    put_lits(second, 29, 100, None)
+    put_lits(second, 30, 100, lits_labels() * 2)
+    put_lits(second, 31, 100, lits_labels()[:-1])
     put(raw / "LITS17_test" / "test-volume-0.nii", b"not read")
     put(raw / "other.nii", b"not read")
     reader, report = prepare(Lits(size=SIZE))
@@ -59,20 +41,20 @@ def test_files_as_published(raw: Path, prepare: Prepare) -> None:
     assert mask is not None
     # slices are padded around their centre: 12 rows above, 8 columns before
     expected = np.zeros((2, *SIZE), np.uint8)
-    doubled = labels().repeat(2, axis=0)[:16]
+    doubled = lits_labels().repeat(2, axis=0)[:16]
     expected[:, :, 12:52, 8:56] = [doubled >= 1, doubled == 2]
     assert np.array_equal(mask, expected)
 
 
 def test_the_fingerprint_is_that_of_the_training_cases(raw: Path, prepare: Prepare) -> None:
     for number in range(5):
-        put_case(raw, number, 100, labels())
+        put_lits(raw, number, 100, lits_labels())
     (held_out,) = {row.source for row in prepare(Lits(size=SIZE))[0].rows if row.split == "test"}
     # what the division goes by stays, so the same volume is held out
-    put_case(raw, int(held_out.split("-")[1].split(".")[0]), 2000, labels())
+    put_lits(raw, int(held_out.split("-")[1].split(".")[0]), 2000, lits_labels())
     reader, _ = prepare(Lits(size=SIZE))
     assert {row.source for row in reader.rows if row.split == "test"} == {held_out}
-    values = 100 + np.arange((labels() > 0).sum()) % 1000 - 500
+    values = 100 + np.arange((lits_labels() > 0).sum()) % 1000 - 500
     low, high = np.percentile(values, (0.5, 99.5))
     for number, row in enumerate(reader.rows):
         image = reader.stored_image(number)
@@ -81,18 +63,18 @@ def test_the_fingerprint_is_that_of_the_training_cases(raw: Path, prepare: Prepa
 
 
 def test_the_published_window(raw: Path, prepare: Prepare) -> None:
-    put_case(raw, 0, 100, labels())
+    put_lits(raw, 0, 100, lits_labels())
     reader, _ = prepare(Lits(size=SIZE, intensity="window"))
     image = reader.stored_image(0)
     assert (image.min(), image.max()) == (-1, 1)
 
 
 def test_what_cannot_be_used(raw: Path, prepare: Prepare) -> None:
-    put_case(raw, 0, 100, labels())
+    put_lits(raw, 0, 100, lits_labels())
     with pytest.raises(BadInput):
         # the liver spans 20 rows
         prepare(Lits(size=(16, 16, 64)), max_bad_fraction=0.0)
-    put_case(raw, 0, 100, labels() * 0)
+    put_lits(raw, 0, 100, lits_labels() * 0)
     with pytest.raises(BadInput, match="no case has a labelled voxel"):
         prepare(Lits(size=SIZE))
     with pytest.raises(ValidationError, match="stride"):

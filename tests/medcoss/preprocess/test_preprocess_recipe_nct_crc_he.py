@@ -6,8 +6,9 @@ import numpy as np
 
 from medcoss.specs.recipes.nct_crc_he import NctCrcHe
 from tests.medcoss.preprocess.files import Prepare, image_bytes, put
+from tests.medcoss.preprocess.layouts import NCT_CLASSES, put_nct
 
-CLASSES = ["ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM"]
+CLASSES = list(NCT_CLASSES)
 
 
 def test_folders_as_published(raw: Path, prepare: Prepare) -> None:
@@ -15,7 +16,7 @@ def test_folders_as_published(raw: Path, prepare: Prepare) -> None:
         for part, count in (("NCT-CRC-HE-100K", 2), ("CRC-VAL-HE-7K", 1)):
             for i in range(count):
                 tile = np.full((224, 224, 3), (200, 100, 10 * number + i + 3 * (count == 1)), np.uint8)
-                put(raw / part / name / f"{name}-TCGA{i}.tif", image_bytes(tile, "TIFF"))
+                put_nct(raw / part, name, tile, i)
     put(raw / "elsewhere" / "ADI" / "x.tif", image_bytes(np.zeros((224, 224, 3), np.uint8), "TIFF"))
     put(raw / "CRC-VAL-HE-7K" / "ADI" / "cut.tif", image_bytes(np.zeros((224, 224, 3), np.uint8), "TIFF")[:500])
     reader, report = prepare(NctCrcHe())

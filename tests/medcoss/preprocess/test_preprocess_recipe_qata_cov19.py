@@ -7,30 +7,19 @@ import numpy as np
 
 from medcoss.specs.recipes.qata_cov19 import QataCov19
 from tests.medcoss.preprocess.files import Prepare, image_bytes, put
-
-RNG = np.random.default_rng(8)
-
-
-def put_pair(folder: Path, name: str, mask: bool = True) -> None:
-    image = RNG.integers(0, 90, (56, 56), dtype=np.uint8)
-    image[8:24, 30:50] += 150
-    put(folder / "Images" / name, image_bytes(image))
-    if mask:
-        # values as a lossy copy leaves them
-        truth = np.where(image > 120, 250, 6).astype(np.uint8)
-        put(folder / "Ground-truths" / f"mask_{name}", image_bytes(truth))
+from tests.medcoss.preprocess.layouts import put_qata
 
 
 def test_sets_as_published(raw: Path, prepare: Prepare) -> None:
     train, test = (raw / "QaTa-COV19-v2" / name for name in ("Train Set", "Test Set"))
     for subject in range(20):
         for session in range(2):
-            put_pair(train, f"sub-S{subject:05}_ses-E{session}_run-1_bp-chest_vp-ap_dx.png")
-    put_pair(train, "covid_7.png")
-    put_pair(train, "covid_8.png", mask=False)
-    put_pair(test, "covid_1.png")
-    put_pair(test, "sub-S90000_ses-E1_run-1_bp-chest_vp-ap_dx.png")
-    put_pair(train, "sub-S90000_ses-E2_run-1_bp-chest_vp-ap_dx.png")
+            put_qata(train, f"sub-S{subject:05}_ses-E{session}_run-1_bp-chest_vp-ap_dx.png")
+    put_qata(train, "covid_7.png")
+    put_qata(train, "covid_8.png", mask=False)
+    put_qata(test, "covid_1.png")
+    put_qata(test, "sub-S90000_ses-E1_run-1_bp-chest_vp-ap_dx.png")
+    put_qata(train, "sub-S90000_ses-E2_run-1_bp-chest_vp-ap_dx.png")
     put(train / "Images" / "covid_9.png", image_bytes(np.zeros((10, 10), np.uint8)))
     put(train / "Ground-truths" / "mask_covid_9.png", image_bytes(np.zeros((10, 12), np.uint8)))
     reader, report = prepare(QataCov19(size=(112, 112)))

@@ -11,24 +11,20 @@ from medcoss.preprocess.serving import ServingPipeline
 from medcoss.run import BadInput
 from medcoss.specs.recipes.ricord import Ricord
 from tests.medcoss.preprocess.files import Prepare, itk_image, put, volume_bytes
+from tests.medcoss.preprocess.layouts import RICORD_A, RICORD_B, ricord_scan
 
 SIZE = (16, 32, 32)
-A, B = "RICORD_nii/MIDRC-RICORD-1A", "RICORD_nii/MIDRC-RICORD-1B"
+A, B = RICORD_A, RICORD_B
 # names as they are published
 FIRST = f"{A}/ID660042-000149_date10-19-2004_3.000000-NA-36469.nii.gz"
 AGAIN = f"{A}/ID660042-000149_date10-21-2004_601.000000-COR-3X3-19359.nii.gz"
 OTHER = f"{A}/IDSITE2-000046_date02-02-2002_2.000000-NA-44684.nii.gz"
 NONE = f"{B}/ID440808-000011_date07-04-2002_601.000000-THORAX-LD-STD-AXIAL-3X3-.1896.nii.gz"
-RNG = np.random.default_rng(7)
-
-
-def scan(shape: tuple[int, int, int] = (20, 40, 48)) -> sitk.Image:
-    return itk_image(RNG.integers(-1200, 1500, shape).astype(np.int16), spacing=(0.8, 0.8, 3.0))
 
 
 def put_scans(raw: Path, *names: str) -> None:
     for name in names:
-        put(raw / name, volume_bytes(scan()))
+        put(raw / name, volume_bytes(ricord_scan()))
 
 
 def test_the_published_lists_decide(raw: Path, prepare: Prepare) -> None:
@@ -93,7 +89,7 @@ def test_intensities_grid_and_orientation(raw: Path, prepare: Prepare) -> None:
 
 
 def test_as_published(raw: Path, prepare: Prepare) -> None:
-    image = scan((16, 32, 32))
+    image = ricord_scan((16, 32, 32))
     put(raw / FIRST, volume_bytes(image))
     reader, _ = prepare(Ricord(size=SIZE, published=True))
     # nothing to resize: what is left is the intensity rule and the swap of the in-plane axes

@@ -12,33 +12,16 @@ from pydicom.dataset import Dataset
 from medcoss.preprocess.nnunet import median_spacing
 from medcoss.specs.recipes.vs_seg import VsSeg
 from tests.medcoss.preprocess.dicom_files import export
-from tests.medcoss.preprocess.files import Prepare, dicom_bytes, itk_image, put, volume_bytes
+from tests.medcoss.preprocess.files import Prepare, dicom_bytes, put, volume_bytes
+from tests.medcoss.preprocess.layouts import put_vs, vs_head
 
 SIZE = (16, 64, 64)
-RNG = np.random.default_rng(4)
-
-
-def head(spacing: tuple[float, float, float] = (0.5, 0.5, 1.5)) -> tuple[sitk.Image, sitk.Image]:
-    """Of 20 x 40 x 40 voxels 16 x 24 x 24 are not 0, 0.41 of the volume."""
-    voxels = np.zeros((20, 40, 40), np.float32)
-    voxels[2:18, 8:32, 8:32] = RNG.normal(300, 50, (16, 24, 24))
-    labels = np.zeros(voxels.shape, np.uint8)
-    labels[6:10, 12:20, 14:22] = 1
-    return itk_image(voxels, spacing), itk_image(labels, spacing)
-
-
-def put_patient(folder: Path, spacing: tuple[float, float, float] = (0.5, 0.5, 1.5)) -> None:
-    image, labels = head(spacing)
-    for sequence in ("1", "2"):
-        put(folder / f"vs_gk_t{sequence}_refT{sequence}.nii.gz", volume_bytes(image))
-        put(folder / f"vs_gk_seg_refT{sequence}.nii.gz", volume_bytes(labels))
-    put(folder / "vs_gk_t1_refT2.nii.gz", volume_bytes(image))
 
 
 @pytest.mark.parametrize("sequence", ["T1", "T2"])
 def test_folders_of_patients(raw: Path, prepare: Prepare, sequence: str) -> None:
     for number in range(1, 6):
-        put_patient(raw / "VS-SEG" / f"vs_gk_{number}")
+        put_vs(raw / "VS-SEG" / f"vs_gk_{number}", vs_head())
     (raw / "VS-SEG" / "vs_gk_5" / f"vs_gk_seg_ref{sequence}.nii.gz").unlink()
     reader, report = prepare(VsSeg(size=SIZE, sequence=sequence))
     names = {f"VS-SEG/vs_gk_{n}/vs_gk_{sequence.lower()}_ref{sequence}.nii.gz" for n in range(1, 5)}
@@ -61,7 +44,7 @@ def test_folders_of_patients(raw: Path, prepare: Prepare, sequence: str) -> None
 def test_the_layout_of_nnunet_and_the_median_spacing(raw: Path, prepare: Prepare) -> None:
     spacings = {"a": (0.5, 0.5, 1.5), "b": (0.5, 0.5, 1.5), "c": (1.0, 1.0, 1.5), "d": (0.5, 0.5, 1.5)}
     for name, spacing in spacings.items():
-        image, labels = head(spacing)
+        image, labels = vs_head(spacing)
         put(raw / "Task061_VSseg" / "imagesTr" / f"{name}_0000.nii.gz", volume_bytes(image))
         put(raw / "Task061_VSseg" / "labelsTr" / f"{name}.nii.gz", volume_bytes(labels))
     put(raw / "Task061_VSseg" / "imagesTr" / "alone_0000.nii.gz", volume_bytes(image))
@@ -102,7 +85,7 @@ def box(left: float, top: float, right: float, bottom: float) -> list[tuple[floa
 
 
 def test_dicom_as_tcia_hands_it_out(raw: Path, prepare: Prepare) -> None:
-    voxels = sitk.GetArrayFromImage(head()[0]).astype(np.int16)
+    voxels = sitk.GetArrayFromImage(vs_head()[0]).astype(np.int16)
     outlines = [(z, box(13.5, 11.5, 21.5, 19.5)) for z in range(6, 10)]
     hole = (6, box(15.5, 13.5, 17.5, 15.5))
     bad = {
