@@ -18,36 +18,37 @@ docker=${DOCKER:-docker}
 python=${PYTHON:-python3}
 fail() { printf 'airgap.sh: %s\n' "$*" >&2; exit 1; }
 
-profiles() {
+chosen=()
+# the profiles that are asked for, and compose with them
+choose() {
     for option; do
         case $option in
-            --gpu | --monitoring | --tls) printf -- '--profile %s ' "${option#--}" ;;
+            --gpu | --monitoring | --tls) chosen+=(--profile "${option#--}") ;;
             *) fail "unknown option '$option'; expected --gpu, --monitoring or --tls" ;;
         esac
     done
 }
-
-# shellcheck disable=SC2046 # several words are meant
-images() { $docker compose -f "$here/docker-compose.yml" $(profiles "$@") config --images | sort -u; }
+compose() { "$docker" compose -f "$here/docker-compose.yml" "${chosen[@]}" "$@"; }
+images() { compose config --images | sort -u; }
 
 file_of() { printf '%s.tar.gz' "$(printf '%s' "$1" | tr '/:' '__')"; }
 
-# shellcheck disable=SC2046
 save() {
     local folder=$1 image root
     shift
+    choose "$@"
     root=$(cd "$here/.." && pwd)
     [ -f "$root/pyproject.toml" ] || fail "save runs from a clone of the repository, where the images are built"
     [ ! -e "$folder" ] || [ -z "$(ls -A "$folder")" ] || fail "$folder is not empty; name a new folder"
     mkdir -p "$folder/images" "$folder/wheels"
-    $docker compose -f "$here/docker-compose.yml" $(profiles "$@") build
-    images "$@" | while read -r image; do
-        $docker image inspect "$image" >/dev/null 2>&1 || $docker pull "$image"
+    compose build
+    images | while read -r image; do
+        "$docker" image inspect "$image" </dev/null >/dev/null 2>&1 || "$docker" pull "$image" </dev/null
         echo "saving $image"
-        $docker save "$image" | gzip >"$folder/images/$(file_of "$image")"
+        "$docker" save "$image" | gzip >"$folder/images/$(file_of "$image")"
         printf '%s %s\n' "$(file_of "$image")" "$image" >>"$folder/images/INDEX"
     done
-    $python -m pip wheel --quiet --wheel-dir "$folder/wheels" -c "$root/constraints.txt" "$root"
+    "$python" -m pip wheel --quiet --wheel-dir "$folder/wheels" -c "$root/constraints.txt" "$root"
     mkdir "$folder/deploy"
     # links of the chart lead out of it: copied as what they lead to; secrets stay here
     (cd "$here" && tar -ch --exclude=./secrets/* --exclude=./.env --exclude=./caddy/certificates/* .) | tar -x -C "$folder/deploy"
@@ -64,7 +65,7 @@ check() {
 
 load() {
     check "$1"
-    while read -r file _; do gunzip -c "$1/images/$file" | $docker load; done <"$1/images/INDEX"
+    while read -r file _; do gunzip -c "$1/images/$file" | "$docker" load; done <"$1/images/INDEX"
 }
 
 push() {
@@ -74,14 +75,14 @@ push() {
         target=${2%/}/${image##*/}
         # the chart asks for its own images as REGISTRY/medcoss/name
         case $image in medcoss/*) target=${2%/}/$image ;; esac
-        $docker tag "$image" "$target"
-        $docker push "$target"
+        "$docker" tag "$image" "$target"
+        "$docker" push "$target" </dev/null
     done <"$1/images/INDEX"
 }
 
 wheels() {
     check "$1"
-    $python -m venv "$2"
+    "$python" -m venv "$2"
     "$2/bin/python" -m pip install --quiet --no-index --find-links "$1/wheels" medcoss
     "$2/bin/medcoss" --help >/dev/null
     echo "installed: $2/bin/medcoss"
@@ -90,7 +91,7 @@ wheels() {
 command=${1:-}
 [ $# -eq 0 ] || shift
 case $command in
-    list) images "$@"; echo "and the wheels of medcoss, by pip" ;;
+    list) choose "$@"; images; echo "and the wheels of medcoss, by pip" ;;
     save) [ $# -ge 1 ] || { usage >&2; exit 2; }; save "$@" ;;
     load) [ $# -eq 1 ] || { usage >&2; exit 2; }; load "$@" ;;
     push) [ $# -eq 2 ] || { usage >&2; exit 2; }; push "$@" ;;
