@@ -94,7 +94,7 @@ class ComparisonOut(BaseModel):
 
     task: str = Field(description="classification or segmentation")
     dataset_id: str = Field(description="dataset that all were scored on, ds_...")
-    split: str = Field(description="split that all were scored on: train, val or test")
+    split: str = Field(description="split that all were scored on")
     baseline: str = Field(description="the evaluation that the others are compared with: the first one")
     evaluations: list[EvaluatedOut] = Field(description="what is compared, in the order of the request")
     metrics: list[ComparedMetricOut] = Field(description="scores, the headline metric first")

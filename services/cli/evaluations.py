@@ -42,7 +42,7 @@ def list_evaluations(
     model: Annotated[str | None, _some("model", "Only those of this model.")] = None,
     encoder: Annotated[str | None, _some("encoder", "Only those of models fine-tuned from this one.")] = None,
     task: Annotated[str | None, _some("task", "Only classification or segmentation.")] = None,
-    split: Annotated[str | None, _some("split", "Only those on train, val or test.")] = None,
+    split: Annotated[str | None, _some("split", "Only those on train, val, test or held_out (a fold).")] = None,
     job: Annotated[str | None, _some("job", "Only those that this job made.")] = None,
     sort: Sort = None,
     fields: Fields = None,

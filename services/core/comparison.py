@@ -14,6 +14,7 @@ from services.core.errors import FieldError, ValidationFailed
 from services.core.tables import Evaluation
 
 MOST = 20
+HELD_OUT = "held_out"
 LEVEL = 0.95
 _LOWER_IS_BETTER = ("hd95", "assd", "ece")
 # of the draws in which both scores are defined, as for the intervals of the scores themselves
@@ -57,7 +58,9 @@ class Comparison:
 def check(rows: Sequence[Evaluation]) -> None:
     """ValidationFailed where what is measured differs: the numbers would not be comparable."""
     first = rows[0]
-    for name, noun in (("task", "task"), ("dataset_id", "dataset"), ("split", "split")):
+    # of what was left out of a training, the fold says which part of the dataset it is
+    fold = [("fold", "fold")] if first.split == HELD_OUT else []
+    for name, noun in (("task", "task"), ("dataset_id", "dataset"), ("split", "split"), *fold):
         other = next((row for row in rows if getattr(row, name) != getattr(first, name)), None)
         if other is not None:
             detail = (

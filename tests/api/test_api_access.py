@@ -20,6 +20,7 @@ from tests.api.calls import announced, entry, pointers, prepared, preprocess, pr
 from tests.api.parts import finished, sent, started
 from tests.api.serving import Served
 from tests.api.test_api_registry import deployment_info
+from tests.core.owned import evaluation
 
 SERVICES = Path(services.__file__).parent
 
@@ -71,7 +72,7 @@ def owned(served: Served) -> dict[str, str]:
     run = served.admin.post("/v1/gc", json={"dry_run": True}).json()["id"]
     return {
         "run_id": run, "webhook_id": hook, "delivery_id": message,
-        "deployment_id": "dep_00000000",
+        "deployment_id": "dep_00000000", "evaluation_id": evaluation(served.database, served.store, "evl_00000000"),
         "dataset_id": dataset, "upload_id": upload["id"], "job_id": preprocess(served.operator, dataset).json()["id"],
         "model_id": "mdl_00000000", "project_id": "prj_default", "key_id": served.admin.get("/v1/me").json()["key_id"],
     }  # fmt: skip

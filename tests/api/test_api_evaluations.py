@@ -195,3 +195,11 @@ def test_what_cannot_be_compared_is_refused(served: Served, models: None) -> Non
         document = problem(served.viewer.get("/v1/evaluations:compare", params={"id": ids_}), 422)
         assert words in document["detail"] and pointers(document) == ["query:id"]
     problem(served.viewer.get("/v1/evaluations:compare"), 422)
+    third = evaluated(served, 3, 0.8)
+    with served.database.session() as session:
+        for number, each in enumerate((first, third)):
+            row = session.get_one(Evaluation, each)
+            row.split, row.fold = "held_out", number
+    assert ids(served.viewer.get("/v1/evaluations", params={"split": "held_out"})) == [third, first]
+    document = problem(served.viewer.get("/v1/evaluations:compare", params={"id": [first, third]}), 422)
+    assert f"{first} has the fold 0, {third} has 1" in document["detail"]
