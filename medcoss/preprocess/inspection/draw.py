@@ -90,9 +90,10 @@ def _spacings(axis: Any, report: Report, found: Found) -> None:
                 axis.plot([place - 0.35, place + 0.35], [np.median(values[:, place - 3 + axes])] * 2, color=f"C{place}",
                           label=f"{name}: median {np.median(values[:, place - 3 + axes]):.3g} mm")  # fmt: skip
     axis.set_xticks(range(3), ["z", "y", "x"])
-    axis.set_ylim(bottom=0)
+    # room for the legend above the largest
+    axis.set_ylim(0, 1.3 * max(max(spacing) for spacing, _ in found.spacings))
     axis.set_ylabel("spacing, mm")
-    axis.legend()
+    axis.legend(loc="upper center", ncols=3)
 
 
 def _classes(axis: Any, report: Report, found: Found) -> None:

@@ -10,7 +10,7 @@ _AFTER = re.compile(r"^(.+?)[-_ ](?:mask|masks|label|labels|seg|segmentation|ann
 _BEFORE = re.compile(r"^mask[-_ ](.+)$", re.I)
 # folders of masks, and the folders of their images
 _FOLDERS = re.compile(r"^(?:masks?|labels?|ground[-_ ]?truths?|annotations?|segmentations?)$", re.I)
-_IMAGES = ("images", "image", "imgs")
+IMAGE_FOLDERS = ("images", "image", "imgs")
 # left atrium challenge, LiTS
 _PUBLISHED = (("laendo", "lgemri"), ("segmentation-", "volume-"))
 
@@ -39,7 +39,7 @@ def _images(folder: str, name: str) -> Iterator[str]:
     match = _AFTER.match(name) or _BEFORE.match(name)
     names = [match[1], name] if match else [name]
     if _FOLDERS.match(last):
-        yield from (f"{above}{slash}{images}/{one}" for images in _IMAGES for one in names)
+        yield from (f"{above}{slash}{images}/{one}" for images in IMAGE_FOLDERS for one in names)
     if match:
         yield f"{folder}/{match[1]}" if folder else match[1]
     for mask, image in _PUBLISHED:

@@ -14,7 +14,7 @@ from medcoss.preprocess.deidentify import patient_key
 from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_items import dicom_files, item_of
 from medcoss.preprocess.dicom_series import group_series, stacks
-from medcoss.preprocess.inspection.masks import masks_of
+from medcoss.preprocess.inspection.masks import IMAGE_FOLDERS, masks_of
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Item
 from medcoss.run import BadInput
@@ -79,12 +79,13 @@ def of_raw(raw: Raw, options: InspectOptions, salt: bytes) -> Planned:
     images = [path for path in others if has_suffix(path, IMAGE_SUFFIXES)]
     volumes = [path for path in others if has_suffix(path, VOLUME_SUFFIXES)]
     for what, paths in (("image", images), ("volume", volumes)):
-        masks, made_orphans = masks_of(paths)
-        made.orphans += made_orphans
+        masks, orphans = masks_of(paths)
+        made.orphans += orphans
+        alone = set(orphans)
         taken = set(masks.values())
         for path in paths:
             if path not in taken:
-                data = {"what": what, "mask": masks.get(path)}
+                data = {"what": what, "mask": masks.get(path), "alone": path in alone}
                 made.units.append(_unit(Item(path, (path,), data=data), path, ""))
     texts = (path for path in others if kind_of(path) == "text")
     made.units += [_unit(Item(path, (path,), data={"what": "text"}), path, "") for path in texts]
@@ -103,6 +104,8 @@ def _split(path: str) -> str:
 
 def _unit(item: Item, path: str, patient: str) -> Unit:
     label = class_of(path) if item.data["what"] == "image" else None
+    if label is not None and (label.lower() in IMAGE_FOLDERS or item.data.get("alone")):
+        label = None
     return Unit(item, [_split(path)], [label], [patient])
 
 

@@ -69,7 +69,7 @@ def _mixed(found: Found, options: InspectOptions) -> Iterator[Warned]:
         low, high = values.min(axis=0), values.max(axis=0)
         names = [n for n, a, b in zip("zyx"[-axes:], low, high, strict=True) if b > options.spacing_factor * a]
         if names:
-            told = ", ".join(f"{n} {low['zyx'[-axes:].index(n)]:.3g} to {high['zyx'[-axes:].index(n)]:.3g} mm"
+            told = ", ".join(f"{n} {low['zyx'[-axes:].index(n)]:.4g} to {high['zyx'[-axes:].index(n)]:.4g} mm"
                              for n in names)  # fmt: skip
             yield Warned(code="mixed_spacings", where=names, count=len(names),
                          detail=f"spacings differ by more than a factor of {options.spacing_factor:g}: {told}",

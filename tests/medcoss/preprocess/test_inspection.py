@@ -111,12 +111,16 @@ def test_volumes_with_masks(tmp_path: Path) -> None:
 
 def test_labels_of_deep_masks_and_axes_in_words(tmp_path: Path) -> None:
     for number in range(10):
-        image(tmp_path / f"raw/{number}.png", number)
+        image(tmp_path / f"raw/images/{number}.png", number)
         labels = np.zeros((32, 40), np.uint16)
         labels[:3, :5] = 300
-        Image.fromarray(labels).save(tmp_path / f"raw/{number}_mask.png")
+        (tmp_path / "raw/masks").mkdir(exist_ok=True)
+        Image.fromarray(labels).save(tmp_path / f"raw/masks/mask_{number}.png")
+    image(tmp_path / "raw/masks/mask_alone.png", 11)
     report = inspect_dataset(tmp_path / "raw", tmp_path / "out", quiet=True)
     assert report.label_voxels == {"0": 10 * (32 * 40 - 15), "300": 150}
+    assert report.classes == {}
+    assert codes(report) == {"masks_without_image": 1, "masks_missing": 1}
     shown = (tmp_path / "out/artifacts/report.html").read_text()
     assert "<td>rows (y)</td><td>32</td>" in shown and "<td>columns (x)</td><td>40</td>" in shown
 
