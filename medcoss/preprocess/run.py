@@ -10,6 +10,7 @@ from medcoss.preprocess.archives import UNPACKED, opened
 from medcoss.preprocess.engine import assemble
 from medcoss.preprocess.engine.plan import Plan
 from medcoss.preprocess.engine.produce import produce, surveyed
+from medcoss.preprocess.engine.work import Stage
 from medcoss.preprocess.raw import Bring, Raw
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.names import ARCHIVE_SUFFIXES
@@ -35,11 +36,7 @@ def preprocess(spec: PreprocessOptions, raw_dir: Path, output_dir: Path, context
     nothing to read or more than `max_bad_fraction` is bad, Stopped when asked to stop.
     """
     with _planned(spec, raw_dir, output_dir.parent, salt, context, unpacked, bring) as (plan, folder):
-        try:
-            stage = surveyed(plan, folder, context, processes)
-        except BadInput as error:
-            _write_report(plan, None, output_dir, context)
-            raise _with_reason(error, plan) from error
+        stage = _surveyed(plan, folder, output_dir.parent, context, processes)
         parts = produce(plan, stage, 0, plan.count, folder, context, processes)
         return _finish(spec, plan, parts, output_dir, context)
 
@@ -57,7 +54,7 @@ def preprocess_chunk(spec: PreprocessOptions, raw_dir: Path, chunk: int, chunks:
     with _planned(spec, raw_dir, folder, b"", context, unpacked, bring) as (plan, work):
         first, end = (plan.count * number // chunks for number in (chunk, chunk + 1))
         # every chunk looks at all items: what is concluded has to be the same
-        stage = surveyed(plan, work, context, processes)
+        stage = _surveyed(plan, work, folder, context, processes)
         parts = produce(plan, stage, first, end, work, context, processes)
         return [part.rename(folder / part.name) for part in parts]
 
@@ -103,7 +100,7 @@ def _finish(spec: PreprocessOptions, plan: Plan, parts: list[Path], output_dir: 
             context: RunContext) -> DatasetInfo:  # fmt: skip
     writer = ShardWriter(output_dir)
     info = assemble.assemble(plan, parts, writer)
-    _write_report(plan, info, output_dir, context)
+    _write_report(plan, info, output_dir.parent, context)
     _refuse_unusable(spec, plan, info)
     writer.close(info)
     for path, reason in plan.notes("bad", LOGGED_BAD):
@@ -116,8 +113,17 @@ def _finish(spec: PreprocessOptions, plan: Plan, parts: list[Path], output_dir: 
     return info
 
 
-def _write_report(plan: Plan, info: DatasetInfo | None, output_dir: Path, context: RunContext) -> None:
-    report = output_dir.parent / "report.json"
+def _surveyed(plan: Plan, folder: Path, near: Path, context: RunContext, processes: int | None) -> Stage:
+    """What is known of all items; with a report when too little can be known."""
+    try:
+        return surveyed(plan, folder, context, processes)
+    except BadInput as error:
+        _write_report(plan, None, near, context)
+        raise _with_reason(error, plan) from error
+
+
+def _write_report(plan: Plan, info: DatasetInfo | None, near: Path, context: RunContext) -> None:
+    report = near / "report.json"
     assemble.write_report(plan, info, report)
     context.artifact(report, report.name, "application/json")
 

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +75,20 @@ def put(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
+
+
+class Outline:
+    """A folder with the names and sizes of another one's files, and what was brought to it."""
+
+    def __init__(self, whole: Path, folder: Path) -> None:
+        self.whole, self.folder, self.brought = whole, folder, set[str]()
+        for path in whole.rglob("*"):
+            if path.is_file():
+                put(folder / path.relative_to(whole), bytes(path.stat().st_size))
+
+    def bring(self, paths: Iterable[str]) -> None:
+        """Copy what is there, as a worker fetches it."""
+        for path in paths:
+            if (self.whole / path).is_file():
+                self.brought.add(path)
+                put(self.folder / path, (self.whole / path).read_bytes())

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from medcoss.run import BadInput, LocalRun, Stopped, sha256_file
 from medcoss.specs.recipes.base import RecipeSpec
 from medcoss.specs.records import DatasetInfo
 from tests.medcoss.preprocess import odd_recipe
-from tests.medcoss.preprocess.files import put
+from tests.medcoss.preprocess.files import Outline, put
 from tests.medcoss.preprocess.odd_recipe import Odd, Surveyed, options
 
 WORDS = ("ok 2", "ok 1", "bad 1", "ok 3", "left 2", "ok 0", "ok 1")
@@ -112,21 +111,6 @@ def test_merged_chunks_are_the_dataset_of_one_run(many: Path, tmp_path: Path, ch
     if chunks > 1:
         with pytest.raises(ValueError, match=r"do not follow|the parts hold"):
             merge_chunks(options(), many, found[1:], tmp_path / "less" / "dataset", context)
-
-
-class Outline:
-    """A folder with the names and sizes of another one's files, and what was brought to it."""
-
-    def __init__(self, whole: Path, folder: Path) -> None:
-        self.whole, self.folder, self.brought = whole, folder, set[str]()
-        for path in whole.rglob("*"):
-            if path.is_file():
-                put(folder / path.relative_to(whole), bytes(path.stat().st_size))
-
-    def bring(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            self.brought.add(path)
-            put(self.folder / path, (self.whole / path).read_bytes())
 
 
 @pytest.mark.parametrize("recipe", [Odd(), Surveyed()])

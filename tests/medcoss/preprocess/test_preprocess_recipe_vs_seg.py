@@ -84,7 +84,8 @@ def box(left: float, top: float, right: float, bottom: float) -> list[tuple[floa
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
-def test_dicom_as_tcia_hands_it_out(raw: Path, prepare: Prepare) -> None:
+def put_tcia(raw: Path) -> None:
+    """Two outlined cases, and those that cannot be used."""
     voxels = sitk.GetArrayFromImage(vs_head()[0]).astype(np.int16)
     outlines = [(z, box(13.5, 11.5, 21.5, 19.5)) for z in range(6, 10)]
     hole = (6, box(15.5, 13.5, 17.5, 15.5))
@@ -105,6 +106,9 @@ def test_dicom_as_tcia_hands_it_out(raw: Path, prepare: Prepare) -> None:
             put(study / "1.0-RTSTRUCT" / "1-1.dcm", structures)
     put(raw / "lost" / "1-1.dcm", structure_set("1.9.99", outlines))
 
+
+def test_dicom_as_tcia_hands_it_out(raw: Path, prepare: Prepare) -> None:
+    put_tcia(raw)
     reader, report = prepare(VsSeg(size=SIZE), max_bad_fraction=0.9)
 
     of = {row.source.split("/")[1]: n for n, row in enumerate(reader.rows)}
