@@ -6,14 +6,16 @@ access=$(cat /run/secrets/s3/access_key)
 secret=$(cat /run/secrets/s3/secret_key)
 
 if command -v minio >/dev/null 2>&1; then
-    export MINIO_ROOT_USER_FILE=/run/secrets/s3/access_key MINIO_ROOT_PASSWORD_FILE=/run/secrets/s3/secret_key
     # its entry point reads the files; images differ in whether they have one
     if [ -x /usr/bin/docker-entrypoint.sh ]; then
+        export MINIO_ROOT_USER_FILE=/run/secrets/s3/access_key MINIO_ROOT_PASSWORD_FILE=/run/secrets/s3/secret_key
         exec /usr/bin/docker-entrypoint.sh minio server --address :9000 /data
     fi
-    MINIO_ROOT_USER=$access MINIO_ROOT_PASSWORD=$secret exec minio server --address :9000 /data
+    export MINIO_ROOT_USER="$access" MINIO_ROOT_PASSWORD="$secret"
+    exec minio server --address :9000 /data
 elif command -v rustfs >/dev/null 2>&1; then
-    RUSTFS_ACCESS_KEY=$access RUSTFS_SECRET_KEY=$secret RUSTFS_ADDRESS=:9000 RUSTFS_CONSOLE_ENABLE=false exec rustfs /data
+    export RUSTFS_ACCESS_KEY="$access" RUSTFS_SECRET_KEY="$secret" RUSTFS_ADDRESS=:9000 RUSTFS_CONSOLE_ENABLE=false
+    exec rustfs /data
 elif command -v weed >/dev/null 2>&1; then
     umask 077
     cat >/tmp/s3.json <<JSON
