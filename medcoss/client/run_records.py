@@ -27,6 +27,7 @@ class TrainingRun(Record):
     fold: int | None = None
     job_id: str = ""
     model_id: str = ""
+    evaluation_id: str = ""
     metrics: dict[str, float]
 
 

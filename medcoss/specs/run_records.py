@@ -24,6 +24,7 @@ class RunRecord(Record):
     fold: int | None = Field(None, description="the fold that it was scored on")
     job_id: str = ""
     model_id: str = ""
+    evaluation_id: str = Field("", description="its evaluation, where a split or a fold was scored")
     metrics: dict[str, float]
 
 

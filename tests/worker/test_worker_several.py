@@ -92,8 +92,8 @@ def test_a_seed_gives_the_model_of_a_single_job_though_its_run_was_killed(worker
     with database.reading() as session:
         assert [session.get_one(Model, model).name for model in models] == ["chest-seed3", "chest-seed7"]
         kept = session.scalars(select(Evaluation).where(Evaluation.model_id.in_(models)).order_by(Evaluation.seed))
-        assert [(e.seed, e.split, e.score) for e in kept] == [
-            (run["seed"], "val", run["metrics"]["val/f1"]) for run in told["runs"]
+        assert [(e.id, e.seed, e.split, e.score) for e in kept] == [
+            (run["evaluation_id"], run["seed"], "val", run["metrics"]["val/f1"]) for run in told["runs"]
         ]
     values = [run["metrics"]["val/f1"] for run in told["runs"]]
     spread = told["groups"][0]["metrics"]["val/f1"]

@@ -35,10 +35,10 @@ def added_up(job: ChildJob, spec: FinetuneSpec | CompareSpec, work: Path, contex
 
 
 def _ran(share: ShareRecord, spec: FinetuneSpec | CompareSpec, context: WorkerRun) -> Ran:
-    run = FinetuneRunSpec.model_validate(share.spec)
+    run, outputs = FinetuneRunSpec.model_validate(share.spec), share.result["outputs"]
     record = RunRecord(
         run=run.run, encoder=run.encoder, seed=run.seed, fold=run.fold, job_id=share.job_id,
-        model_id=share.result["outputs"]["model"], metrics=share.result["metrics"],
+        model_id=outputs["model"], evaluation_id=outputs.get("evaluation", ""), metrics=share.result["metrics"],
     )  # fmt: skip
     cases = None
     if run.fold is not None:

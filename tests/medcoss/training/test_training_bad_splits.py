@@ -18,9 +18,11 @@ from medcoss.specs.records import ModelInfo
 from medcoss.specs.training import FinetuneSpec, PretrainSpec
 from medcoss.training.finetune import finetune
 from medcoss.training.pretrain import pretrain
+from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, StopsAfter, xrays
 
 ASKED: dict[str, Any] = {"dataset": DATASET, "size": "tiny", "max_steps": 4, "batch_size": 4, "log_every": 1}
+KNOWING = {"first": ["xray"], "second": ["xray", "mr"]}
 Change = Callable[[Sample, Any], tuple[Sample, Any]]
 
 
@@ -114,6 +116,12 @@ def test_a_run_does_not_go_on_with_another_dataset_or_encoder(tmp_path: Path) ->
     run = LocalRun(tmp_path / "run")
     finetune(spec, data, None, tmp_path / "model", run)
     assert "info: resumed from the checkpoint at step 2" in run.lines
+    first, second = (write_model(tmp_path / name, "encoder", modalities) for name, modalities in KNOWING.items())
+    started = spec.model_copy(update={"init_model": MODEL})
+    with pytest.raises(Stopped):
+        finetune(started, data, first, tmp_path / "model", StopsAfter(tmp_path / "started", steps=2))
+    with pytest.raises(BadInput, match=r"^init_model: the checkpoint of step 2 was made with other content"):
+        finetune(started, data, second, tmp_path / "model", LocalRun(tmp_path / "started"))
     assert np.isfinite([value for _, row in run.history for value in row.values()]).all()
 
 
