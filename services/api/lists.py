@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session, defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from services.api.schemas import Page
+from services.api.schemas import Page, Rows
 from services.core import projects
 from services.core.errors import FieldError, ValidationFailed
 from services.core.listing import Asked, Filter, Listing, read
@@ -31,6 +31,13 @@ class SparsePage(BaseModel):
 
     items: list[dict[str, Any]] = Field(description="entries with the fields that were asked for")
     next: str | None = Field(None, description="`cursor` of the following page; null on the last one")
+
+
+class SparseRows(BaseModel):
+    """Ordered rows that hold the `fields` that were asked for."""
+
+    items: list[dict[str, Any]] = Field(description="the rows, in order, with the fields that were asked for")
+    next: int = Field(description="`after` of the following answer")
 
 
 @dataclass(frozen=True)
@@ -127,13 +134,13 @@ def answer(session: Session, scope: Scope, shown: Shown[Any], asked: Question, *
         for heavy in light:
             set_committed_value(row, heavy.column.key, heavy.empty)
     items = shown.views(session, rows, wanted)
-    return page_of(items, following, fields)
+    return page_of(items, fields, next=following)
 
 
-def page_of(items: Sequence[BaseModel], following: str | int | None, fields: Wanted | None) -> Response:
-    """A page with these fields of its entries; None for all."""
-    page = {"items": [item.model_dump(mode="json", include=None if fields is None else set(fields)) for item in items],
-            "next": following}  # fmt: skip
+def page_of(items: Sequence[BaseModel], fields: Wanted | None, **rest: str | int | None) -> Response:
+    """A page with these fields of its entries, None for all, and what else it tells."""
+    include = None if fields is None else set(fields)
+    page = {"items": [item.model_dump(mode="json", include=include) for item in items], **rest}
     return Response(json.dumps(page, separators=(",", ":"), ensure_ascii=False), media_type="application/json")
 
 
@@ -153,3 +160,8 @@ def wanted_fields(text: str | None, out: type[BaseModel]) -> Wanted | None:
 def response_model(out: type[BaseModel]) -> Any:
     """The type of a list's answers."""
     return Page[out] | SparsePage  # type: ignore[valid-type]
+
+
+def rows_model(out: type[BaseModel]) -> Any:
+    """The type of answers with ordered rows."""
+    return Rows[out] | SparseRows  # type: ignore[valid-type]

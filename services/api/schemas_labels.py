@@ -1,7 +1,7 @@
 """What the API takes and gives about names, notes, tags and search."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -50,6 +50,13 @@ class FoundOut(BaseModel):
     detail: str = Field(description="a dataset's role, a job's kind, a model's task")
     state: str | None = Field(description="where it stands; null for a model")
     created_at: datetime = Field(description="when it was recorded")
+
+
+class SparseSearch(BaseModel):
+    """What was found, with the `fields` that were asked for."""
+
+    items: list[dict[str, Any]] = Field(description="what was found, newest first, with the fields that were asked for")
+    more: bool = Field(description="there is more than that: search for more words")
 
 
 class SearchOut(BaseModel):

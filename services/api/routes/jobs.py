@@ -9,11 +9,23 @@ from sqlalchemy.orm import Session
 
 from services.api import etags
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf, Viewer
-from services.api.lists import Heavy, Question, Shown, Wanted, answer, question, response_model
+from services.api.lists import (
+    Fields,
+    Heavy,
+    Question,
+    Shown,
+    Wanted,
+    answer,
+    page_of,
+    question,
+    response_model,
+    rows_model,
+    wanted_fields,
+)  # fmt: skip
 from services.api.once import again, ticket_of
 from services.api.problems import responses
 from services.api.routes.labels import OF_JOB
-from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut, Rows
+from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut
 from services.api.submissions import Submission
 from services.api.views import job_view, job_views
 from services.core import jobs, tracing
@@ -85,33 +97,34 @@ def resume_job(job_id: str, parts: PartsOf, caller: Operator, background: Backgr
     return job
 
 
-def _next(found: Sequence[JobEvent | JobLog | JobMetric], after: int) -> int:
-    return found[-1].seq if found else after
+def _rows(found: Sequence[JobEvent | JobLog | JobMetric], out: type[EventOut | LogOut | MetricOut], after: int,
+          fields: str | None) -> Response:  # fmt: skip
+    items = [out.model_validate(row) for row in found]
+    return page_of(items, wanted_fields(fields, out), next=found[-1].seq if found else after)
 
 
-@router.get("/{job_id}/metrics")
+@router.get("/{job_id}/metrics", response_model=rows_model(MetricOut))
 def list_metrics(
-    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000
-) -> Rows[MetricOut]:
+    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000, fields: Fields = None
+) -> Response:
     """Metric rows in order."""
-    found = jobs.rows(session, caller.scope, JobMetric, job_id, after, limit)
-    return Rows(items=[MetricOut.model_validate(row) for row in found], next=_next(found, after))
+    return _rows(jobs.rows(session, caller.scope, JobMetric, job_id, after, limit), MetricOut, after, fields)
 
 
-@router.get("/{job_id}/logs")
-def list_logs(job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000) -> Rows[LogOut]:
+@router.get("/{job_id}/logs", response_model=rows_model(LogOut))
+def list_logs(
+    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000, fields: Fields = None
+) -> Response:
     """Log lines in order."""
-    found = jobs.rows(session, caller.scope, JobLog, job_id, after, limit)
-    return Rows(items=[LogOut.model_validate(row) for row in found], next=_next(found, after))
+    return _rows(jobs.rows(session, caller.scope, JobLog, job_id, after, limit), LogOut, after, fields)
 
 
-@router.get("/{job_id}/events")
+@router.get("/{job_id}/events", response_model=rows_model(EventOut))
 def list_events(
-    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000
-) -> Rows[EventOut]:
+    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000, fields: Fields = None
+) -> Response:
     """State changes in order."""
-    found = jobs.rows(session, caller.scope, JobEvent, job_id, after, limit)
-    return Rows(items=[EventOut.model_validate(row) for row in found], next=_next(found, after))
+    return _rows(jobs.rows(session, caller.scope, JobEvent, job_id, after, limit), EventOut, after, fields)
 
 
 @router.get("/{job_id}/artifacts", response_model=response_model(ArtifactOut))

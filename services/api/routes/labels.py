@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from services.api import etags
 from services.api.dependencies import Operator, PartsOf, ReaderOf, Viewer
 from services.api.etags import IfMatch
+from services.api.lists import Fields, page_of, wanted_fields
 from services.api.problems import CHANGED, responses
 from services.api.schemas import DatasetOut, JobOut
-from services.api.schemas_labels import DatasetChange, FoundOut, JobChange, ModelChange, SearchOut
+from services.api.schemas_labels import DatasetChange, FoundOut, JobChange, ModelChange, SearchOut, SparseSearch
 from services.api.schemas_models import ModelOut
 from services.api.views import dataset_view, job_view, model_view
 from services.core import jobs, labels, projects, search
@@ -75,7 +76,7 @@ def change_model(model_id: str, change: ModelChange, request: Request, parts: Pa
     return shown
 
 
-@router.get("/search")
+@router.get("/search", response_model=SearchOut | SparseSearch)
 def search_everything(
     session: ReaderOf,
     caller: Viewer,
@@ -84,7 +85,8 @@ def search_everything(
     type: Annotated[list[Type] | None, Query(max_length=3, description="only these; may be repeated")] = None,
     project: Annotated[str | None, Query(max_length=64, description="only this project, by name or id")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="entries in the answer")] = 20,
-) -> SearchOut:  # fmt: skip
+    fields: Fields = None,
+) -> Response:  # fmt: skip
     """Find datasets, jobs and models by words of their names, tags and notes, newest first."""
     wanted, scope = search.terms(q), projects.narrowed(session, caller.scope, project)
     found: list[FoundOut] = []
@@ -93,7 +95,7 @@ def search_everything(
         tags = labels.tags_of(session, _TABLES[kind], [row.id for row in rows])
         found += _found(kind, rows, tags)
     found.sort(key=lambda one: (one.created_at, one.id), reverse=True)
-    return SearchOut(items=found[:limit], more=len(found) > limit)
+    return page_of(found[:limit], wanted_fields(fields, FoundOut), more=len(found) > limit)
 
 
 def _found(kind: Type, rows: Sequence[Labelled], tags: dict[str, list[str]]) -> list[FoundOut]:

@@ -8,10 +8,20 @@ from medcoss import __version__
 from medcoss.specs import JOB_KINDS, JobKind
 from services.api import etags
 from services.api.dependencies import PartsOf, ReaderOf, Viewer
-from services.api.lists import Heavy, Question, Shown, answer, question, response_model
+from services.api.lists import (
+    Fields,
+    Heavy,
+    Question,
+    Shown,
+    answer,
+    page_of,
+    question,
+    response_model,
+    wanted_fields,
+)  # fmt: skip
 from services.api.pages import InProject
 from services.api.routes.labels import OF_MODEL
-from services.api.schemas import FileOut, JobKindOut, Page, Platform
+from services.api.schemas import FileOut, JobKindOut, Platform
 from services.api.schemas_models import DeploymentOut, ModelOut
 from services.api.views import MODEL_INFO, deployment_view, file_views, model_view, model_views
 from services.core import projects, registry
@@ -75,11 +85,11 @@ def _kind(name: str) -> JobKind:
     return JOB_KINDS[name]
 
 
-@router.get("/job-kinds")
-def list_job_kinds(_: Viewer) -> Page[JobKindOut]:
+@router.get("/job-kinds", response_model=response_model(JobKindOut))
+def list_job_kinds(_: Viewer, fields: Fields = None) -> Response:
     """What jobs there are."""
-    kinds = JOB_KINDS.values()
-    return Page(items=[JobKindOut(name=k.name, description=k.description, produces=k.produces) for k in kinds])
+    kinds = [JobKindOut(name=k.name, description=k.description, produces=k.produces) for k in JOB_KINDS.values()]
+    return page_of(kinds, wanted_fields(fields, JobKindOut), next=None)
 
 
 @router.get("/job-kinds/{kind}/schema")

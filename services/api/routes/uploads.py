@@ -95,14 +95,14 @@ def list_parts(dataset_id: str, upload_id: str, parts: PartsOf, caller: Viewer, 
     with parts.database.reading() as session:
         row = uploads.get(session, caller.scope, dataset_id, upload_id)
     if row.s3_id is None:
-        return page_of([], None, wanted)
+        return page_of([], wanted, next=None)
     try:
         found, more = parts.store.multipart.page(row.key, row.s3_id, after, limit)
     except PartsGone:
         assembly.lost(parts.database, row)
-        return page_of([], None, wanted)
+        return page_of([], wanted, next=None)
     shown = [PartOut(number=part.number, size=part.size, md5=part.md5) for part in dict.fromkeys(found)]
-    return page_of(shown, str(found[-1].number) if more and found else None, wanted)
+    return page_of(shown, wanted, next=str(found[-1].number) if more and found else None)
 
 
 @router.post("/{upload_id}/complete", responses=responses(conflict="Parts are missing or wrong; `errors` names each"))
