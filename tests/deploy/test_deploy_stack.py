@@ -112,10 +112,10 @@ def test_no_container_is_root_or_writes_to_its_root_or_is_published_beyond_loopb
             assert [b["HostIp"] for b in bindings] == ["127.0.0.1"], service
         if service in LASTING:
             processes = subprocess.run(
-                ["docker", "top", container["Id"], "-eo", "uid"], capture_output=True, text=True, check=True
-            ).stdout.split()[1:]
+                ["docker", "top", container["Id"], "-eo", "pid,uid"], capture_output=True, text=True, check=True
+            ).stdout.splitlines()[1:]
             # docker's own init is the container's user, too
-            assert "0" not in processes, f"{service}: {processes}"
+            assert processes and not any(line.split()[1] == "0" for line in processes), f"{service}: {processes}"
         environment = " ".join(container["Config"]["Env"])
         assert stack.key not in environment and "PASSWORD=" not in environment, service
 
