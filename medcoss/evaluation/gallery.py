@@ -20,6 +20,8 @@ PAIRS = (("#56B4E9", "#E69F00"), ("#009E73", "#CC79A7"), ("#F0E442", "#D55E00"))
 # share of the structure's size that is shown around it
 _MARGIN = 0.35
 _LEAST_SHOWN = 24
+# inches of one of the two columns
+_WIDTH = 3.7
 Slice = NDArray[np.bool_]
 
 
@@ -98,8 +100,10 @@ def shot_of(case: Case, dice: dict[str, float]) -> Shot:
 
 def draw_overlays(shots: Mapping[str, Shot], classes: Sequence[str], unit: str, path: Path) -> None:
     """A row for each case: the slice with the cut-out, and the cut-out with the contours, true and predicted."""
-    figure = Figure(figsize=(8.6, 4.3 * len(shots) + 0.5), layout="constrained")
-    axes = figure.subplots(len(shots), 2, squeeze=False)
+    # rows as high as what is in them
+    heights = [_WIDTH * _aspect(shot) + 0.6 for shot in shots.values()]
+    figure = Figure(figsize=(8.6, sum(heights) + 0.5), layout="constrained")
+    axes = figure.subplots(len(shots), 2, squeeze=False, height_ratios=heights)
     for (word, shot), (whole, detail) in zip(shots.items(), axes, strict=True):
         window = _window(shot)
         for axis in (whole, detail):
@@ -123,6 +127,14 @@ def draw_overlays(shots: Mapping[str, Shot], classes: Sequence[str], unit: str, 
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), facecolor="0.35",
                   labelcolor="white", fontsize=9, handlelength=3)  # fmt: skip
     save(figure, path)
+
+
+def _aspect(shot: Shot) -> float:
+    """How high the higher one of slice and cut-out is, of its width; of strips, as much as a page takes."""
+    (rows, columns), (height, width) = shot.image.shape, shot.spacing
+    top, bottom, left, right = _window(shot)
+    found = max(rows * height / (columns * width), (bottom - top) * height / ((right - left) * width))
+    return min(max(found, 0.4), 1.6)
 
 
 def _pairs(number: int) -> list[tuple[str, str]]:
