@@ -12,6 +12,7 @@ from medcoss.specs.encoder import PATCH, TABLE_ROWS
 from medcoss.specs.export import ExportSpec
 from medcoss.specs.postprocess import PostProcessing, unknown
 from medcoss.specs.presets import PRESETS
+from medcoss.specs.recipes import RECIPES
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from medcoss.specs.runs import CompareSpec
 from medcoss.specs.training import EvaluateSpec, FinetuneOptions, PretrainOptions, Repeats
@@ -115,8 +116,8 @@ def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo 
     """What fine-tuning needs: labels or masks of the training split, and an encoder that can read the samples."""
     if model is not None:
         yield from encoder(model, "init_model")
-    if options.preset is not None:
-        yield from preset(options.preset, options.task, dataset)
+    wrong = [] if options.preset is None else list(preset(options.preset, options.task, dataset))
+    yield from wrong or _window(options, dataset)
     if options.task == "segmentation" and dataset.kind is Kind.TEXT:
         yield Misfit("task", "reports cannot be segmented; expected images or volumes")
     elif options.task == "segmentation" and not dataset.has_masks:
@@ -190,6 +191,34 @@ def _steps(steps: Sequence[PostProcessing], dataset: DatasetInfo) -> Iterator[Mi
         yield Misfit(f"postprocess/{place}", f"there is no class {name!r} in the dataset; its classes are {known}")
 
 
+def cut(dataset: DatasetInfo) -> bool:
+    """Whether samples were cut out of volumes of one spacing, so that those of another size show the same."""
+    recipe = RECIPES.get(str(dataset.recipe.get("name")))
+    return recipe is not None and recipe.cuts
+
+
+def _window(options: FinetuneOptions, dataset: DatasetInfo) -> Iterator[Misfit]:
+    """Windows are for segmenters, of samples that can be cut."""
+    if options.window is None or tuple(dataset.sample_shape[1:]) == options.window:
+        return
+    if options.task != "segmentation":
+        yield Misfit("window", "a classifier sees whole samples; leave window out")
+    elif not cut(dataset):
+        yield Misfit(
+            "window",
+            f"the samples are {dataset.kind} {dataset.sample_shape}, resized by their recipe, not cut out of volumes "
+            "of one spacing; leave window out, or prepare them in the size of the window",
+        )
+
+
+def _same_samples(dataset: DatasetInfo, model: ModelInfo) -> bool:
+    """Whether a model can read the samples, by a sliding window where they are of another size."""
+    if dataset.kind != model.kind:
+        return False
+    same_recipe = model.task == "segmentation" and dataset.recipe.get("name") == model.recipe.get("name")
+    return dataset.sample_shape == model.sample_shape or (same_recipe and cut(dataset))
+
+
 def preset(name: str, task: str, dataset: DatasetInfo) -> Iterator[Misfit]:
     """Published settings are those of samples of one kind and size, and of so many classes."""
     wanted = PRESETS[name]
@@ -197,7 +226,10 @@ def preset(name: str, task: str, dataset: DatasetInfo) -> Iterator[Misfit]:
         yield Misfit("task", f"the preset '{name}' is for {wanted.task}, not {task}; leave one out")
         return
     shape, classes = tuple(dataset.sample_shape), len(dataset.classes or [])
-    if (dataset.kind, shape[-len(wanted.shape) :], classes) != (wanted.kind, wanted.shape, wanted.classes):
+    sizes = shape[-len(wanted.shape) :]
+    # windows are cut out of larger samples
+    fits = all(n >= w for n, w in zip(sizes, wanted.shape, strict=True)) if cut(dataset) else sizes == wanted.shape
+    if (dataset.kind, fits, classes) != (wanted.kind, True, wanted.classes):
         yield Misfit(
             "preset",
             f"the preset '{name}' is for {wanted.expected}; the samples of the dataset are {dataset.kind} {shape} with "
@@ -217,7 +249,7 @@ def evaluation(spec: EvaluateSpec, dataset: DatasetInfo, model: ModelInfo) -> It
     if model.task == "encoder":
         yield Misfit("model", "this model is an encoder without a head; fine-tune it first")
         return
-    if dataset.kind != model.kind or dataset.sample_shape != model.sample_shape:
+    if not _same_samples(dataset, model):
         yield Misfit(
             "dataset",
             f"its samples are {dataset.kind} {dataset.sample_shape}, the model takes {model.kind} "

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, model_validator
 from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documented
 from medcoss.specs.postprocess import Steps
 from medcoss.specs.presets import PRESETS, PresetName, Task, filled_in
+from medcoss.specs.recipes.base import Pixels
 
 ModelSize = Literal["tiny", "small", "base", "large"]
 
@@ -236,6 +237,11 @@ class _FinetuneScience(Spec):
         "noise, blur, brightness, contrast, resolution, gamma and mirroring, as in nnU-Net",
         default="light",
     )
+    window: tuple[Pixels, Pixels, Pixels] | None = documented(
+        "depth, height and width of what a segmenter sees: a random part of each sample, larger ones of which may be "
+        "whole slices of recipes that cut volumes of one spacing (lits, vs_seg). None: whole samples",
+        "voxel", default=None,
+    )  # fmt: skip
     postprocess: Steps = documented(
         "steps, one after the other, that the masks of a segmenter go through when it is evaluated; they are recorded "
         "with the model and change nothing of the training",

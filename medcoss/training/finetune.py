@@ -13,12 +13,14 @@ from torch.utils.data import Dataset
 
 from medcoss.data import patients
 from medcoss.data.augment import augment_image, augment_volume
+from medcoss.data.crops import random_window
 from medcoss.data.fingerprints import fingerprints
 from medcoss.data.sampler import epoch_batches, sample_rng
 from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer, learn_vocabulary
 from medcoss.evaluation.metrics import classification_scores, dice
 from medcoss.evaluation.predict import class_features, class_probabilities, mask_probabilities
+from medcoss.evaluation.windows import Sliding, slide
 from medcoss.modalities import Kind
 from medcoss.models.encoder import Encoder
 from medcoss.models.heads import Classifier, Segmenter
@@ -38,6 +40,7 @@ from medcoss.training.loading import stacked
 from medcoss.training.loop import Loop, LoopSettings
 from medcoss.training.losses import UNKNOWN, segmentation_loss
 from medcoss.training.optim import adamw, polynomial
+from medcoss.training.precision import pick_device
 from medcoss.training.selection import Selection
 from medcoss.training.targets import STARTED_FROM, check_targets
 
@@ -88,6 +91,8 @@ class FinetuneSteps(Dataset[Pair]):
         image = self.reader.planes(index)
         mask: NDArray[np.integer] | None = self.reader.mask(index) if self.spec.task == "segmentation" else None
         rng, volume = sample_rng(self.spec.seed, number, index), image.ndim == 4
+        if self.spec.window is not None and mask is not None:
+            image, mask = random_window(image, np.asarray(mask), self.spec.window, rng)
         if self.spec.augment and self.spec.augmentation == "strong":
             image, mask = augment_strongly(image, rng, mask)
         elif self.spec.augment and volume:
@@ -273,7 +278,12 @@ def _scores(spec: FinetuneOptions, model: Classifier | Segmenter, reader: ShardR
     overlaps = []
     for start in range(0, len(indices), spec.batch_size):
         chosen = indices[start : start + spec.batch_size]
-        predicted = mask_probabilities(model, reader, chosen, spec.batch_size) > 0.5
+        if spec.window is None:
+            predicted = mask_probabilities(model, reader, chosen, spec.batch_size) > 0.5
+        else:
+            model.to(pick_device()).eval()
+            how = Sliding(spec.window, spec.batch_size)
+            predicted = np.stack([slide(model, reader.image(int(i)), how) > 0.5 for i in chosen])
         reference = np.stack([np.asarray(reader.mask(int(i))) > 0 for i in chosen])
         # tiles without the structure would count as perfect; they say nothing here
         overlaps += [dice(p, r) for p, r in zip(predicted, reference, strict=True) if r.any()]
@@ -291,7 +301,7 @@ def _describe(spec: FinetuneOptions, encoder: Encoder, previous: ModelInfo | Non
         modality=reader.info.modality,
         kind=reader.info.kind,
         classes=reader.info.classes,
-        sample_shape=reader.info.sample_shape,
+        sample_shape=[reader.info.sample_shape[0], *spec.window] if spec.window else reader.info.sample_shape,
         recipe=reader.info.recipe,
         recipes=previous.recipes if previous else {},
         postprocess=spec.postprocess,

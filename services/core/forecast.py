@@ -5,7 +5,7 @@ models (medcoss.specs.footprint).
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 
@@ -100,6 +100,11 @@ def _config(model: ModelInfo | None, fallback: EncoderConfig) -> EncoderConfig |
         return EncoderConfig(**model.config)
     except TypeError:
         return None
+
+
+def _seen(dataset: DatasetInfo, window: Sequence[int]) -> DatasetInfo:
+    """A dataset whose samples a model sees in windows."""
+    return dataset.model_copy(update={"sample_shape": [dataset.sample_shape[0], *window]})
 
 
 def _source(info: DatasetInfo, samples: int, rehearsal: bool = False) -> Source:
@@ -205,7 +210,7 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     assert dataset is not None
     dataset = as_folded(dataset, spec)
     in_split, count = dataset.splits.get("train", 0), fit.with_targets(dataset, "train", spec.task)
-    source = _source(dataset, count)
+    source = _source(dataset if spec.window is None else _seen(dataset, spec.window), count)
     steps = training_steps([count], spec.batch_size, spec.epochs, spec.max_steps, spec.steps_per_epoch)
     passes = Steps(whole_batches(count, spec.batch_size), steps.total)
     scratch, words = SIZES[spec.size], ""
@@ -244,7 +249,7 @@ def _unlabelled(in_split: int, count: int) -> Iterator[fit.Misfit]:
 
 
 def _reading(model: ModelInfo, dataset: DatasetInfo, count: int, batch_size: int,
-             on_gpu: bool) -> tuple[Figure, Figure, Work]:  # fmt: skip
+             on_gpu: bool, passes: int = 1) -> tuple[Figure, Figure, Work]:  # fmt: skip
     """Parameters, memory and work of a model that only reads samples."""
     config, work = _config(model, SIZES["tiny"]), Work(count, modality=dataset.modality, size=model.size)
     if config is None:
@@ -255,7 +260,7 @@ def _reading(model: ModelInfo, dataset: DatasetInfo, count: int, batch_size: int
         Figure(cost.parameters, "parameter", "counted from the model's sizes; nothing is trained"),
         Figure(sum(memory.values()), BYTE, f"weights, and what {min(batch_size, count)} samples at once need in one "
                "pass, counted from the model's sizes; libraries and their workspaces come on top", memory),
-        replace(work, operations=float(count * cost.operations), number_bytes=2 if on_gpu else FLOAT,
+        replace(work, operations=float(count * passes * cost.operations), number_bytes=2 if on_gpu else FLOAT,
                 shape=tuple(dataset.sample_shape)),
     )  # fmt: skip
 
@@ -294,6 +299,10 @@ def _(spec: EvaluateSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     parameters, memory, work = _reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
     batches = Figure(all_batches(count, spec.batch_size), "batch", f"{spec.batch_size} samples at once, each once")
     if model.task == "segmentation":
+        # 4 or 8 passes a window
+        passes = 2 ** len(model.sample_shape[1:]) if spec.mirror else 1
+        parameters, memory, work = _reading(model, _seen(dataset, model.sample_shape[1:]), count, spec.batch_size,
+                                            hardware.on_gpu, passes)  # fmt: skip
         batches = _none("batch", "every image or volume is scored for itself, and how many tiles each has is not known")
     return Forecast(
         samples=Figure(count, "sample", f"samples of the split '{spec.split}' with a class or a mask"),

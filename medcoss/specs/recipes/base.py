@@ -26,6 +26,8 @@ class RecipeSpec(Spec):
 
     # endings of the names of the files that are read, and what they are in words, for messages
     suffixes: ClassVar[tuple[str, ...]] = ()
+    # whether samples are cut out of volumes of one spacing, so that their size is not that of a voxel
+    cuts: ClassVar[bool] = False
     expected: ClassVar[str] = "files"
 
     name: str
@@ -105,6 +107,8 @@ class PublishedTestSet(RecipeSpec):
 
 class SegmentedVolumes(RecipeSpec):
     """What recipes share that cut volumes with label maps into tiles which span a slice."""
+
+    cuts: ClassVar[bool] = True
 
     size: tuple[Pixels, Pixels, Pixels] = documented(
         "depth, height and width of a tile; resampled slices are cut to height x width around their centre, or padded",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from medcoss.data.originals import Original, OriginalsReader, OriginalsWriter, Placement, packed
 from medcoss.data.shards import ShardReader
 from medcoss.evaluation.cases import stored
+from medcoss.evaluation.evaluate import evaluate
 from medcoss.evaluation.metrics import dice
 from medcoss.evaluation.predict import segmented_cases
 from medcoss.evaluation.windows import Sliding
@@ -21,9 +22,12 @@ from medcoss.preprocess.placement import centred, restored
 from medcoss.preprocess.run import preprocess
 from medcoss.preprocess.volumes import from_lps, geometry, to_label_map, to_lps
 from medcoss.run import LocalRun
+from medcoss.specs.postprocess import LargestComponent
 from medcoss.specs.preprocess import PreprocessSpec, VolumeFolder
 from medcoss.specs.recipes.glas import Glas
 from medcoss.specs.recipes.lits import Lits
+from medcoss.specs.training import EvaluateSpec, FinetuneSpec
+from medcoss.training.finetune import finetune
 from tests.medcoss.preprocess.files import image_bytes, itk_image, put, volume_bytes
 
 # 20 degrees about the long axis, stored with rows from right to left and feet first
@@ -81,6 +85,21 @@ def test_an_oblique_anisotropic_volume_gets_its_mask_back(tmp_path: Path) -> Non
     for a, b in zip(found, original.mask, strict=True):
         middles = [np.array(np.nonzero(mask)).mean(axis=1) for mask in (a, b)]
         assert np.abs(middles[0] - middles[1]).max() < 0.2, "nothing is shifted"
+
+
+def test_a_window_of_whole_slices_is_trained_on_and_slides_over_them(tmp_path: Path) -> None:
+    """Of slices that are larger than a window, as in nnU-Net: cut at random in training, put together afterwards."""
+    oblique_ct(tmp_path / "raw/one")
+    splits = {"method": "random", "val_fraction": 0, "test_fraction": 0}
+    data = prepared(Lits(size=(16, 96, 64), splits=splits), tmp_path / "raw", tmp_path).root  # type: ignore[arg-type]
+    made = FinetuneSpec(dataset="ds_00000000", task="segmentation", size="tiny", window=(16, 32, 32), epochs=1,
+                        batch_size=2, postprocess=[LargestComponent(of="liver")])  # type: ignore[arg-type] # fmt: skip
+    info = finetune(made, data, None, tmp_path / "model", LocalRun(tmp_path / "trained"))
+    assert info.sample_shape == [1, 16, 32, 32] and 0 <= info.metrics["train/dice"] <= 1
+    assert info.postprocess == made.postprocess
+    scored = EvaluateSpec(model="mdl_00000000", dataset="ds_00000000", split="train", mirror=True)
+    found = evaluate(scored, tmp_path / "model", data, tmp_path / "scores", LocalRun(tmp_path / "scored"))
+    assert found.grid == "original" and [row["class"] for row in found.cases] == ["liver", "tumour"]
 
 
 class Bright(Segmenter):

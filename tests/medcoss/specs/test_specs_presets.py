@@ -57,6 +57,23 @@ def test_a_preset_and_a_dataset_are_enough(name: str) -> None:
     assert " x ".join(map(str, shape)) in wrong.detail
 
 
+def test_windows_are_cut_out_of_whole_slices() -> None:
+    """Livers are wider than 192 voxels of 0.8 mm: samples are whole slices, of which training sees windows."""
+    spec = FinetuneSpec.model_validate({"preset": "lits", "dataset": DATASET})
+    assert spec.window == (64, 192, 192)
+    slices = dataset((64, 512, 512), 2, True)
+    whole = slices.model_copy(update={"recipe": {"name": "lits"}})
+    assert misfits(spec, whole) == []
+    (wrong,) = misfits(spec, whole.model_copy(update={"sample_shape": [1, 16, 512, 512]}))
+    assert wrong.field == "preset" and "64 x 192 x 192" in wrong.detail
+    (wrong,) = misfits(spec, slices)
+    assert wrong.field == "preset", "slices of another recipe are of another size because they were resized"
+    own = FinetuneSpec(dataset=DATASET, task=SEGMENT, window=(16, 16, 16))
+    assert [m.field for m in misfits(own, slices)] == ["window"] and misfits(own, whole) == []
+    (wrong,) = misfits(own.model_copy(update={"task": CLASSIFY}), dataset((16, 32, 32), 2, False))
+    assert wrong.field == "window" and "whole samples" in wrong.detail
+
+
 def test_organs_are_one_part_and_tumours_lie_in_their_livers() -> None:
     own = {name: FinetuneSpec.model_validate({"preset": name, "dataset": DATASET}).postprocess for name in PUBLISHED}
     assert own["la"] == (LargestComponent(of=0),)
