@@ -70,7 +70,7 @@ class LocalCache:
                 return
         name = f"{record_id}-{attempt}"
         with self._lock(name, fcntl.LOCK_EX):
-            made = _Outline(self, name, prefix, files, should_stop)
+            made = _Outline(self, record_id, name, prefix, files, should_stop)
             try:
                 made.write()
                 yield made.folder, made.bring
@@ -141,10 +141,11 @@ class LocalCache:
 class _Outline:
     """A record's files without content, but for those that were brought."""
 
-    def __init__(self, cache: LocalCache, name: str, prefix: str, files: list[FileEntry],
+    def __init__(self, cache: LocalCache, record_id: str, name: str, prefix: str, files: list[FileEntry],
                  should_stop: Callable[[], bool]) -> None:  # fmt: skip
         self.folder = cache.folders / name
         self._cache, self._name, self._prefix, self._should_stop = cache, name, prefix, should_stop
+        self._record_id, self._files = record_id, files
         self._left = {file.path: file for file in files}
         self._has = self._room = 0
 
@@ -161,7 +162,10 @@ class _Outline:
         wanted = [file for path in paths if (file := self._left.pop(path, None)) is not None]
         if not wanted:
             return
-        needed = sum(file.size for file in wanted)
+        needed, whole = (sum(file.size for file in these) for these in (wanted, self._files))
+        if 2 * needed > whole and whole <= self._cache.max_bytes:
+            self._share(wanted)
+            return
         if needed > self._room:
             more = min(sum(f.size for f in self._left.values()), _ROOM_AT_ONCE, self._cache.max_bytes // 64)
             self._room = max(needed, min(needed + more, self._cache.max_bytes - self._has))
@@ -170,7 +174,15 @@ class _Outline:
             self._cache.store.download(self._prefix, wanted, self.folder, self._should_stop)
         self._has, self._room = self._has + needed, self._room - needed
 
+    def _share(self, wanted: list[FileEntry]) -> None:
+        """Fetch the whole record, for others on this machine, too, and have the files of that."""
+        with self._cache.fetch(self._record_id, self._prefix, self._files, self._should_stop) as whole:
+            for file in wanted:
+                place = self.folder / file.path
+                place.unlink()
+                place.hardlink_to(whole / file.path)
+
 
 def _on_disk(status: os.stat_result) -> int:
-    """Bytes that a file takes: one without content takes none."""
-    return min(status.st_size, status.st_blocks * 512)
+    """Bytes that a file takes: one without content takes none, one that stands in two folders takes them once."""
+    return min(status.st_size, status.st_blocks * 512) // status.st_nlink

@@ -270,6 +270,11 @@ def test_an_outline_has_the_content_of_what_was_brought_alone(
         with pytest.raises(NoRoom, match="130,000 bytes of ds_1-job_1-1 are needed"):
             bring(["a/1"])
     assert not folder.exists()
+    assert not (cache.folders / "ds_1").exists()
+    with cache.outline("ds_3", "job_1-1", "ds_2", other) as (folder, bring):
+        assert bring is not None
+        bring(["data"])
+        assert content(folder) == content(cache.folders / "ds_3"), "who needs most of it fetches it for all"
     with cache.fetch("ds_2", "ds_2", other) as whole, cache.outline("ds_2", "job_1-1", "ds_2", other) as found:
         assert found == (whole, None), "what is here whole is used"
 
