@@ -13,6 +13,7 @@ from medcoss.modalities import BUILTIN, Kind, Modality, get_modality
 from medcoss.specs import (
     JOB_KINDS,
     BuildBufferSpec,
+    CompareSpec,
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
@@ -34,6 +35,7 @@ MINIMAL: dict[type[Spec], dict[str, Any]] = {
     BuildBufferSpec: {"dataset": DATASET, "model": MODEL},
     FinetuneSpec: {"dataset": DATASET, "task": "classification"},
     EvaluateSpec: {"dataset": DATASET, "model": MODEL},
+    CompareSpec: {"dataset": DATASET, "task": "classification", "encoders": {"scratch": None, "other": MODEL}},
     ExportSpec: {"model": MODEL, "name": "chest"},
     ImportModelSpec: {"dataset": DATASET},
     InspectDatasetSpec: {"dataset": DATASET},
@@ -49,7 +51,7 @@ def test_every_job_kind_is_tested_here() -> None:
     assert {kind.spec for kind in JOB_KINDS.values()} <= set(KINDS)
     for kind in JOB_KINDS.values():
         assert kind.description.endswith(".")
-        assert kind.produces in {"dataset", "model", "evaluation", "deployment", "report"}
+        assert kind.produces in {"dataset", "model", "evaluation", "comparison", "deployment", "report"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
