@@ -73,12 +73,17 @@ sys.meta_path.insert(0, Absent())
 for name in sys.argv[2:]:
     importlib.import_module(name)
 """
+# imported by name when a request or a job asks for one
+RECIPES = [
+    f"medcoss.preprocess.recipes.{path.stem}"
+    for path in sorted((REPOSITORY / "medcoss" / "preprocess" / "recipes").glob("[a-z]*.py"))
+]
 # what each image runs, and what its libraries import late
 RUNS = {
     "api": ["services.api.app", "services.core.serving", "services.core.prepare", "services.cli.main",
             "services.cli.backup", "services.embedded.storage", "kombu.transport.redis", "psycopg"],
-    "inference": ["services.inference.app", "services.core.serving", "psycopg"],
-    "worker": ["services.worker.app", "services.worker.child", "kombu.transport.redis", "psycopg"],
+    "inference": ["services.inference.app", "services.core.serving", "psycopg", *RECIPES],
+    "worker": ["services.worker.app", "services.worker.child", "kombu.transport.redis", "psycopg", *RECIPES],
 }  # fmt: skip
 
 
