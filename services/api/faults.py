@@ -29,10 +29,10 @@ def is_batch(body: Any) -> bool:
 
 
 def _is_text(body: Any) -> bool:
-    # JSON can spell half a character, which no answer can repeat
+    # JSON can spell half a character, which no answer can repeat; a body of another type has never been JSON
     try:
         return bool(json.dumps(body, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, TypeError):
         return False
 
 

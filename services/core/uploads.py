@@ -52,9 +52,12 @@ def plan_of(row: UploadSession) -> Plan:
 
 def draft(session: Session, scope: Scope, dataset_id: str) -> Dataset:
     """The dataset, locked. NotFound; Conflict when it takes no more files."""
-    row = scope.get(session, Dataset, dataset_id, with_for_update=True)
+    return _taking_files(scope.get(session, Dataset, dataset_id, with_for_update=True))
+
+
+def _taking_files(row: Dataset) -> Dataset:
     if row.state != "uploading":
-        raise Conflict(f"dataset {dataset_id} is {row.state} and takes no more files; upload them as another dataset")
+        raise Conflict(f"dataset {row.id} is {row.state} and takes no more files; upload them as another dataset")
     return row
 
 
@@ -93,8 +96,10 @@ def start(session: Session, scope: Scope, dataset_id: str, wanted: Wanted, limit
 
 def working(session: Session, scope: Scope, dataset_id: str, upload_id: str, until: datetime) -> UploadSession:
     """The session of who sends parts, which lasts until `until` at least. NotFound; Conflict when it takes no more."""
-    draft(session, scope, dataset_id)
+    dataset = scope.get(session, Dataset, dataset_id, with_for_update=True)
+    # what there is not is told first, whatever has become of the dataset
     row = get(session, scope, dataset_id, upload_id)
+    _taking_files(dataset)
     if row.state != "open":
         raise Conflict(f"the parts of {row.path} are put together already; the upload is {row.state}")
     keep_alive(session, row, until)

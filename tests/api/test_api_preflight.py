@@ -325,6 +325,15 @@ def test_wrong_fields_are_an_answer_and_a_body_that_asks_for_no_job_is_refused(s
     problem(served.viewer.post("/v1/jobs:validate", json=wrong), 403)
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs:validate", "/v1/jobs:validate-batch"])
+def test_a_body_that_is_no_json_by_its_type_is_refused(refusing: Served, path: str) -> None:
+    for type_ in ("text/plain", "application/xml", "application/x-www-form-urlencoded"):
+        answer = refusing.operator.post(
+            path, content=b'{"kind": "pretrain", "spec": {}}', headers={"Content-Type": type_}
+        )
+        assert problem(answer, 422)["errors"], type_
+
+
 def test_it_is_for_those_who_may_submit_and_tells_nothing_of_others(served: Served, stage: dict[str, str]) -> None:
     problem(served.viewer.post("/v1/jobs:validate", json={"kind": "pretrain", "spec": stage}), 403)
     problem(served.stranger.post("/v1/jobs:validate-batch", json={"jobs": []}), 401)

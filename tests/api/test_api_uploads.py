@@ -87,6 +87,8 @@ def test_an_announced_file_comes_in_parts(served: Served) -> None:
         served.operator.post(f"/v1/datasets/{dataset_id}/uploads", json={"path": "more", "size": 1}), 409
     )
     assert "takes no more files" in document["detail"]
+    unknown = f"/v1/datasets/{dataset_id}/uploads/upl_nobodys/urls"
+    problem(served.operator.post(unknown, json={"parts": [{"number": 1, "md5": md5(b"")}]}), 404)
 
 
 @engines
