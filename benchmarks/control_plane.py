@@ -162,7 +162,7 @@ async def _start(platform: Platform, count: int) -> list[float]:
         job_id = reply.json()["id"]
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            state = (await connection.ask("GET", f"/v1/jobs/{job_id}?fields=state")).json()["state"]
+            state = (await connection.ask("GET", f"/v1/jobs/{job_id}")).json()["state"]
             if state in {"failed", "succeeded"}:
                 break
             await asyncio.sleep(0.05)
