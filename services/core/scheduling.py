@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select
+from sqlalchemy import Integer, ScalarSelect, Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.core.lifecycle import State
@@ -42,19 +42,25 @@ class Offer:
 ANYTHING = Offer(gpus=1_000_000)
 
 
-# the turn that is being served, and the owner's last one
+def _last_turn(state: State) -> ScalarSelect[int]:
+    return (
+        select(Job.turn).where(Job.created_by == bindparam("owner"), Job.state == state)
+        .order_by(Job.turn.desc()).limit(1).scalar_subquery()
+    )  # fmt: skip
+
+
+# the turn that is being served, and the owner's last ones: each is the first entry of an index, however long the queue
 _TURNS = select(
-    select(Job.turn).where(Job.state == State.QUEUED, Job.priority == bindparam("its_priority"))
+    select(Job.turn).where(Job.state == State.QUEUED, Job.rank == bindparam("its_rank"))
     .order_by(Job.turn).limit(1).scalar_subquery(),
-    select(func.max(Job.turn))
-    .where(Job.created_by == bindparam("owner"), Job.state.in_([State.QUEUED, State.WAITING])).scalar_subquery(),
+    _last_turn(State.QUEUED), _last_turn(State.WAITING),
 )  # fmt: skip
 
 
 def next_turn(session: Session, owner: str, priority: int) -> int:
     """The turn of a new job."""
-    found_served, found_last = session.execute(_TURNS, {"owner": owner, "its_priority": priority}).one()
-    return max(found_served or 0, 0 if found_last is None else found_last + 1)
+    served, *last = session.execute(_TURNS, {"owner": owner, "its_rank": -priority}).one()
+    return max(served or 0, *(0 if turn is None else turn + 1 for turn in last))
 
 
 def next_turns(session: Session, owner: str, priorities: Sequence[int]) -> list[int]:

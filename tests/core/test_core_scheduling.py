@@ -1,16 +1,20 @@
 """What runs next: turns between owners, resources, quotas, back-off; pausing and time limits."""
 
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
+from sqlalchemy.orm import Session
 
 from services.core import attempts, jobs
 from services.core.attempts import Offer
-from services.core.db import Database
+from services.core.db import Database, make_engine
 from services.core.errors import Conflict
 from services.core.jobs import request_cancel, request_pause, request_resume
 from services.core.lifecycle import State
+from services.core.scheduling import next_turn
 from services.core.scope import EVERYTHING
 from services.core.tables import Job
 from services.core.tables.base import now
@@ -219,3 +223,22 @@ def test_a_job_whose_time_is_over_is_set_aside_and_goes_on_with_more(database: D
         jobs.limit_time(session, jobs.get(session, EVERYTHING, claim.job_id), 500.0)
         assert request_resume(session, EVERYTHING, claim.job_id).state == State.QUEUED
     assert state(database, claim.job_id) is State.QUEUED
+
+
+def test_a_turn_is_found_without_looking_through_the_queue(sqlite_template: Path) -> None:
+    """However many jobs are queued: each number is the first entry of an index."""
+    plans: list[str] = []
+    engine = make_engine(f"sqlite:///{sqlite_template}")
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "jobs.turn" in statement and not statement.startswith("EXPLAIN"):
+            plans.extend(row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
+
+    event.listen(engine, "before_cursor_execute", explain)
+    with Session(engine) as session:
+        assert next_turn(session, "ada", 3) == 0
+    engine.dispose()
+    searches = [plan for plan in plans if plan.startswith("SEARCH")]
+    assert sum("ix_jobs_queue (state=? AND rank=?)" in plan for plan in searches) == 1, plans
+    assert sum("ix_jobs_owner (created_by=? AND state=?)" in plan for plan in searches) == 2, plans
+    assert not any("TEMP B-TREE" in plan for plan in plans)
