@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session, selectinload
 
 from benchmarks._chaos_jobs import Ids
 from benchmarks._chaos_users import Expected
+from services.core import evaluations
 from services.core.db import Database
 from services.core.lifecycle import State, may_follow
 from services.core.storage import ObjectStore
-from services.core.tables import Dataset, Job, JobArtifact, JobEvent, Leftover, Model
+from services.core.tables import Dataset, Evaluation, Job, JobArtifact, JobEvent, Leftover, Model
 from services.core.tables.base import now
 
-Output = Dataset | Model
+Output = Dataset | Model | Evaluation
 
 
 def jobs_by_name(session: Session) -> dict[str, list[Job]]:
@@ -85,31 +86,30 @@ def history(job: Job, events: list[JobEvent], wrong_data: bool) -> list[str]:
 
 
 def outputs(jobs: Iterable[Job], made: Mapping[str, list[Output]], expected: Mapping[str, Expected],
-            ids: Ids, by_id: Mapping[str, Output | Job]) -> list[str]:  # fmt: skip
+            ids: Ids, by_id: Mapping[str, Output]) -> list[str]:  # fmt: skip
     """A job that has succeeded made one thing, the same as the undisturbed run, bit for bit; others made nothing."""
     wrong = []
     for job in jobs:
         found, what = made.get(job.id, []), expected.get(job.id)
-        makes = job.state == State.SUCCEEDED and job.kind != "evaluate"
-        if len(found) != int(makes):
+        if len(found) != int(job.state == State.SUCCEEDED):
             wrong.append(f"{job.id} ({job.kind}) is {job.state} and has made {len(found)} things")
             continue
         if what is None or what.template is None or job.state != State.SUCCEEDED:
             continue
         known = by_id[ids[what.template]]
-        if isinstance(known, Job):
-            same = _scores(known) == _scores(job)
-        else:
-            same = _hashes(known) == _hashes(found[0])
-            if found[0].id not in (job.result or {}).get("outputs", {}).values():
-                wrong.append(f"{job.id} has made {found[0].id}, its result says {job.result}")
-        if not same:
+        if found[0].id not in (job.result or {}).get("outputs", {}).values():
+            wrong.append(f"{job.id} has made {found[0].id}, its result says {job.result}")
+        if _hashes(known) != _hashes(found[0]) or _scores(known) != _scores(found[0]):
             wrong.append(f"{job.id} ({what.key}, {what.template}) differs from the undisturbed run")
     return wrong
 
 
-def _scores(job: Job) -> Any:
-    return (job.result or {}).get("metrics")
+def _scores(output: Output) -> Any:
+    return (output.info["metrics"], output.info["per_class"]) if isinstance(output, Evaluation) else None
+
+
+def _prefix(output: Output) -> str:
+    return evaluations.folder_of(output.id) if isinstance(output, Evaluation) else output.prefix
 
 
 def _hashes(output: Output) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _hashes(output: Output) -> dict[str, str]:
 
 def objects(store: ObjectStore, things: Iterable[Output], artifacts: set[str], ended_badly: Iterable[str]) -> list[str]:
     """Every object is owned by a row, every row has its object, and its content is the recorded one."""
-    owned = {f"{thing.prefix}/{file.path}": file.sha256 for thing in things for file in thing.files}
+    owned = {f"{_prefix(thing)}/{file.path}": file.sha256 for thing in things for file in thing.files}
     stored = set(store.list_keys(""))
     # of one that may be looked at; those of a job that has succeeded are of no use
     checkpoints = tuple(f"jobs/{job_id}/checkpoints/" for job_id in ended_badly)
@@ -163,12 +163,13 @@ def everything(database: Database, store: ObjectStore, expected: Mapping[str, Ex
         things: list[Output] = [
             *session.scalars(select(Dataset).options(selectinload(Dataset.files))),
             *session.scalars(select(Model).options(selectinload(Model.files))),
+            *session.scalars(select(Evaluation).options(selectinload(Evaluation.files))),
         ]
         made: dict[str, list[Output]] = defaultdict(list)
         for thing in things:
             if thing.job_id is not None:
                 made[thing.job_id].append(thing)
-        by_id: dict[str, Output | Job] = {thing.id: thing for thing in things} | {job.id: job for job in rows}
+        by_id = {thing.id: thing for thing in things}
         wrong = submissions(by_name, expected) + ends(rows, expected)
         for job in rows:
             what = expected.get(job.id)
