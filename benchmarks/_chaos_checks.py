@@ -113,8 +113,11 @@ def _prefix(output: Output) -> str:
 
 
 def _hashes(output: Output) -> dict[str, str]:
-    """SHA-256 by path, without the notes that name what it was made from."""
-    return {file.path: file.sha256 for file in output.files if not file.path.endswith(".json")}
+    """SHA-256 by path, without what names the datasets that it was made from."""
+    return {
+        file.path: file.sha256 for file in output.files
+        if not file.path.endswith((".json", "patients.parquet"))
+    }  # fmt: skip
 
 
 def objects(store: ObjectStore, things: Iterable[Output], artifacts: set[str], ended_badly: Iterable[str]) -> list[str]:
