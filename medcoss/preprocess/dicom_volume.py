@@ -75,9 +75,10 @@ def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader
         if int(dataset.get("SamplesPerPixel", 1)) != 1:
             raise BadInput("the pixels are colours; expected one value a pixel", name)
         ct = wanted[0].modality == "CT"
+        # a file that ends too early may lack any tag: its pixels tell
+        pixels = stored_pixels(dataset, file)
         if wanted[0].frame is None:
             _check_rescaling(dataset, ct, name)
-        pixels = stored_pixels(dataset, file)
         for header in wanted:
             if header.frame is None:
                 yield header, np.asarray(apply_modality_lut(pixels, dataset))

@@ -16,7 +16,7 @@ from services.embedded.servers import free_port
 @pytest.fixture
 def app(make_settings: Callable[..., Settings], redis_url: str) -> Iterator[Celery]:
     with redis.Redis.from_url(redis_url) as client:
-        client.delete(JOBS_QUEUE)
+        client.delete(JOBS_QUEUE, GPU_QUEUE)
     with make_celery(make_settings()) as made:
         yield made
 

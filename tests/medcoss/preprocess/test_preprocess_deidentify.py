@@ -129,7 +129,7 @@ def test_no_marker_reaches_shards_manifests_or_logs(
 def test_headers_and_volumes_of_a_series_hold_no_marker(tmp_path: Path) -> None:
     for n in range(2):
         put(tmp_path / f"{n}", marked_file(SOPInstanceUID=f"{UID}{n}", ImagePositionPatient=(0, 0, n),
-                                           AcquisitionNumber=1))  # fmt: skip
+                                           AcquisitionNumber=1, RescaleSlope=1, RescaleIntercept=0))  # fmt: skip
     rejected: list[str] = []
     (series,) = group_series(tmp_path, ["0", "1"], KEY, lambda path, error: rejected.append(str(error))).values()
     (stack,) = stacks(series)
