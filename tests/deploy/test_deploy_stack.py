@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,14 @@ DEMO_S = 3000
 
 def say(what: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {what}", flush=True)  # noqa: T201 - make test-deploy shows it
+
+
+def until(done: Callable[[], bool], what: str, patience_s: float) -> None:
+    """Wait for a condition; it is looked at every second."""
+    end = time.monotonic() + patience_s
+    while not done():
+        assert time.monotonic() < end, f"not within {patience_s:g} s: {what}"
+        time.sleep(1)
 
 
 class Stack:
@@ -74,10 +82,7 @@ class Stack:
 
     def wait_healthy(self, service: str, patience_s: float = 300) -> None:
         """Wait for the container's own healthcheck."""
-        end = time.monotonic() + patience_s
-        while (state := self.containers()[service]["State"])["Health"]["Status"] != "healthy":
-            assert time.monotonic() < end, f"{service}: {state}"
-            time.sleep(2)
+        until(lambda: self.containers()[service]["State"]["Health"]["Status"] == "healthy", service, patience_s)
 
     def client(self) -> Client:
         """A client of it."""
@@ -150,12 +155,12 @@ def test_the_demo_runs_while_every_container_is_restarted_once(stack: Stack, tmp
 
 def _wait_for_a_running_job(stack: Stack, demo: "subprocess.Popen[bytes]") -> None:
     with stack.client() as client:
-        for _ in range(600):
+
+        def runs() -> bool:
             assert demo.poll() is None, "the demo ended before any job ran"
-            if any(job.state == "running" for job in client.jobs.list()):
-                return
-            time.sleep(1)
-    raise AssertionError("no job of the demo ran within 10 minutes")
+            return any(job.state == "running" for job in client.jobs.list())
+
+        until(runs, "a job of the demo runs", 600)
 
 
 def _holdings(stack: Stack) -> dict[str, set[str]]:
@@ -189,8 +194,7 @@ def test_a_rolling_upgrade_loses_no_job(stack: Stack) -> None:
         dataset = next(one for one in client.datasets.list() if one.role == "prepared" and one.modality == "xray")
         spec = {"dataset": dataset.id, "size": "tiny", "epochs": 400}
         jobs = [client.jobs.submit("pretrain", spec) for _ in range(2)]
-        while client.jobs.get(jobs[0].id).state in {"waiting", "queued"}:
-            time.sleep(1)
+        until(lambda: client.jobs.get(jobs[0].id).state not in {"waiting", "queued"}, "the first job runs", 600)
     for part, suffix in (("api", ""), ("gateway", ""), ("worker", "-cpu")):
         version = stack.settings.get("VERSION", "0.1.0")
         image = f"medcoss/{part}"
