@@ -188,8 +188,7 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
         {"job_id": job.id, "attempt": 0, "type": job.state, "data": {"aliases": ids} if ids else {}}
         for job, ids in zip(rows, stood_for, strict=True)
     ]
-    session.execute(insert(table_of(JobEvent)), events)
-    outbox.tell_of_jobs(session, events)
+    _record(session, events)
     labels.made(session, rows, {job.id: one.tags for job, one in zip(rows, asked, strict=True)})
     return rows[:submitted]
 
@@ -327,7 +326,13 @@ def _change(session: Session, rows: Sequence[Job], values: dict[str, Any], event
 
 def _tell(session: Session, told: Iterable[tuple[Job, str, dict[str, Any]]]) -> None:
     """Append to the histories of jobs, as `add_event` does to one: each with its event and what belongs to that."""
-    events = [{"job_id": row.id, "attempt": row.attempt, "type": type_, "data": data} for row, type_, data in told]
+    _record(
+        session,
+        [{"job_id": row.id, "attempt": row.attempt, "type": type_, "data": data} for row, type_, data in told],
+    )
+
+
+def _record(session: Session, events: list[dict[str, Any]]) -> None:
     session.execute(insert(table_of(JobEvent)), events)
     outbox.tell_of_jobs(session, events)
 
