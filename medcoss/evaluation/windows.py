@@ -3,7 +3,6 @@
 The loop is MONAI's; weights and averages are those of nnU-Net and of MedCoSS (Ye et al., CVPR 2024).
 """
 
-import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ def slide(model: Callable[[Tensor], Tensor], image: Array, how: Sliding, device:
         assert total is not None
         return total.div_(len(flips)) if how.mirror else total
 
-    with torch.inference_mode(), large_tensors_kept() if device.type == "cpu" else contextlib.nullcontext():
+    with torch.inference_mode(), large_tensors_kept(device):
         found = sliding_window_inference(
             torch.from_numpy(np.ascontiguousarray(image))[None], how.size, how.batch_size, averaged,
             overlap=how.overlap, cval=float(image.min()), sw_device=device, device=device,

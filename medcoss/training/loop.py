@@ -151,7 +151,7 @@ class Loop:
         self.task.modules.train()
         self.context.progress(first, self.total, "training")
         # layers of large volumes are larger than what the heap keeps
-        kept = large_tensors_kept() if self.device.type == "cpu" else contextlib.nullcontext()
+        kept = large_tensors_kept(self.device)
         with self.checkpoints, self._events(first) as events, self._compiled(), kept:
             self.meter.begin()
             for step, batch in self._batches(first):

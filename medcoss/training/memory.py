@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 
+import torch
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 # glibc takes no higher threshold
 _LARGEST_IN_HEAP = 32 * 2**20
@@ -30,16 +32,16 @@ def keep_freed_memory() -> bool:
 
 
 @contextlib.contextmanager
-def large_tensors_kept() -> Iterator[None]:
+def large_tensors_kept(device: torch.device) -> Iterator[None]:
     """Let glibc keep what is freed within the block whatever its size, and give it back at the end.
 
     The layers of a window of 64 x 192 x 192 voxels are some hundred MB each, far above the largest that stays in the
     heap otherwise: the system zeroes their pages again for every layer, which is up to half of the time of a window
     and a third of that of a training step.
-    Does nothing where there is no glibc. Blocks may be within each other.
+    Does nothing for another `device` than the CPU, and where there is no glibc. Blocks may be within each other.
     """
     library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+    if device.type != "cpu" or not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
         yield
         return
     _open.append(None)

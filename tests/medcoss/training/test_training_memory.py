@@ -41,12 +41,13 @@ def faults():
     torch.ones(10_000_000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+cpu = torch.device("cpu")
 torch.ones(10_000_000)
 start = used()
-with large_tensors_kept():
+with large_tensors_kept(cpu):
     for _ in range(20):
         faults()
-    with large_tensors_kept():
+    with large_tensors_kept(cpu):
         for _ in range(20):
             faults()
     inner = [faults() for _ in range(10)]
