@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import event, func, select
 
 from services.api.together import Together
@@ -182,15 +181,14 @@ def test_a_quota_holds_within_a_group(settings: Settings, serve: Serve) -> None:
         assert session.scalars(select(func.count()).select_from(Job)).one() == 4
 
 
-@pytest.mark.parametrize("number", [12])
-def test_a_stranger_among_callers_is_refused_alone(served: Served, number: int) -> None:
-    keys = [KEYS[Role.VIEWER], "mk_wrong", KEYS[Role.ADMIN], ""] * (number // 4)
+def test_a_stranger_among_callers_is_refused_alone(served: Served) -> None:
+    keys = [KEYS[Role.VIEWER], "mk_wrong", KEYS[Role.ADMIN], ""] * 3
 
     def ask(key: str) -> httpx.Response:
         shown = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.get(f"{served.url}/v1/me", headers=shown, timeout=60)
 
-    with ThreadPoolExecutor(number) as pool:
+    with ThreadPoolExecutor(len(keys)) as pool:
         answers = list(pool.map(ask, keys))
-    assert [answer.status_code for answer in answers] == [200, 401, 200, 401] * (number // 4)
-    assert [a.json().get("role") for a in answers if a.status_code == 200] == ["viewer", "admin"] * (number // 4)
+    assert [answer.status_code for answer in answers] == [200, 401, 200, 401] * 3
+    assert [a.json().get("role") for a in answers if a.status_code == 200] == ["viewer", "admin"] * 3
