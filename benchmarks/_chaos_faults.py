@@ -1,5 +1,6 @@
 """The faults: which, when and where is a pure function of the seed; how each is done to the platform."""
 
+import glob
 import random
 import time
 from collections.abc import Callable
@@ -173,7 +174,8 @@ def phase_of(platform: Platform, worker: Part) -> tuple[str, str]:
     job_id = folder.name.rpartition("-")[0]
     if any((folder / last).is_file() for last in MADE):
         return "publishing", job_id
-    if any(folder.glob("tmp*/*")):
+    # unlike Path.glob it bears that a folder ends while it is being looked at
+    if glob.glob("tmp*/*", root_dir=folder):  # noqa: PTH207
         return "checkpoint", job_id
     partial = platform.data / "cache" / "partial"
     if partial.is_dir() and any(partial.iterdir()):
