@@ -85,6 +85,7 @@ def make_settings(s3: dict[str, str], redis_url: str, tmp_path: Path) -> Callabl
             "s3_bucket": f"test-{uuid.uuid4().hex[:12]}",
             "cache_dir": tmp_path / "cache",
             "threads": 1,
+            "drain_s": 0,
         }
         return Settings(**(values | overrides))
 

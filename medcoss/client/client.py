@@ -6,13 +6,14 @@ from types import TracebackType
 
 from medcoss.client.access import Audit, Keys, Projects
 from medcoss.client.datasets import Datasets
+from medcoss.client.deployments import Deployments
 from medcoss.client.evaluations import Evaluations
 from medcoss.client.finding import find_server
 from medcoss.client.gc import GarbageCollector
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
 from medcoss.client.records import Hit, Me, PlatformInfo
-from medcoss.client.registry import Aliases, Deployments, Models
+from medcoss.client.registry import Aliases, Models
 from medcoss.client.transport import Connections, Transport
 from medcoss.client.uploads import Uploads
 from medcoss.client.webhooks import Webhooks

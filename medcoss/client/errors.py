@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medcoss.client.job_records import Job
+    from medcoss.client.records import Deployment
 
 
 class ClientError(Exception):
@@ -90,3 +91,11 @@ class JobFailed(JobEnded):
 
 class JobCancelled(JobEnded):
     """The job was cancelled."""
+
+
+class DeploymentFailed(ClientError):
+    """A version that was waited for has failed; `deployment` is its last state, the message holds why."""
+
+    def __init__(self, message: str, deployment: "Deployment") -> None:
+        super().__init__(message)
+        self.deployment = deployment

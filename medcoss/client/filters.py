@@ -67,6 +67,15 @@ class EvaluationFilters(_List, total=False):
     job: Some
 
 
+class DeploymentFilters(_List, total=False):
+    """Of each, one value has to fit; `name` is the whole name that is served."""
+
+    name: Some
+    state: Some
+    model_id: Some
+    job_id: Some
+
+
 def params(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
     """Filters as parameters of a request. TypeError for one that the list does not have: the server would not mind."""
     names = known.__annotations__.keys() | _List.__annotations__.keys()

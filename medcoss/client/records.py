@@ -167,21 +167,31 @@ class Promotion(Record):
 
 
 class Deployment(Record):
-    """A served version of a model; `max_difference` to PyTorch's outputs."""
+    """A version of a served model: `loading`, `ready` or `failed` (`error` says why). The `active` one answers for its
+    name. `max_difference` is that to PyTorch's outputs.
+    """
 
     id: str
     project_id: str = ""
     name: str
-    version: int
+    version: int | None = None
     state: str
+    active: bool = False
+    error: dict[str, Any] | None = None
     task: str
     modality: str
     kind: str
     classes: list[str] | None = None
+    precision: str = "fp32"
+    accelerator: str = "none"
     model_id: str
-    max_difference: float
+    golden: str | None = None
+    tolerance: float = 1e-3
+    max_difference: float | None = None
     job_id: str | None = None
     created_at: datetime
+    ready_at: datetime | None = None
+    activated_at: datetime | None = None
 
 
 class PlatformInfo(Record):

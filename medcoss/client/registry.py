@@ -1,4 +1,4 @@
-"""Models and their served versions."""
+"""Models and their aliases."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from medcoss.client.download import Wanted, download
 from medcoss.client.filters import ModelFilters, params
 from medcoss.client.labels import retag
 from medcoss.client.paging import pages, parts
-from medcoss.client.records import Alias, Deployment, Model, Promotion, StoredFile
+from medcoss.client.records import Alias, Model, Promotion, StoredFile
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
 
@@ -96,18 +96,3 @@ class Aliases:
 
 def _path(name: str) -> str:
     return f"/v1/aliases/{quote(name.removeprefix('@'), safe='')}"
-
-
-class Deployments:
-    """`client.deployments`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def list(self, *, name: str | None = None, project: str | None = None) -> Iterator[Deployment]:
-        """Served versions, newest first."""
-        return pages(self._transport, "/v1/deployments", Deployment, {"name": name, "project": project})
-
-    def delete(self, deployment_id: str) -> None:
-        """Stop serving a version; the newest one that is left answers from now on."""
-        self._transport.call("DELETE", f"/v1/deployments/{deployment_id}")

@@ -31,6 +31,8 @@ class BadFile(Record):
 
 # file of a prepared dataset with a row for each sample: its split, its patient
 TABLE = "samples.parquet"
+# inputs of a served model and what PyTorch answers, beside its files
+GOLDEN = "golden.npz"
 
 
 class Leakage(Record):
@@ -141,7 +143,8 @@ class DeploymentInfo(Record):
     """A model as Triton serves it.
 
     `input_names` and `output_names` are those of the ONNX graph; `sample_shape` is one
-    sample's input without the batch axis.
+    sample's input without the batch axis. `max_difference` is that of Triton's answers to PyTorch's, and `golden` what
+    was asked: samples of a dataset, or random ones.
     """
 
     name: str
@@ -155,4 +158,10 @@ class DeploymentInfo(Record):
     recipe: dict[str, Any]
     input_names: list[str]
     output_names: list[str]
-    max_difference: float
+    max_difference: float | None = None
+    tolerance: float = 1e-3
+    precision: Literal["fp32", "fp16"] = "fp32"
+    accelerator: Literal["none", "tensorrt"] = "none"
+    backend: Literal["python", "onnxruntime"] = "python"
+    opset: int = 18
+    golden: Literal["dataset", "random"] = "random"

@@ -20,6 +20,7 @@ from services.api.routes import (
     batch,
     datasets,
     deletion,
+    deployments,
     evaluations,
     gc,
     health,
@@ -103,8 +104,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     for part in (
-        datasets, uploads, jobs, batch, preflight, registry, labels, aliases, evaluations, deletion, gc, access, audit,
-        streams, webhooks, workers,
+        datasets, uploads, jobs, batch, preflight, registry, labels, aliases, deployments, evaluations, deletion, gc,
+        access, audit, streams, webhooks, workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES, dependencies=[Depends(no_others)])
     if chosen.cors_origins:

@@ -26,6 +26,7 @@ from services.api import (
     schemas,
     schemas_access,
     schemas_batch,
+    schemas_deployments,
     schemas_evaluations,
     schemas_gc,
     schemas_labels,
@@ -37,7 +38,7 @@ from services.core.tables import DEFAULT_PROJECT
 
 RAW, PREPARED, BUFFER = "ds_0199c2b3f00a1b2c3d4e5", "ds_0199c2b4a11b2c3d4e5f6", "ds_0199c2c0d22c3d4e5f607"
 MODEL, CLASSIFIER = "mdl_0199c2bf733d4e5f60718", "mdl_0199c2d1c44e5f6071829"
-JOB, KEY, DEPLOYMENT = "job_0199c2b44550a1b2c3d4e", "key_0199c2a0166f60718293a", "dep_0199c2d2277071829304b"
+JOB, KEY = "job_0199c2b44550a1b2c3d4e", "key_0199c2a0166f60718293a"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _URL = "https://s3.clinic.example/medcoss/datasets/" + RAW + "/raw/train/normal/0001.png?X-Amz-Signature=..."
 _MORNING = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -111,6 +112,7 @@ _JOB = schemas.JobOut(
 INSTANCES: tuple[BaseModel, ...] = (
     *schemas_webhooks.EXAMPLES,
     *schemas_gc.EXAMPLES,
+    *schemas_deployments.EXAMPLES,
     *schemas_evaluations.EXAMPLES,
     *schemas_uploads.EXAMPLES,
     _PROJECT,
@@ -133,11 +135,6 @@ INSTANCES: tuple[BaseModel, ...] = (
         recipe=_IMAGES.model_dump(mode="json"), config={"embed_dim": 384, "depth": 12}, metrics={"loss": 0.387},
         parents=[PREPARED], dataset_id=PREPARED, job_id=JOB, total_bytes=91_750_400, created_at=_NOON,
     ),
-    schemas_models.DeploymentOut(
-        id=DEPLOYMENT, project_id=DEFAULT_PROJECT, name="chest", version=2, state="ready", task="classification",
-        modality="xray", kind=Kind.IMAGE2D, classes=["normal", "pneumonia"], model_id=CLASSIFIER,
-        max_difference=0.00002, job_id=JOB, created_at=_NOON,
-    ),
     schemas.JobKindOut(
         name="preprocess", description=JOB_KINDS["preprocess"].description, produces=JOB_KINDS["preprocess"].produces
     ),
@@ -159,6 +156,7 @@ INSTANCES: tuple[BaseModel, ...] = (
 
 ASKED: tuple[BaseModel, ...] = (
     *schemas_uploads.ASKED,
+    *schemas_deployments.ASKED,
     schemas.DatasetRequest(
         name="chest", modality="xray",
         files=[schemas.UploadFile(path=_FILE.path, size=_FILE.size, sha256=_FILE.sha256)],
@@ -186,7 +184,17 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "alive": {"status": "ok"},
     "ready": {"database": "ok", "redis": "ok", "s3": "ok"},
     "show_schema": ExportSpec.model_json_schema(),
-    "show_defaults": {"modality": None, "max_batch_size": 8, "tolerance": 0.001},
+    "show_defaults": {
+        "modality": None,
+        "precision": "fp32",
+        "accelerator": "none",
+        "max_batch_size": 8,
+        "queue_delay_us": 500,
+        "instances": None,
+        "golden": None,
+        "tolerance": None,
+        "activate": True,
+    },
 }
 
 

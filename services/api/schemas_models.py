@@ -35,23 +35,3 @@ class ModelOut(BaseModel):
     job_id: str | None = Field(description="job that made it")
     total_bytes: int = Field(description="size of all files together", json_schema_extra=BYTES)
     created_at: datetime = Field(description="when it was recorded")
-
-
-class DeploymentOut(BaseModel):
-    """A served version of a model."""
-
-    id: str = Field(description="identifier, dep_...")
-    project_id: str = Field(description="project that owns it, prj_...")
-    name: str = Field(description="name under which the gateway serves it")
-    version: int = Field(description="1, 2, ...; the newest ready one answers")
-    state: str = Field(description="ready once its answers have been compared with PyTorch's")
-    task: str = Field(description="encoder, classification or segmentation")
-    modality: str = Field(description="modality of its input")
-    kind: Kind = Field(description="shape of a sample: text, image2d or volume3d")
-    classes: list[str] | None = Field(
-        description="names of the classes in the order of their numbers; null for an encoder"
-    )
-    model_id: str = Field(description="model that is served, mdl_...")
-    max_difference: float = Field(description="largest absolute difference between the served and the PyTorch outputs")
-    job_id: str | None = Field(description="job that exported it")
-    created_at: datetime = Field(description="when it was recorded")

@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from medcoss.specs.records import DatasetInfo, DeploymentInfo, ModelInfo
+from medcoss.specs.records import DatasetInfo, ModelInfo
 from services.api.schemas import DatasetOut, FileOut, JobOut, Progress, Resources, Retry
-from services.api.schemas_models import DeploymentOut, ModelOut
+from services.api.schemas_models import ModelOut
 from services.core import chunks, jobs, labels, registry, waiting
 from services.core.chunks import Children
 from services.core.lifecycle import State
 from services.core.scheduling import time_run
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
-from services.core.tables import Dataset, DatasetFile, Deployment, EvaluationFile, Job, Model, ModelFile
+from services.core.tables import Dataset, DatasetFile, EvaluationFile, Job, Model, ModelFile
 from services.core.tables.base import now
 
 Wanted = frozenset[str]
@@ -74,17 +74,6 @@ def _model_view(row: Model, tags: list[str], size: int) -> ModelOut:
         return ModelOut.model_construct(**values)
     info = ModelInfo.model_validate(row.info)
     return ModelOut(**info.model_dump(include=set(MODEL_INFO)), **values)
-
-
-def deployment_view(row: Deployment) -> DeploymentOut:
-    """A deployment."""
-    info = DeploymentInfo.model_validate(row.info)
-    return DeploymentOut(
-        id=row.id, project_id=row.project_id,
-        name=row.name, version=row.version, state=row.state, task=info.task, modality=info.modality,
-        kind=info.kind, classes=info.classes, model_id=row.model_id, max_difference=info.max_difference,
-        job_id=row.job_id, created_at=row.created_at,
-    )  # fmt: skip
 
 
 def job_view(session: Session, row: Job, quota: int | None = None) -> JobOut:

@@ -15,6 +15,7 @@ from services.cli import (
     backup,
     checkpoints,
     datasets,
+    deployments,
     evaluations,
     gc,
     inference,
@@ -61,7 +62,7 @@ for command in (aliases.promote, aliases.rollback, aliases.history, aliases.alia
 app.add_typer(models.app, rich_help_panel="Work")
 app.add_typer(evaluations.app, rich_help_panel="Work")
 app.add_typer(webhooks.app, rich_help_panel="Work")
-app.add_typer(models.deployments, rich_help_panel="Work")
+app.add_typer(deployments.app, rich_help_panel="Work")
 app.command("embed", rich_help_panel="Inference")(inference.embed)
 app.command("classify", rich_help_panel="Inference")(inference.classify)
 app.command("segment", rich_help_panel="Inference")(inference.segment)

@@ -1,4 +1,4 @@
-"""`medcoss models` and `medcoss deployments`."""
+"""`medcoss models`."""
 
 from itertools import islice
 from pathlib import Path
@@ -15,18 +15,15 @@ from services.cli.output import (
     details,
     figure,
     identifier,
-    number,
     say,
     short_moment,
     show,
     size,
-    state,
     table,
 )
 from services.cli.transfers import transfer_bar
 
 app = typer.Typer(name="models", help="Look at, fetch, import and export models.", no_args_is_help=True)
-deployments = typer.Typer(name="deployments", help="Look at the served models.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc... or @production.")]
 
@@ -93,43 +90,3 @@ def delete(client: Client, model_id: Id) -> None:
     """Delete a model that nothing uses."""
     client.models.delete(model_id)
     say(f"deleted {model_id}")
-
-
-@deployments.command("delete")
-@connected
-def delete_deployment(
-    client: Client,
-    deployment_id: Annotated[str, typer.Argument(metavar="ID", help="Served version, e.g. dep_01abc...")],
-) -> None:
-    """Stop serving a version; the newest one that is left answers."""
-    client.deployments.delete(deployment_id)
-    say(f"deleted {deployment_id}")
-
-
-@deployments.command("list")
-@connected
-def list_deployments(
-    client: Client,
-    name: Annotated[str | None, typer.Option("--name", help="Only versions of this served name.")] = None,
-    limit: Limit = 50,
-    as_json: Json = False,
-) -> None:
-    """Served versions, newest first."""
-    found = list(islice(client.deployments.list(name=name), limit or None))
-    columns: Columns = [identifier(), "name", number("version"), "task", "modality", identifier("model"), "state",
-                        "created"]  # fmt: skip
-    rows = [
-        (d.id, d.name, str(d.version), d.task, d.modality, d.model_id, state(d.state), short_moment(d.created_at))
-        for d in found
-    ]
-    show(found, as_json, table(columns, rows, extra=2))
-
-
-@deployments.command("served")
-@connected
-def served(client: Client, as_json: Json = False) -> None:
-    """What the inference gateway serves now, and the calls that each model answers."""
-    found = list(client.inference.models())
-    columns: Columns = ["name", number("version"), "task", "modality", "calls", "classes"]
-    rows = [(m.name, str(m.version), m.task, m.modality, ", ".join(m.calls), ", ".join(m.classes or [])) for m in found]
-    show(found, as_json, table(columns, rows))

@@ -34,8 +34,10 @@ def model_id(session: Session, scope: Scope, given: str) -> str:
 
     Raises NotFound, and ValidationFailed when several of the caller's projects have such an alias.
     """
-    if not given.startswith(MARK):
-        return given
+    return _alias(session, scope, given).model_id if given.startswith(MARK) else given
+
+
+def _alias(session: Session, scope: Scope, given: str) -> Alias:
     named = scope.select(Alias).where(Alias.name == given.removeprefix(MARK))
     found = session.scalars(named.order_by(Alias.project_id).limit(2)).all()
     if not found:
@@ -43,7 +45,16 @@ def model_id(session: Session, scope: Scope, given: str) -> str:
     if len(found) > 1:
         detail = f"several projects have an alias {given}; say which"
         raise ValidationFailed(detail, [FieldError("query:project", detail)])
-    return found[0].model_id
+    return found[0]
+
+
+def standing(session: Session, scope: Scope, given: str) -> list[str]:
+    """The id that an alias such as `@production` stands for now, and those that going back would lead to; raises as
+    `model_id` does.
+    """
+    alias = _alias(session, scope, given)
+    stack = _stack(reversed(moves(session, alias.project_id, alias.name)))
+    return list(dict.fromkeys([alias.model_id, *reversed(stack)]))
 
 
 def resolved(session: Session, project_id: str, given: Iterable[str], *, hold: bool = True) -> dict[str, str]:
@@ -136,7 +147,13 @@ def moves(session: Session, project_id: str, name: str, *, limit: int | None = N
 
 
 def _before(history: Iterable[Promotion]) -> str | None:
-    """The model before the present one: each promotion goes on top, and each way back takes one off."""
+    """The model before the present one."""
+    stack = _stack(history)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def _stack(history: Iterable[Promotion]) -> list[str]:
+    """The models, the present one on top: each promotion puts one there, and each way back takes one off."""
     stack: list[str] = []
     for move in history:
         if move.action == "removed":
@@ -145,7 +162,7 @@ def _before(history: Iterable[Promotion]) -> str | None:
             stack.pop()
         elif move.to_id is not None:
             stack.append(move.to_id)
-    return stack[-2] if len(stack) > 1 else None
+    return stack
 
 
 def remove(session: Session, project_id: str, name: str, actor: str) -> None:

@@ -10,11 +10,11 @@ from datetime import timedelta
 from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
-from services.core import leftovers, uploads
+from services.core import deployments, leftovers, uploads
 from services.core.errors import Conflict, FieldError, ValidationFailed
-from services.core.jobs import has_ended, open_children
+from services.core.jobs import has_ended, open_children, request_cancel
 from services.core.lifecycle import TERMINAL
-from services.core.scope import Scope
+from services.core.scope import EVERYTHING, Scope
 from services.core.served_names import triton_name
 from services.core.tables import Alias, Base, Dataset, Deployment, Job, JobDependency, JobInput, Lineage, Model
 from services.core.tables.base import now
@@ -67,13 +67,23 @@ def delete_model(session: Session, scope: Scope, model_id: str) -> None:
     session.delete(row)
 
 
-def delete_deployment(session: Session, scope: Scope, deployment_id: str) -> None:
-    """Stop serving a version: calls of its name are answered by the newest one that is left.
+def delete_deployment(session: Session, scope: Scope, deployment_id: str, drain_s: float = 0) -> None:
+    """Stop serving a version: calls of its name are answered by the one that was activated before. An export that is
+    under way is cancelled.
 
-    The sweeper takes it out of Triton and removes its files. Its number is not given again.
+    The sweeper takes it out of Triton and removes its files, after `drain_s`: requests that it has begun to answer are
+    answered. Its number is not given again.
     """
-    row = scope.get(session, Deployment, deployment_id, with_for_update=True)
-    leftovers.add(session, f"triton/{triton_name(row.name, row.version)}/")
+    row = scope.get(session, Deployment, deployment_id)
+    # locked before the version is, as by the attempt that ends
+    job = session.get(Job, row.job_id, with_for_update=True) if row.job_id else None
+    row = scope.get(session, Deployment, deployment_id, with_for_update=True, populate_existing=True)
+    exporting = job is not None and row.state == deployments.LOADING and not has_ended(job)
+    if job is not None and exporting:
+        request_cancel(session, EVERYTHING, job.id)
+    # what an attempt is still storing is its reservation's matter
+    if row.version is not None and not exporting:
+        leftovers.add(session, f"triton/{triton_name(row.name, row.version)}/", after_s=drain_s)
     session.delete(row)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from services.core import aliases, labels, leftovers, outbox, shares, tracing
+from services.core import aliases, deployments, labels, leftovers, outbox, shares, tracing
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
@@ -190,6 +190,8 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
     ]
     _record(session, events)
     labels.made(session, rows, {job.id: one.tags for job, one in zip(rows, asked, strict=True)})
+    for job in rows:
+        deployments.announce(session, job)
     return rows[:submitted]
 
 

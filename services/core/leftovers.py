@@ -38,9 +38,12 @@ def keep(session: Session, job_id: str, fence: int) -> None:
     session.execute(delete(Leftover).where(Leftover.job_id == job_id, Leftover.fence == fence))
 
 
-def add(session: Session, prefix: str, watch_until: datetime | None = None) -> None:
-    """Have the objects below `prefix`, which ends in a slash, removed; and what arrives until `watch_until`."""
-    session.merge(Leftover(prefix=prefix, job_id=None, fence=None, remove_at=now(), watch_until=watch_until))
+def add(session: Session, prefix: str, watch_until: datetime | None = None, after_s: float = 0) -> None:
+    """Have the objects below `prefix`, which ends in a slash, removed after `after_s`; and what arrives until
+    `watch_until`.
+    """
+    remove_at = now() + timedelta(seconds=after_s)
+    session.merge(Leftover(prefix=prefix, job_id=None, fence=None, remove_at=remove_at, watch_until=watch_until))
 
 
 def end_of_job(session: Session, job_id: str, checkpoints: bool) -> None:

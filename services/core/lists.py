@@ -211,7 +211,7 @@ DEPLOYMENTS: Listing[Deployment] = Listing(
     "deployments", Deployment, Deployment.id, Deployment.project_id,
     filters=(
         Filter("name", "versions of one of these served names", Deployment.name, type=Id),
-        Filter("state", "in one of these states", Deployment.state, type=Id),
+        Filter("state", "in one of these states", Deployment.state, type=Literal["loading", "ready", "failed"]),
         Filter("model_id", "of one of these models", Deployment.model_id, type=Id),
         Filter("job_id", "made by one of these jobs", Deployment.job_id, type=Id),
         *created(Deployment.created_at),

@@ -150,8 +150,10 @@ def _evaluations(session: Session, below: dict[str, list[str]], found: dict[str,
 
 def _deployments(session: Session, below: dict[str, list[str]], found: dict[str, Owner]) -> None:
     names = {folder.rpartition(".")[0] for folder in below}
-    rows = session.execute(select(Deployment.id, Deployment.name, Deployment.version).where(Deployment.name.in_(names)))
-    for row_id, name, version in rows:
+    named = select(Deployment.id, Deployment.name, Deployment.version).where(
+        Deployment.name.in_(names), Deployment.version.is_not(None)
+    )
+    for row_id, name, version in session.execute(named):
         owner = Owner(Use.FOLDER, "deployment", row_id)
         found.update(dict.fromkeys(below.get(triton_name(name, version), ()), owner))
 

@@ -1,12 +1,13 @@
 """Records of datasets, models and deployments."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
-from services.core import aliases, labels, served_names, uploads
+from services.core import aliases, deployments, labels, uploads
 from services.core.errors import Conflict, NotFound
 from services.core.scope import Scope
 from services.core.specs import references
@@ -14,6 +15,7 @@ from services.core.tables import Dataset, DatasetFile, Deployment, Job, JobInput
 
 # uploads that a refusal names
 NAMED = 5
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def register_dataset(session: Session, dataset_id: str, *, name: str, info: DatasetInfo, prefix: str,
@@ -54,14 +56,16 @@ def register_model(session: Session, model_id: str, *, name: str, info: ModelInf
 
 def register_deployment(session: Session, deployment_id: str, *, info: DeploymentInfo, model_id: str,
                         job_id: str, project_id: str) -> None:  # fmt: skip
-    """Record a served version that has passed its checks. Conflict when its name is another project's."""
-    served_names.take(session, info.name, project_id)
+    """Record a served version that has passed its checks, and have it answer for its name. Conflict when that is
+    another project's.
+    """
     session.add(
         Deployment(
-            id=deployment_id, name=info.name, version=info.version, state="ready", info=info.model_dump(mode="json"),
+            id=deployment_id, name=info.name, version=info.version, state=deployments.LOADING, info={},
             model_id=model_id, job_id=job_id, project_id=project_id,
         )
     )  # fmt: skip
+    deployments.publish(session, deployment_id, info, activate=True)
 
 
 def get_dataset(session: Session, scope: Scope, dataset_id: str) -> Dataset:
@@ -146,17 +150,43 @@ def entries(files: Sequence[DatasetFile] | Sequence[ModelFile]) -> list[FileEntr
 
 
 def ready_deployments(session: Session, scope: Scope) -> Sequence[Deployment]:
-    """All ready versions, by name and version."""
-    ready = scope.select(Deployment).where(Deployment.state == "ready")
-    return session.scalars(ready.order_by(Deployment.name, Deployment.version)).all()
+    """All versions that answer for a name, by name; of one name that which answers comes last."""
+    ready = scope.select(Deployment).where(
+        Deployment.state == deployments.READY, Deployment.activated_at.is_not(None)
+    )  # fmt: skip
+    return session.scalars(ready.order_by(Deployment.name, Deployment.activated_at, Deployment.version)).all()
 
 
 def ready_deployment(session: Session, scope: Scope, name: str) -> Deployment:
-    """The newest ready version of `name`; NotFound names the served models."""
-    ready = scope.select(Deployment).where(Deployment.state == "ready")
-    newest = ready.where(Deployment.name == name).order_by(Deployment.version.desc()).limit(1)
-    found = session.scalars(newest).first()
+    """The version that answers to `name`: to `chest` the one that was activated last, to `chest@2` version 2, and to
+    an alias of models such as `@production` the newest version of the model that it stands for - as long as none of it
+    is ready, of the one that it stood for before. NotFound names the served models.
+    """
+    base, mark, version = name.partition(aliases.MARK)
+    if mark and not base:
+        return _of_alias(session, scope, name)
+    if mark:
+        numbered = scope.select(Deployment).where(Deployment.name == base, Deployment.state == deployments.READY)
+        wanted = numbered.where(Deployment.version == int(version)) if _VERSION.fullmatch(version) else None
+        found = session.scalars(wanted).first() if wanted is not None else None
+        if found is None:
+            there = session.scalars(numbered.order_by(Deployment.version).with_only_columns(Deployment.version))
+            known = ", ".join(str(number) for number in there) or "none"
+            raise NotFound(f"there is no version '{version}' of '{base}'; ready are: {known}")
+        return found
+    found = deployments.active(session, scope, name)
     if found is None:
-        names = sorted(set(session.scalars(ready.with_only_columns(Deployment.name))))
+        names = sorted({row.name for row in ready_deployments(session, scope)})
         raise NotFound(f"there is no served model '{name}'; served are: {', '.join(names) or 'none yet'}")
     return found
+
+
+def _of_alias(session: Session, scope: Scope, name: str) -> Deployment:
+    models = aliases.standing(session, scope, name)
+    ready = scope.select(Deployment).where(Deployment.state == deployments.READY, Deployment.model_id.in_(models))
+    rows = session.scalars(ready.order_by(Deployment.ready_at, Deployment.version)).all()
+    newest = {row.model_id: row for row in rows}
+    for model_id in models:
+        if model_id in newest:
+            return newest[model_id]
+    raise NotFound(f"{name} stands for {models[0]}, which is not served; deploy it first")

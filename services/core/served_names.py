@@ -15,7 +15,7 @@ from services.core.tables.base import now
 UNUSED = timedelta(hours=1)
 
 
-def triton_name(name: str, version: int) -> str:
+def triton_name(name: str, version: int | None) -> str:
     """What Triton calls a version of a served model: each has a folder of its own, so that a version that
     fails its checks takes no other with it. Names of deployments hold no dot.
     """

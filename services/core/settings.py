@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     triton_url: str = Field("127.0.0.1:8002", description="host:port of Triton's HTTP endpoint")
     triton_model_dir: Path | None = Field(None, description="model repository on disk; None: Triton reads the bucket")
     triton_backend: Literal["python", "onnxruntime"] = "python"
+    drain_s: float = Field(
+        30,
+        ge=0,
+        description="a version that was deleted stays loaded so long, for requests that it has begun to answer",
+    )
     gateway_url: str = Field("http://127.0.0.1:8001", description="inference gateway, as told to clients")
 
     cache_dir: Path = Field(Path(".medcoss/cache"), description="local copies of datasets and models")

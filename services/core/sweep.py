@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from services.core import chunks, leftovers, once, served_names, uploads, workers
+from services.core import chunks, deployments, leftovers, once, served_names, uploads, workers
 from services.core.attempts import end_badly
 from services.core.failures import lost
 from services.core.jobs import add_event, changed, needs
@@ -31,6 +31,7 @@ def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
         continue
     _forget_uploads(session, moment)
     uploads.expire(session, moment)
+    deployments.settle(session, moment)
     leftovers.set_due(session, moment)
     once.forget(session, moment)
     served_names.free_unused(session, moment)

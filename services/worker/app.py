@@ -33,6 +33,7 @@ from services.core.tables.base import now
 from services.worker import metrics
 from services.worker.collector import Collector
 from services.worker.heart import Heart
+from services.worker.keeper import Keeper
 from services.worker.postman import Postman
 from services.worker.supervisor import Supervisor
 from services.worker.triton import TritonRepository
@@ -123,14 +124,15 @@ def _mend_and_ring() -> None:
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Mend what time has broken, ring for queued jobs again, remove stored objects that nobody owns, and begin
-    the run of the garbage collector that somebody has asked for."""
+    """Mend what time has broken, ring for queued jobs again, remove stored objects that nobody owns, begin the run of
+    the garbage collector that somebody has asked for, and have Triton load what it has lost."""
     try:
         with metrics.sweep():
             _mend_and_ring()
             leftovers.clean(_database(), _store(), _unload, settings.sweep_s)
             assembly.clean(_database(), _store(), now(), settings.sweep_s)
             _collector().kick()
+            _keeper().kick()
     except DBAPIError as error:
         # the next sweep does what this one could not
         _log.warning("database_failed", error=type(error.orig).__name__)
@@ -139,6 +141,11 @@ def sweep() -> None:
 @lru_cache
 def _collector() -> Collector:
     return Collector(_database(), _store(), _unload)
+
+
+@lru_cache
+def _keeper() -> Keeper:
+    return Keeper(settings, _database(), _store())
 
 
 @lru_cache

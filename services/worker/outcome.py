@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services.core import attempts, evaluations, registry
+from services.core import attempts, deployments, evaluations, registry
 from services.core.attempts import Claim
 from services.core.jobs import problem
 from services.core.lifecycle import State
@@ -146,6 +146,4 @@ def _register(session: Session, claim: Claim, output: Output) -> None:
             seed=output.seed, fold=output.fold,
         )  # fmt: skip
     else:
-        registry.register_deployment(
-            session, output.id, info=output.info, model_id=output.model_id, job_id=job_id, project_id=project_id,
-        )  # fmt: skip
+        deployments.publish(session, output.id, output.info, activate=output.activate)

@@ -44,7 +44,8 @@ class ChildJob(BaseModel):
     `evaluation_id` that of the evaluation that it may make besides; `version` is the number that a new deployment
     takes; `work` is its own empty folder. `patient_salt` is the project's key of the hashes that stand for patients.
     `parent_id` is the job that this one works for, if any: the parts that it makes are that one's.
-    `shares` are the child jobs of a job that only adds up what they have reached.
+    `shares` are the child jobs of a job that only adds up what they have reached. `golden` is the dataset among the
+    inputs that an export takes golden inputs from, if any.
     """
 
     job_id: str
@@ -61,6 +62,7 @@ class ChildJob(BaseModel):
     patient_salt: str = ""
     parent_id: str = ""
     shares: list[ShareRecord] = []
+    golden: str = ""
 
 
 class ProgressReport(BaseModel):
@@ -140,11 +142,12 @@ class ModelOutput(_Output):
 
 
 class DeploymentOutput(_Output):
-    """A version that Triton serves, and the model that it was made from."""
+    """A version that Triton serves, the model that it was made from, and whether it is to answer for its name."""
 
     resource: Literal["deployment"] = "deployment"
     info: DeploymentInfo
     model_id: str
+    activate: bool = True
 
 
 class EvaluationOutput(_Output):

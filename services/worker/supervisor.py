@@ -10,15 +10,16 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from medcoss.specs import EVERY_KIND
-from services.core import attempts, evaluations, leftovers, registry, served_names, shares, tracing
+from medcoss.specs import EVERY_KIND, ExportSpec, fit
+from medcoss.specs.records import ModelInfo
+from services.core import attempts, deployments, evaluations, leftovers, registry, shares, tracing
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.ids import new_id
 from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.specs import references
-from services.core.tables import Job, JobArtifact, Model, Project
+from services.core.tables import Dataset, Job, JobArtifact, Model, Project
 from services.worker import metrics
 from services.worker.attempt import Attempt
 from services.worker.offer import offer
@@ -27,7 +28,9 @@ from services.worker.room import Room
 from services.worker.workdir import WorkFolder
 
 _log = structlog.get_logger()
-_PLACES = {"dataset": ("ds", "datasets"), "model": ("mdl", "models"), "deployment": ("dep", "triton")}
+_PLACES = {"dataset": ("ds", "datasets"), "model": ("mdl", "models")}
+# a dataset that is larger is not fetched for a few golden inputs, unless the spec names it
+GOLDEN_BYTES = 4 * 2**30
 # kinds whose attempts may score a model
 _SCORING = frozenset({"evaluate", "finetune", "finetune_run"})
 
@@ -92,8 +95,8 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
             if reference.resource == "dataset"
             else registry.get_model(session, scope, reference.id)
         )
-        inputs[reference.id] = InputRecord(name=found.name, modality=found.modality, prefix=found.prefix,
-                                           files=registry.entries(found.files))  # fmt: skip
+        inputs[reference.id] = _input(found)
+    golden = _golden(session, claim, inputs) if claim.kind == "export" else ""
     output_id, version = _reserve_place(session, claim)
     evaluation_id = _reserve_evaluation(session, claim) if claim.kind in _SCORING else ""
     return ChildJob(
@@ -101,8 +104,34 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
         fence=claim.fence, inputs=inputs, output_id=output_id, version=version, evaluation_id=evaluation_id,
         work=str(folder.path),
         parent_id=claim.parent_id or "", patient_salt=session.get_one(Project, claim.project_id).patient_salt,
-        shares=_shares(session, claim) if shares.only_adds_up(claim.kind) else [],
+        shares=_shares(session, claim) if shares.only_adds_up(claim.kind) else [], golden=golden,
     )  # fmt: skip
+
+
+def _golden(session: Session, claim: Claim, inputs: dict[str, InputRecord]) -> str:
+    """The dataset that an export takes golden inputs from: the one that its spec names, or else the newest small one
+    that the model was made from and that is of the modality; it joins the inputs. Empty when there is none.
+    """
+    spec = ExportSpec.model_validate(claim.spec)
+    if spec.golden is not None:
+        return spec.golden
+    scope = Scope.of(claim.project_id)
+    model = registry.get_model(session, scope, spec.model)
+    modality = fit.served_modality(spec, ModelInfo.model_validate(model.info))
+    made_of = registry.origins(session, model.id) | ({model.dataset_id} if model.dataset_id else set())
+    fitting = scope.select(Dataset).where(
+        Dataset.id.in_(made_of), Dataset.role == "prepared", Dataset.state == "ready", Dataset.modality == modality,
+        Dataset.total_bytes <= GOLDEN_BYTES,
+    )  # fmt: skip
+    found = session.scalars(fitting.order_by(Dataset.created_at.desc())).first()
+    if found is None:
+        return ""
+    inputs[found.id] = _input(found)
+    return found.id
+
+
+def _input(row: Dataset | Model) -> InputRecord:
+    return InputRecord(name=row.name, modality=row.modality, prefix=row.prefix, files=registry.entries(row.files))
 
 
 def _reserve_evaluation(session: Session, claim: Claim) -> str:
@@ -133,14 +162,11 @@ def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:
     gone to another project since the job was submitted.
     """
     resource = EVERY_KIND[claim.kind].produces
+    if resource == "deployment":
+        return deployments.attempted(session, claim.job_id, claim.fence)
     if resource not in _PLACES:
         return "", 0
     id_prefix, folder = _PLACES[resource]
     output_id = new_id(id_prefix)
-    if resource != "deployment":
-        leftovers.reserve(session, f"{folder}/{output_id}/", claim.job_id, claim.fence)
-        return output_id, 0
-    version = served_names.reserve_version(
-        session, claim.spec["name"], claim.project_id, claim.job_id, claim.fence
-    )  # fmt: skip
-    return output_id, version
+    leftovers.reserve(session, f"{folder}/{output_id}/", claim.job_id, claim.fence)
+    return output_id, 0

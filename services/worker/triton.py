@@ -1,21 +1,29 @@
 """Triton's model repository: adding a model, checking its answers, taking it out again."""
 
+import io
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from geventhttpclient.response import HTTPParseError
+from minio.error import MinioException
 from numpy.typing import NDArray
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from urllib3.exceptions import HTTPError
 
 from medcoss.run import BadInput
-from medcoss.specs.records import DeploymentInfo
+from medcoss.specs.records import GOLDEN, DeploymentInfo
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.worker.errors import TritonRefused
 
 TIMEOUT_S = 300
+# what a server or a store that does not answer is known by, beside OSError
+AWAY = (HTTPParseError, MinioException, HTTPError)
 
 
 class TritonRepository:
@@ -30,12 +38,44 @@ class TritonRepository:
         self.store.upload_dir(f"triton/{model.name}", model)
         if self.folder is not None:
             # copied beside and moved, so that Triton never sees half a model
-            partial = self.folder.parent / f".{model.name}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(model, partial)
-            partial.rename(self.folder / model.name)
+            with self._partial(model.name) as partial:
+                shutil.copytree(model, partial)
+        self._load(model.name)
+
+    def restore(self, name: str) -> None:
+        """Load a stored model again; what its folder lacks comes from the object store. Raises TritonRefused, also
+        when nothing is stored, and OSError when Triton is away.
+        """
+        stored = self.store.list_keys(f"triton/{name}/")
+        if not stored:
+            raise TritonRefused("the files of the served model are missing in the object store")
+        if self.folder is not None and not (self.folder / name).is_dir():
+            with self._partial(name) as partial:
+                for key in stored:
+                    path = partial / key.removeprefix(f"triton/{name}/")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(self.store.get_bytes(key))
+        self._load(name)
+
+    def loaded(self) -> dict[str, str]:
+        """The state of every model that Triton knows, `READY` for those that it serves. OSError when it is away."""
         try:
-            self.client.load_model(model.name)
+            return {entry["name"]: entry.get("state", "") for entry in self.client.get_model_repository_index()}
+        except InferenceServerException as error:
+            raise OSError(f"Triton does not tell what it serves: {error.message()}") from error
+
+    @contextmanager
+    def _partial(self, name: str) -> Iterator[Path]:
+        """A folder that becomes the model's when it is whole."""
+        assert self.folder is not None
+        partial = self.folder.parent / f".{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        yield partial
+        partial.rename(self.folder / name)
+
+    def _load(self, name: str) -> None:
+        try:
+            self.client.load_model(name)
         except InferenceServerException as error:
             raise TritonRefused(f"Triton cannot load the model: {error.message()}") from error
 
@@ -56,7 +96,15 @@ class TritonRepository:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             shutil.rmtree(self.folder.parent / f".{name}.partial", ignore_errors=True)
 
-    def compare(self, info: DeploymentInfo, golden: Path, tolerance: float) -> float:
+    def check(self, info: DeploymentInfo) -> float:
+        """Compare the answers to the golden inputs that are stored with a model; 0 where an old export stored none."""
+        try:
+            golden = self.store.get_bytes(f"triton/{info.triton_model}/{GOLDEN}")
+        except FileNotFoundError:
+            return 0.0
+        return self.compare(info, io.BytesIO(golden), info.tolerance)
+
+    def compare(self, info: DeploymentInfo, golden: Path | BinaryIO, tolerance: float) -> float:
         """Largest difference between Triton's and PyTorch's answers to the stored inputs.
 
         Raises BadInput when it is above `tolerance`.

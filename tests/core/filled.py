@@ -8,6 +8,7 @@ from services.core import attempts
 from services.core.db import Database
 from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT, Base, Deployment, Job, ServedName, Webhook
+from services.core.tables.base import now
 from services.worker.checkpoints import S3Checkpoints
 from tests.core.owned import dataset, evaluation, failed_job, model, started
 from tests.core.rows import value
@@ -34,7 +35,7 @@ def fill(database: Database, store: ObjectStore, folder: Path) -> dict[str, str]
         session.add(
             Deployment(
                 id="dep_1", name="chest", version=2, state="ready", info={"none": None, "ü": [1.5, True]},
-                model_id="mdl_1", project_id=DEFAULT_PROJECT,
+                model_id="mdl_1", project_id=DEFAULT_PROJECT, ready_at=now(),
             )
         )  # fmt: skip
         session.add(ServedName(name="chest", project_id=DEFAULT_PROJECT, last_version=2))

@@ -96,7 +96,7 @@ def test_everything_is_told_apart_and_only_what_nobody_owns_goes(database: Datab
         for name in ("chest", "lost"):
             session.add(
                 Deployment(id=f"dep_{name}", name=name, version=2, state="ready", info={}, model_id=served,
-                           project_id=DEFAULT_PROJECT)
+                           project_id=DEFAULT_PROJECT, ready_at=now())
             )  # fmt: skip
     for name in ("chest.2", "chest.1"):
         store.put_bytes(f"triton/{name}/1/model.onnx", b"x")

@@ -46,9 +46,12 @@ class Exported:
 
 @dataclass(frozen=True)
 class Repository:
-    """A Triton server, its log and what it serves, by model name; `retired` is an earlier version."""
+    """A Triton server, its folder of models, its log and what it serves, by model name; `retired` is an earlier
+    version.
+    """
 
     url: str
+    folder: Path
     log: Path
     models: dict[str, Exported]
     retired: Exported
@@ -75,10 +78,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
         "reports": make("reports", "encoder", ["report", "mr"], modality="report"),
         "volumes": make("volumes", "encoder", ["report", "mr"], modality="mr"),
     }
-    (root / "golden.npz").unlink()
     port = free_port()
     with Process(triton_server(work / "server", port, free_port(), free_port(), root)):
-        yield Repository(f"127.0.0.1:{port}", work / "server" / "triton.log", models, retired)
+        yield Repository(f"127.0.0.1:{port}", root, work / "server" / "triton.log", models, retired)
 
 
 def register(settings: Settings, exported: Exported) -> None:

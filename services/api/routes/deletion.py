@@ -1,4 +1,4 @@
-"""Deleting what nothing uses any more: models, served versions and jobs; `datasets` has its own."""
+"""Deleting what nothing uses any more: models and jobs; `datasets` and `deployments` have their own."""
 
 from fastapi import APIRouter, Response
 
@@ -14,14 +14,6 @@ def delete_model(model_id: str, parts: PartsOf, caller: Operator) -> Response:
     """Remove a model that no job, deployment, alias or other model needs. The sweeper removes its files."""
     with parts.database.session() as session:
         deletion.delete_model(session, caller.scope, model_id)
-    return Response(status_code=204)
-
-
-@router.delete("/deployments/{deployment_id}", status_code=204)
-def delete_deployment(deployment_id: str, parts: PartsOf, caller: Operator) -> Response:
-    """Stop serving a version; the newest one that is left answers from now on."""
-    with parts.database.session() as session:
-        deletion.delete_deployment(session, caller.scope, deployment_id)
     return Response(status_code=204)
 
 

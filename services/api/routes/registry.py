@@ -1,4 +1,4 @@
-"""Models, deployments and job kinds."""
+"""Models and job kinds."""
 
 from typing import Annotated, Any
 
@@ -22,17 +22,16 @@ from services.api.lists import (
 from services.api.pages import InProject
 from services.api.routes.labels import OF_MODEL
 from services.api.schemas import FileOut, JobKindOut, Platform
-from services.api.schemas_models import DeploymentOut, ModelOut
-from services.api.views import MODEL_INFO, deployment_view, file_views, model_view, model_views
+from services.api.schemas_models import ModelOut
+from services.api.views import MODEL_INFO, file_views, model_view, model_views
 from services.core import projects, registry
 from services.core.errors import NotFound
-from services.core.lists import DEPLOYMENTS, MODELS
+from services.core.lists import MODELS
 from services.core.short_lists import MODEL_FILES
 from services.core.tables import Model
 
 router = APIRouter(prefix="/v1", tags=["registry"])
 _MODELS = Shown(MODELS, ModelOut, model_views, (Heavy(Model.info, MODEL_INFO),))
-_DEPLOYMENTS = Shown(DEPLOYMENTS, DeploymentOut, lambda _, rows, __: [deployment_view(row) for row in rows])
 
 
 @router.get("/models", response_model=response_model(ModelOut))
@@ -63,20 +62,6 @@ def list_model_files(
     shown = Shown(MODEL_FILES, FileOut, lambda _, rows, wanted: file_views(parts.store, parts.settings, prefix, rows,
                                                                            wanted))  # fmt: skip
     return answer(session, caller.scope, shown, asked, row.id)
-
-
-@router.get("/deployments", response_model=response_model(DeploymentOut))
-def list_deployments(
-    session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(DEPLOYMENTS))]
-) -> Response:
-    """Served versions, newest first unless `sort` says otherwise."""
-    return answer(session, caller.scope, _DEPLOYMENTS, asked)
-
-
-@router.get("/deployments/{deployment_id}")
-def show_deployment(deployment_id: str, session: ReaderOf, caller: Viewer) -> DeploymentOut:
-    """One served version."""
-    return deployment_view(registry.get_deployment(session, caller.scope, deployment_id))
 
 
 def _kind(name: str) -> JobKind:

@@ -54,7 +54,9 @@ def note(connection: Connection, path: Path) -> None:
         for noun, named in NAMED.items():
             for row in connection.execute(named.rows.execution_options(yield_per=1000)):
                 writer.write([row.key, row.size, row.sha256, f"{noun} {row.owner}"])
-        for row_id, name, version in connection.execute(select(Deployment.id, Deployment.name, Deployment.version)):
+        for row_id, name, version in connection.execute(
+            select(Deployment.id, Deployment.name, Deployment.version).where(Deployment.ready_at.is_not(None))
+        ):
             writer.write([f"triton/{triton_name(name, version)}/", None, None, f"deployment {row_id}"])
         for (job_id,) in connection.execute(select(Job.id).where(Job.state.not_in(TERMINAL), Job.fence > 0)):
             writer.write([f"{prefix_of(job_id)}/", None, None, f"job {job_id}"])

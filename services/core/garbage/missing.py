@@ -93,7 +93,9 @@ def _deployments(database: Database, store: ObjectStore,
                  stored: Mapping[tuple[str, str], int]) -> Iterator[tuple[Verdict, Lack]]:  # fmt: skip
     """Served versions of which nothing is stored: no row names their files."""
     with database.reading() as session:
-        rows = session.execute(select(Deployment.id, Deployment.name, Deployment.version)).all()
+        rows = session.execute(
+            select(Deployment.id, Deployment.name, Deployment.version).where(Deployment.ready_at.is_not(None))
+        ).all()
     for row_id, name, version in rows:
         prefix = f"triton/{triton_name(name, version)}/"
         if ("deployment", row_id) in stored or next(store.pages(prefix), None):

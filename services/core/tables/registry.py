@@ -103,7 +103,10 @@ class ModelFile(Base):
 
 
 class Deployment(Owned, Base):
-    """A version of a served model; the newest ready version of a name answers."""
+    """A version of a served model; of a name's ready versions that which was activated last answers.
+
+    `version` is null until its export begins; `ready_at` is when it first was ready, and `error` why it has failed.
+    """
 
     __tablename__ = "deployments"
     __table_args__ = (
@@ -115,9 +118,12 @@ class Deployment(Owned, Base):
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
-    version: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int | None] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(String(16))
     info: Mapped[dict[str, Any]]
+    error: Mapped[dict[str, Any] | None]
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
     job_id: Mapped[str | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    ready_at: Mapped[datetime | None]
+    activated_at: Mapped[datetime | None]

@@ -29,7 +29,7 @@ def run_graph(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray
 
 def golden_agrees(output: Path, info: DeploymentInfo) -> dict[str, np.ndarray]:
     """The golden arrays, after comparing them with the graph on disk."""
-    with np.load(output / "golden.npz") as arrays:
+    with np.load(output / info.triton_model / "golden.npz") as arrays:
         golden = dict(arrays)
     found = run_graph(
         output / info.triton_model / str(info.version) / "model.onnx", {name: golden[name] for name in info.input_names}
