@@ -203,10 +203,16 @@ class PlatformInfo(Record):
 
 
 class TimingMs(Record):
-    """Milliseconds spent decoding, waiting for the model server, and in all."""
+    """Milliseconds spent waiting for a turn, fetching what was named by reference, reading the file, preparing it, on
+    the model server, putting the answer together, and in all.
+    """
 
+    queue: float = 0.0
+    fetch: float = 0.0
     decode: float
+    preprocess: float = 0.0
     infer: float
+    postprocess: float = 0.0
     total: float
 
 
@@ -229,6 +235,15 @@ class Classification(Record):
     timing_ms: TimingMs
 
 
+class ClassFound(Record):
+    """What was found of one class: the voxels or pixels that it covers, and its highest probability."""
+
+    name: str
+    label: int
+    voxels: int
+    highest_probability: float
+
+
 class SegmentedAmounts(Record):
     """What each class covers: `volume_ml` of a volume, `pixels` of an image."""
 
@@ -236,18 +251,36 @@ class SegmentedAmounts(Record):
     version: int
     volume_ml: dict[str, float] | None = None
     pixels: dict[str, int] | None = None
+    found: list[ClassFound] = []
     timing_ms: TimingMs
 
 
 class Segmentation(SegmentedAmounts):
-    """A label map as a file, and what it covers.
+    """Masks as a file, and what they cover.
 
-    `mask` is NIfTI (`suffix` .nii.gz) for a volume and PNG for an image; label `i + 1` is `classes[i]`.
+    By default `mask` is a label map, NIfTI (`suffix` .nii.gz) for a volume and PNG for an image; label `i + 1` is
+    `classes[i]`.
     """
 
     mask: bytes
     suffix: str
     classes: list[str]
+
+
+class InferenceStep(Record):
+    """How far an inference is: `done` of `total` units (windows of a volume) of its `stage`."""
+
+    stage: str
+    done: int
+    total: int
+
+
+class InferenceFile(Record):
+    """An answer of the gateway as it is, with the headers that say more about it."""
+
+    content: bytes
+    media_type: str
+    headers: dict[str, str] = {}
 
 
 class ServedModel(Record):
@@ -262,6 +295,21 @@ class ServedModel(Record):
     sample_shape: list[int] = []
     calls: list[str] = []
     model_id: str
+
+
+class ModelPage(ServedModel):
+    """What a served model takes and gives: what may be `accepts`ed, the tensors of Triton, the labels, the recipe that
+    prepares inputs, the post-processing of masks, the limits, and each call with its formats and a curl line.
+    """
+
+    accepts: list[str] = []
+    inputs: list[dict[str, Any]] = []
+    outputs: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    recipe: dict[str, Any] = {}
+    postprocess: list[dict[str, Any]] = []
+    limits: dict[str, float] = {}
+    endpoints: list[dict[str, Any]] = []
 
 
 class Worker(Record):

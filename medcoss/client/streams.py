@@ -53,6 +53,11 @@ def lines(chunks: Iterable[bytes]) -> Iterator[str]:
             yield line.removesuffix(b"\r").decode()
 
 
+def events(chunks: Iterable[bytes]) -> Iterator[Sent]:
+    """The events of a stream that cannot be taken up again."""
+    return _events(lines(chunks), _Place(None))
+
+
 def follow(transport: Transport, path: str, params: dict[str, Any], after: str | None = None) -> Iterator[Sent]:
     """The events of a stream until its `end`, over any number of connections.
 

@@ -115,13 +115,13 @@ class Transport:
                 pause = max(waits.pop(0), _asked_pause(response))
             threading.Event().wait(pause)
 
-    def stream(self, path: str, params: dict[str, Any], headers: dict[str, str],
-               timeout: httpx.Timeout) -> AbstractContextManager[httpx.Response]:  # fmt: skip
+    def stream(self, path: str, params: dict[str, Any], headers: dict[str, str], timeout: httpx.Timeout,
+               method: str = "GET", **body: Any) -> AbstractContextManager[httpx.Response]:  # fmt: skip
         """An answer that is read as it comes; nothing is tried again. Raises httpx.HTTPError."""
         url = self.server + path
         wanted = {name: value for name, value in params.items() if value is not None}
         return self._connections.to(url).stream(
-            "GET", url, params=wanted, headers=self._headers | headers, timeout=timeout
+            method, url, params=wanted, headers=self._headers | headers, timeout=timeout, **body
         )  # fmt: skip
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:

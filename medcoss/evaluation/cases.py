@@ -1,8 +1,6 @@
 """Whole images and volumes of the tiles that a dataset stores."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from medcoss.data.shards import Sample, ShardReader
 from medcoss.evaluation.windows import Array, Sliding, slide
 from medcoss.modalities import Kind
 from medcoss.models.heads import Segmenter
+from medcoss.preprocess.sliding import assembled
 from medcoss.preprocess.volumes import blend
 
 
@@ -55,22 +54,7 @@ def stored(reader: ShardReader, members: list[int]) -> Stored:
     masks = (np.asarray(reader.mask(i)) for i in members)
     if reader.info.kind is not Kind.VOLUME3D:
         return Stored(first, [reader.image(members[0])], next(masks), [0], None)
-    mask, _ = _assembled(masks, starts)
-    whole, agree = _assembled((reader.image(i) for i in members), starts)
+    mask, _ = assembled(masks, starts)
+    whole, agree = assembled((reader.image(i) for i in members), starts)
     arrays = [whole] if agree else [reader.image(i) for i in members]
     return Stored(first, arrays, mask, starts, first.slices)
-
-
-def _assembled(tiles: Iterable[NDArray[Any]], starts: list[int]) -> tuple[NDArray[Any], bool]:
-    """Tiles (C, D, H, W) one after the other as (C, slices, H, W), padding included; whether overlaps agree."""
-    whole: NDArray[Any] | None = None
-    agree, filled = True, 0
-    for tile, start in zip(tiles, starts, strict=True):
-        depth = tile.shape[1]
-        if whole is None:
-            whole = np.zeros((tile.shape[0], starts[-1] + depth, *tile.shape[2:]), tile.dtype)
-        shared = max(filled - start, 0)
-        agree = agree and np.array_equal(whole[:, start:filled], tile[:, :shared])
-        whole[:, start : start + depth], filled = tile, start + depth
-    assert whole is not None
-    return whole, agree

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.evaluation.cases import stored
-from medcoss.evaluation.postprocess import postprocessed
 from medcoss.evaluation.windows import Sliding
 from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.preprocess.placement import restored
+from medcoss.preprocess.postprocess import postprocessed
 from medcoss.preprocess.volumes import to_label_map, to_masks
 from medcoss.specs.postprocess import Steps
 from medcoss.training.features import model_inputs

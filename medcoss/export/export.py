@@ -107,6 +107,9 @@ def _deployment(
         classes=info.classes,
         sample_shape=list(signature.sample_shape),
         recipe=signature.recipe,
+        # an encoder's inputs are prepared by recipes that conclude nothing
+        findings=None if info.task == "encoder" else info.findings,
+        postprocess=info.postprocess,
         input_names=signature.input_names,
         output_names=signature.output_names,
         max_difference=difference,

@@ -75,5 +75,8 @@ def served(spec: ExportSpec, module: nn.Module, info: ModelInfo) -> tuple[nn.Mod
     kind, recipe = get_modality(modality).kind, fit.served_recipe(info, modality)
     if info.task == "encoder":
         module = encoder_for(module, info, modality)
+    # the window of a segmenter may be smaller than the tiles of its data
+    segments = info.task == "segmentation"
+    shape = tuple(info.sample_shape) if segments else _sample_shape(kind, recipe)
     vocabulary = int(info.config.get("vocabulary", 0)) if kind is Kind.TEXT else 0
-    return module, Signature(info.task, modality, kind, _sample_shape(kind, recipe), recipe, vocabulary)
+    return module, Signature(info.task, modality, kind, shape, recipe, vocabulary)

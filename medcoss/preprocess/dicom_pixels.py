@@ -12,6 +12,19 @@ from pydicom.dataset import Dataset
 # JPEG lossless, which many archives keep CT and MR in; JPEG-LS
 _BY_GDCM = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 
+# the encodings that there are decoders for, for messages
+READABLE = "uncompressed, JPEG, JPEG-LS, JPEG 2000 or RLE"
+
+
+def why_unreadable(error: Exception, dataset: Dataset | None) -> str:
+    """What to tell of pixels that cannot be decoded: the type of the error, never its text, which may carry header
+    values, and how the pixels are encoded.
+    """
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    # a UID that is not in the dictionary has itself as its name
+    encoded = f", encoded as {syntax.name}" if syntax is not None and syntax.is_transfer_syntax else ""
+    return f"{type(error).__name__}{encoded}"
+
 
 def stored_pixels(dataset: Dataset, file: Path | bytes) -> NDArray[Any]:
     """Pixels as stored, before rescaling: (H, W), (frames, H, W) or with colours last.

@@ -13,7 +13,7 @@ from pydicom.pixels import apply_modality_lut
 from scipy import ndimage
 
 from medcoss.preprocess.dicom_headers import SliceHeader
-from medcoss.preprocess.dicom_pixels import stored_pixels
+from medcoss.preprocess.dicom_pixels import READABLE, stored_pixels, why_unreadable
 from medcoss.preprocess.dicom_series import Stack
 from medcoss.run import BadInput
 
@@ -47,6 +47,20 @@ def read_stack(stack: Stack, root: Path) -> sitk.Image:
     return image
 
 
+def on_slices(masks: NDArray[np.bool_], stack: Stack) -> NDArray[np.bool_]:
+    """Masks (K, slices, rows, columns) on the grid of `read_stack` as masks of the stored slices: those of a tilted
+    gantry are moved back in their planes, by whole pixels.
+    """
+    if not any(stack.shift):
+        return masks
+    first = stack.slices[0]
+    rows, columns = first.spacing
+    moves, before, _ = _moves(len(stack.slices), stack.shift[1] / rows, stack.shift[0] / columns)
+    height, width = first.shape
+    starts = np.rint(before + moves).astype(int)
+    return np.stack([masks[:, number, y : y + height, x : x + width] for number, (y, x) in enumerate(starts)], axis=1)
+
+
 def _rotation(row: tuple[float, ...], normal: tuple[float, float, float]) -> NDArray[np.float64]:
     """The three axes as rows, at exactly right angles: headers round them."""
     z = np.array(normal)
@@ -57,9 +71,7 @@ def _rotation(row: tuple[float, ...], normal: tuple[float, float, float]) -> NDA
 
 def _upright(volume: Array, rows: float, columns: float) -> tuple[Array, tuple[int, int]]:
     """Slices moved by `rows` and `columns` pixels each against the one before; how much the grid grew before them."""
-    moves = np.outer(np.arange(len(volume)), (rows, columns))
-    before = np.ceil(np.maximum(-moves.min(axis=0), 0)).astype(int)
-    after = np.ceil(np.maximum(moves.max(axis=0), 0)).astype(int)
+    moves, before, after = _moves(len(volume), rows, columns)
     low = float(volume.min())
     padding = [(int(b), int(a)) for b, a in zip(before, after, strict=True)]
     moved = [ndimage.shift(np.pad(one, padding, constant_values=low), move, order=1, mode="constant", cval=low)
@@ -67,9 +79,20 @@ def _upright(volume: Array, rows: float, columns: float) -> tuple[Array, tuple[i
     return np.stack(moved), (int(before[0]), int(before[1]))
 
 
+def _moves(
+    slices: int, rows: float, columns: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """How far each slice is moved, in pixels, and the room (rows, columns) that takes before and after."""
+    moves = np.outer(np.arange(slices), (rows, columns))
+    before = np.ceil(np.maximum(-moves.min(axis=0), 0)).astype(int)
+    after = np.ceil(np.maximum(moves.max(axis=0), 0)).astype(int)
+    return moves, before, after
+
+
 def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader, NDArray[np.floating]]]:
     """Rescaled pixels of the slices of one file."""
     name = wanted[0].path
+    dataset: Dataset | None = None
     try:
         dataset = pydicom.dcmread(file)
         if int(dataset.get("SamplesPerPixel", 1)) != 1:
@@ -90,8 +113,7 @@ def _pixels(file: Path, wanted: list[SliceHeader]) -> Iterator[tuple[SliceHeader
         raise
     except Exception as error:  # noqa: BLE001 - of many types, none of whose texts may carry header values
         raise BadInput(
-            f"this DICOM file has no readable pixels ({type(error).__name__}); expected uncompressed, JPEG, "
-            "JPEG-LS, JPEG 2000 or RLE ones",
+            f"this DICOM file has no readable pixels ({why_unreadable(error, dataset)}); expected {READABLE} ones",
             name,
         ) from None
 

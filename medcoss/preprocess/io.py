@@ -20,10 +20,11 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
-from medcoss.preprocess.dicom_pixels import stored_pixels
-from medcoss.preprocess.volume_headers import check_spacing
+from medcoss.preprocess.dicom_pixels import READABLE, stored_pixels, why_unreadable
+from medcoss.preprocess.volume_headers import NIFTI_HEADER, check_spacing, nifti_bytes
 from medcoss.run import BadInput
 
 # its warnings would carry header values of patients into the logs
@@ -76,17 +77,17 @@ def scaled_to_bytes(values: NDArray[Any], filename: str) -> NDArray[np.uint8]:
     return np.clip(np.rint((values.astype(np.float64) - low) / span * 255), 0, 255).astype(np.uint8)
 
 
-def _dicom_image(data: bytes, filename: str) -> NDArray[np.uint8]:
+def _dicom_image(data: bytes, filename: str, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """Pixels of a single-frame DICOM file: modality LUT and window applied, the values that are left scaled to
     8 bit, MONOCHROME1 inverted, colour as RGB.
     """
+    dataset: Dataset | None = None
     try:
         dataset = pydicom.dcmread(io.BytesIO(data))
         photometric = str(dataset.PhotometricInterpretation)
         if int(dataset.get("NumberOfFrames", 1) or 1) > 1:
             raise BadInput("this DICOM file has several frames; expected one image", filename)
-        if int(dataset.Rows) * int(dataset.Columns) > MOST_PIXELS:
-            raise BadInput(f"the image has over {MOST_PIXELS:,} pixels; expected a smaller one", filename)
+        _check_pixels(int(dataset.Rows) * int(dataset.Columns), most_pixels, filename)
         # pydicom has turned YBR into RGB
         pixels = stored_pixels(dataset, data)
         if photometric == "PALETTE COLOR":
@@ -98,25 +99,25 @@ def _dicom_image(data: bytes, filename: str) -> NDArray[np.uint8]:
         shown = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset)
     except BadInput:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see below
         # pydicom raises many types on broken files; none of their texts may carry header values
         raise BadInput(
-            f"this DICOM file has no readable pixels ({type(error).__name__}); expected one uncompressed, JPEG or "
-            "JPEG 2000 image",
+            f"this DICOM file has no readable pixels ({why_unreadable(error, dataset)}); expected one image, "
+            f"{READABLE}",
             filename,
-        ) from error
+        ) from None
     image = scaled_to_bytes(shown, filename)
     return 255 - image if photometric == "MONOCHROME1" else image
 
 
-def read_image(data: bytes, filename: str) -> NDArray[np.uint8]:
+def read_image(data: bytes, filename: str, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """Decode one image to (H, W) grey or (H, W, 3) RGB, 8 bit; 16-bit grey is scaled by its own range.
 
-    Raises BadInput naming `filename`.
+    Raises BadInput naming `filename`, also for an image of more than `most_pixels`, before it is unpacked.
     """
     if data[128:132] == b"DICM":
-        return _dicom_image(data, filename)
-    decoded = _decoded(data, filename)
+        return _dicom_image(data, filename, most_pixels)
+    decoded = _decoded(data, filename, most_pixels)
     return decoded if decoded.dtype == np.uint8 else scaled_to_bytes(decoded, filename)
 
 
@@ -136,7 +137,14 @@ def read_mask(data: bytes, filename: str) -> NDArray[np.integer[Any]]:
     return decoded.astype(np.int32)
 
 
-def _decoded(data: bytes, filename: str) -> NDArray[Any]:
+def _check_pixels(count: int, most_pixels: int, filename: str) -> None:
+    if count > most_pixels:
+        raise BadInput(
+            f"the image has {count:,} pixels, at most {most_pixels:,} are taken: crop or shrink it", filename
+        )
+
+
+def _decoded(data: bytes, filename: str, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
     """Pixels of an image that is no DICOM: 8-bit (H, W) or (H, W, 3), deeper ones (H, W) as they are stored."""
     try:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
@@ -144,6 +152,7 @@ def _decoded(data: bytes, filename: str) -> NDArray[Any]:
                 raise BadInput(
                     "this TIFF file has several pages; expected one image: save each to its own file", filename
                 )
+            _check_pixels(image.width * image.height, most_pixels, filename)
             image.load()
             if image.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
                 return np.asarray(image)
@@ -169,8 +178,16 @@ def _has_more_pages(image: Image.Image) -> bool:
 
 
 def _gunzip(data: bytes, target: Path, filename: str, most_bytes: int) -> None:
-    """Unpack to a file, not more than `most_bytes` of it."""
+    """Unpack to a file, not more than `most_bytes` of it, nor than the header of a NIfTI volume asks for."""
     with gzip.open(io.BytesIO(data)) as packed, target.open("wb") as out:
+        asked = nifti_bytes(packed.read(NIFTI_HEADER))
+        packed.seek(0)
+        if asked is not None:
+            if asked > most_bytes:
+                raise BadInput(
+                    f"its header asks for {asked:,} bytes, at most {most_bytes:,} are taken: crop the volume", filename
+                )
+            most_bytes = min(most_bytes, asked + _HEADER_BYTES)
         while piece := packed.read(1 << 20):
             if out.tell() + len(piece) > most_bytes:
                 raise BadInput(f"it unpacks to over {most_bytes:,} bytes; expected a smaller volume: crop it", filename)

@@ -100,7 +100,10 @@ class Recipe(Protocol):
     the order of the plan. `make` finds that as `raw.findings`.
 
     A model is served with the step of its recipe that takes a single input, if the module has it: of images
-    `fitted(image, spec)`, of volumes `tiled(volume, spec)`, of reports `captioned(text, spec)`. `make` calls it, too.
+    `fitted(image, spec)`, of volumes `tiled(volume, spec)` or, where the spacing takes part,
+    `tiled_image(image, spec)`, of reports `captioned(text, spec)`. `make` calls it, too.
+    Of a recipe whose tiles are cut out of a resampled volume it is `served(image, spec, findings)`, which gives that
+    volume (1, D, H, W) and its Placement.
     """
 
     def describe(self, spec: Any) -> Described:

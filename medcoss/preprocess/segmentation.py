@@ -1,6 +1,6 @@
 """Volumes with label maps by the rules of nnU-Net: cut to what is not zero, then to tiles that span a slice."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,19 @@ def resampled(case: Case, target: Spacing) -> Resampled:
     mask = resample_labels(cut.mask.astype(np.uint8), case.spacing, target) > 0 if cut.masked else None
     z, y, x = (s * n / new for s, n, new in zip(case.spacing, cut.volume.shape, volume.shape, strict=True))
     return Resampled(volume, labels, mask, (z, y, x))
+
+
+def whole(
+    image: sitk.Image, target: Spacing, size: tuple[int, ...], normalised: Callable[[Resampled], tuple[Array, float]]
+) -> tuple[Array, Placement]:
+    """What `tiles` are cut of, (1, D, H, W), of a volume without labels in LPS order, and where it lies in the volume.
+
+    `normalised` gives the intensities and what slices are padded with.
+    """
+    read = case_of(image, np.zeros(image.GetSize()[::-1], np.uint8))
+    volume, fill = normalised(resampled(read, target))
+    placement = original(read, read.labels[None], volume.shape).placement
+    return centred(volume, size[1], size[2], fill)[None], placement
 
 
 def tiles(volume: Array, masks: NDArray[np.uint8], spacing: Spacing, spec: SegmentedVolumes, fill: float, path: str,

@@ -1,7 +1,10 @@
-"""The spacing in NRRD and MetaImage headers: where there is none, ITK takes 1 mm without a word."""
+"""What headers of volumes say before ITK reads them: the spacing of NRRD and MetaImage, for which it takes 1 mm without
+a word where there is none, and the size of NIfTI.
+"""
 
 import math
 import re
+import struct
 
 from medcoss.run import BadInput
 
@@ -10,6 +13,29 @@ _NRRD_UNITS = re.compile(rb"^(?:space units|units)\s*:(.*)$", re.I | re.M)
 _META = re.compile(rb"^\s*(ElementSpacing|ElementSize)\s*=(.*)$", re.I | re.M)
 _LAST_OF_META = re.compile(rb"^\s*ElementDataFile\s*=", re.I | re.M)
 _MM = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+
+# of the second version of the format, which is the longer one
+NIFTI_HEADER = 540
+# by the length of the header: where the sizes are, the bits of a voxel, and where voxels begin
+_NIFTI = {348: ("h", 40, 72, "f", 108), 540: ("q", 16, 14, "q", 168)}
+
+
+def nifti_bytes(header: bytes) -> int | None:
+    """How many bytes a NIfTI file has by its header, of either version; None when it is no such header."""
+    for order in "<>":
+        try:
+            (length,) = struct.unpack_from(f"{order}i", header)
+            if length not in _NIFTI:
+                continue
+            sizes, at_sizes, at_bits, place, at_place = _NIFTI[length]
+            dims = struct.unpack_from(f"{order}8{sizes}", header, at_sizes)
+            (bits,) = struct.unpack_from(f"{order}h", header, at_bits)
+            (offset,) = struct.unpack_from(f"{order}{place}", header, at_place)
+        except struct.error:
+            return None
+        if 0 < dims[0] <= 7 and math.isfinite(offset):
+            return int(max(offset, length)) + math.prod(max(n, 1) for n in dims[1 : dims[0] + 1]) * bits // 8
+    return None
 
 
 def check_spacing(header: bytes, filename: str) -> None:

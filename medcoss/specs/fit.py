@@ -293,5 +293,10 @@ def served_modality(spec: ExportSpec, model: ModelInfo) -> str:
 
 
 def served_recipe(model: ModelInfo, modality: str) -> dict[str, object]:
-    """How a modality was preprocessed; empty when the model does not say."""
+    """How a modality was preprocessed; empty when the model does not say.
+
+    Of a fine-tuned model that is how its own data was, not that of the encoder that it was made of.
+    """
+    if model.task != "encoder":
+        return model.recipe if modality == model.modality else {}
     return model.recipes.get(modality) or (model.recipe if modality == model.modality else {})

@@ -48,7 +48,8 @@ class DatasetInfo(Record):
     """A prepared dataset or a rehearsal buffer.
 
     `sample_shape` is `(C, H, W)`, `(C, D, H, W)` or `(tokens,)`; `recipe` holds the
-    resolved parameters that made the samples, so that serving can repeat them.
+    resolved parameters that made the samples, so that serving can repeat them, and `findings` what some recipes
+    conclude from the training cases (nnU-Net's fingerprint, a median spacing).
     """
 
     role: Literal["prepared", "buffer"] = "prepared"
@@ -61,6 +62,7 @@ class DatasetInfo(Record):
     labelled: dict[str, int] | None = Field(None, description="samples of each split that have a class; None: unknown")
     sample_shape: list[int]
     recipe: dict[str, Any]
+    findings: Any = None
     bad_files: list[BadFile] = []
     leakage: list[Leakage] = []
 
@@ -69,7 +71,7 @@ class ModelInfo(Record):
     """A trained model.
 
     `config` rebuilds the architecture; `modalities` are in the order in which they were
-    learnt; `recipe` is the preprocessing of the fine-tuning data (None for an encoder),
+    learnt; `recipe` is the preprocessing of the fine-tuning data (None for an encoder), `findings` that of its dataset,
     `recipes` that of every modality the encoder knows; `postprocess` is done to the masks of a segmenter.
     """
 
@@ -83,6 +85,7 @@ class ModelInfo(Record):
     classes: list[str] | None = None
     sample_shape: list[int]
     recipe: dict[str, Any]
+    findings: Any = None
     recipes: dict[str, dict[str, Any]] = {}
     postprocess: Steps = ()
     metrics: dict[str, float] = {}
@@ -143,8 +146,8 @@ class DeploymentInfo(Record):
     """A model as Triton serves it.
 
     `input_names` and `output_names` are those of the ONNX graph; `sample_shape` is one
-    sample's input without the batch axis. `max_difference` is that of Triton's answers to PyTorch's, and `golden` what
-    was asked: samples of a dataset, or random ones.
+    sample's input without the batch axis; `postprocess` is done to the masks of a segmenter. `max_difference` is that
+    of Triton's answers to PyTorch's, and `golden` what was asked: samples of a dataset, or random ones.
     """
 
     name: str
@@ -156,6 +159,8 @@ class DeploymentInfo(Record):
     classes: list[str] | None = None
     sample_shape: list[int]
     recipe: dict[str, Any]
+    findings: Any = None
+    postprocess: Steps = ()
     input_names: list[str]
     output_names: list[str]
     max_difference: float | None = None

@@ -303,6 +303,7 @@ def _describe(spec: FinetuneOptions, encoder: Encoder, previous: ModelInfo | Non
         classes=reader.info.classes,
         sample_shape=[reader.info.sample_shape[0], *spec.window] if spec.window else reader.info.sample_shape,
         recipe=reader.info.recipe,
+        findings=reader.info.findings,
         recipes=previous.recipes if previous else {},
         postprocess=spec.postprocess,
         metrics=metrics,

@@ -81,6 +81,12 @@ class TooSlow(MedcossError):
     status, title, kind = 408, "Too slow", "too-slow"
 
 
+class NotAcceptable(MedcossError):
+    """None of the formats that the caller takes can be given."""
+
+    status, title, kind = 406, "Format not offered", "not-acceptable"
+
+
 class PreconditionFailed(MedcossError):
     """It is not what the caller has seen; `etag` is what it is now."""
 
@@ -133,3 +139,9 @@ class Unavailable(MedcossError):
     """A part that is needed does not answer."""
 
     status, title, kind = 503, "Not available", "unavailable"
+
+
+class TimedOut(MedcossError):
+    """The work took longer than the caller is made to wait."""
+
+    status, title, kind = 504, "Took too long", "timed-out"

@@ -11,9 +11,11 @@ from services.core.errors import (
     FieldError,
     Forbidden,
     MedcossError,
+    NotAcceptable,
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
+    TimedOut,
     TooLarge,
     TooMany,
     TooSlow,
@@ -61,17 +63,20 @@ MEANINGS = {
     401: "No key, or one that is not known, has expired or was revoked",
     403: "The key's role does not allow it",
     404: "There is no such thing, or it is another project's",
+    406: "None of the formats in `Accept` can be given; `detail` names those that can",
     408: "The body took too long",
     413: "The body, or what it announces, is over a limit",
     422: "Fields are wrong; `errors` names each",
     429: "More than the caller is allowed; `Retry-After` says when to try again, where waiting helps",
     503: "A part that is needed does not answer; `Retry-After` says when to try again",
+    504: "The work took longer than a caller is made to wait; it was given up",
 }
 _EXAMPLES: dict[int, MedcossError] = {
     400: BadRequest("the body is no JSON: Expecting value at 12"),
     401: Unauthorized("the key is not known; ask an administrator for one"),
     403: Forbidden("the key 'ada' has the role viewer; this call needs operator"),
     404: NotFound("there is no job job_0199c2b44550a1b2c3d4e"),
+    406: NotAcceptable("Accept is application/pdf; an embedding is given as application/json or application/x-npy"),
     408: TooSlow("the body did not arrive within 60 s"),
     409: Conflict("job job_0199c2b44550a1b2c3d4e has already succeeded; it cannot be cancelled"),
     412: PreconditionFailed("it was changed meanwhile: GET it again and send its new ETag in If-Match", '"4b1e-9a63"'),
@@ -83,6 +88,7 @@ _EXAMPLES: dict[int, MedcossError] = {
     428: PreconditionRequired("say which version you change: GET it first and send its ETag in the header If-Match"),
     429: TooMany("more than 500 requests a second; the next one may come in 1 s", 1),
     503: Unavailable("the database does not answer; try again in 5 seconds"),
+    504: TimedOut("the answer was not ready within 300 s; the work was given up: send a smaller volume"),
 }
 
 
@@ -92,8 +98,10 @@ def response(status: int, meaning: str | None = None) -> dict[str, Any]:
     return {"description": meaning or MEANINGS[status], "content": content}
 
 
-# what every route may answer
-RESPONSES: dict[int | str, dict[str, Any]] = {status: response(status) for status in MEANINGS if status != 400}
+# what every route of the control plane may answer; 400 with a body alone
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: response(status) for status in MEANINGS if status not in (400, 406, 504)
+}
 
 
 def example(status: int) -> dict[str, Any]:

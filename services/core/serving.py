@@ -162,10 +162,14 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, required=True, help="port to listen on")
     parser.add_argument("--processes", type=int, default=1, help="processes that share the port")
+    parser.add_argument(
+        "--drain-s", type=int, default=GRACEFUL_S, help="seconds that requests under way have when it is told to end"
+    )
     given = parser.parse_args()
     with _common_numbers(given.processes):
         uvicorn.run(
-            given.app, factory=True, host=given.host, port=given.port, workers=given.processes, **options()
+            given.app, factory=True, host=given.host, port=given.port, workers=given.processes,
+            **options(timeout_graceful_shutdown=given.drain_s),
         )  # fmt: skip
 
 

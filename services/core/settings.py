@@ -6,11 +6,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # where secrets are files, as containers have them: neither in the environment nor in `docker inspect`
 SECRETS_DIR = "MEDCOSS_SECRETS_DIR"
+
+
+class DicomWebServer(BaseModel):
+    """A DICOMweb server that inputs may be fetched from: its base address, and what it wants in `Authorization`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(pattern=r"^https?://[^/?#\s@]+(/[^?#\s]*)?$")
+    authorization: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -47,6 +56,18 @@ class Settings(BaseSettings):
     )
     max_dataset_bytes: int = Field(500 * 2**30, gt=0, description="largest uploaded dataset")
     max_inference_bytes: int = Field(512 * 2**20, gt=0, description="largest inference request")
+    inference_concurrency: int = Field(
+        8, ge=1, le=256, description="inferences that one gateway process works on at once"
+    )
+    inference_queue: int = Field(
+        64, ge=0, le=100_000, description="inferences that wait for their turn at one gateway process; more are refused"
+    )
+    inference_timeout_s: float = Field(
+        300, gt=0, description="time of an inference, its waiting included; then it is given up"
+    )
+    dicomweb_servers: list[DicomWebServer] = Field(
+        [], description='DICOMweb servers that inputs may be named of, as JSON: [{"url": ..., "authorization": ...}]'
+    )
     # URLs of S3 are good for a week at most
     upload_expiry_s: int = Field(
         86_400, gt=0, le=604_800, description="time to finish an upload, from its last sign of life"
@@ -114,7 +135,7 @@ class Settings(BaseSettings):
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP collector of traces, as http://host:4318")
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
 
-    @field_validator("cors_origins", "oidc_roles", "webhook_networks", mode="before")
+    @field_validator("cors_origins", "dicomweb_servers", "oidc_roles", "webhook_networks", mode="before")
     @classmethod
     def _is_json(cls, value: Any) -> Any:
         """Lists and tables are JSON in variables, wherever those were read."""

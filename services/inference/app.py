@@ -13,6 +13,7 @@ from services.core.logging import configure_logging
 from services.core.metrics import this_process_ends
 from services.core.settings import Settings, get_settings
 from services.inference import openapi, problems
+from services.inference.calls import calls
 from services.inference.gateway import Gateway
 from services.inference.requests import RequestShell
 from services.inference.routes import router, status_router
@@ -51,11 +52,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.gateway = gateway
     problems.install(app)
     app.include_router(router)
+    app.include_router(calls)
     app.include_router(status_router)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
-            expose_headers=["X-Request-Id", "X-Class-Names", "X-Volume-Ml", "X-Model-Version"],
+            expose_headers=["X-Request-Id", "X-Class-Names", "X-Volume-Ml", "X-Pixels", "X-Model-Version", "X-Slice"],
         )  # fmt: skip
     app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes, patience_s=settings.request_timeout_s)
     return app

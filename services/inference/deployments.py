@@ -56,15 +56,15 @@ class Deployments:
         # deployments never change, so that what was prepared for one can be kept
         self.preprocessing = lru_cache(KEPT_PIPELINES)(self._preprocessing)
 
-    def find(self, scope: Scope, name: str, call: str) -> Served:
-        """The newest ready version of `name` among the caller's.
+    def find(self, scope: Scope, name: str, call: str | None = None) -> Served:
+        """The newest ready version of `name` among the caller's, whatever it answers unless a `call` is named.
 
         Raises NotFound naming the served models, Conflict naming the right call when the
         model does not answer `call`.
         """
         with self._database.reading() as session:
             served = _served(registry.ready_deployment(session, scope, name))
-        if call not in served.calls:
+        if call is not None and call not in served.calls:
             right = " or ".join(f"POST /v1/models/{name}/{other}" for other in served.calls)
             raise Conflict(f"'{name}' is a model for {_NOUNS[served.info.task]} and cannot {call}; use {right}")
         return served
@@ -82,7 +82,7 @@ class Deployments:
     def _preprocessing(self, served: Served) -> Preprocessing:
         info = served.info
         tokenizer = self._tokenizer(served.model_id) if info.kind is Kind.TEXT else None
-        return Preprocessing(ServingPipeline(info.recipe, info.kind), tokenizer)
+        return Preprocessing(ServingPipeline(info.recipe, info.kind, info.findings), tokenizer)
 
     def _tokenizer(self, model_id: str) -> Tokenizer:
         """The tokenizer of a model, from the vocabulary among its files."""

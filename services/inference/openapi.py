@@ -6,9 +6,13 @@ from services.core import problems
 
 NEEDED = ("401", "413", "422", "429", "503")
 # of calls that take an input
-OF_INPUT = ("400", "404", "408", "409")
+OF_INPUT = ("400", "404", "406", "408", "409", "504")
 _MEANINGS = {409: "The model does not answer this call; `detail` names one that it answers"}
-_PARAMETERS = {"name": "name under which a model is served", "format": "file: the mask; json: what it covers alone"}
+_PARAMETERS = {
+    "name": "name under which a model is served",
+    "format": "of the answer; wins over the header Accept. file: the label map, as nifti or png",
+    "slice": "axial slice of an overlay, counted from the feet; by default the one with most in it",
+}
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
@@ -19,6 +23,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             told = ("503",) if path == "/readyz" else NEEDED if path.startswith("/v1/") else ()
             answers = operation["responses"]
             answers.pop("422", None)
+            if "{name}" in path:
+                told = (*told, "404")
             for status in (*told, *(OF_INPUT if "requestBody" in operation else ())):
                 answers[status] = problems.response(int(status), _MEANINGS.get(int(status)))
             for parameter in operation.get("parameters", []):

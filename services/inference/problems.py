@@ -21,11 +21,26 @@ def problem_response(error: MedcossError, headers: dict[str, str] | None = None)
     return _response(error.problem(), {**_headers(error), **(headers or {})})
 
 
-def _response(document: dict[str, Any], headers: dict[str, str]) -> JSONResponse:
+def as_error(error: BadInput | MedcossError) -> MedcossError:
+    """Files and texts that cannot be used, as what a client is told."""
+    if isinstance(error, MedcossError):
+        return error
+    pointer = "/text" if error.where == "text" else "/file"
+    return ValidationFailed(str(error), [FieldError(pointer, str(error))])
+
+
+def document(error: MedcossError) -> dict[str, Any]:
+    """The problem document of `error`, with the id of the request."""
+    return _with_id(error.problem())
+
+
+def _with_id(problem: dict[str, Any]) -> dict[str, Any]:
     request_id = structlog.contextvars.get_contextvars().get("request_id")
-    if request_id:
-        document["request_id"] = request_id
-    return JSONResponse(document, document["status"], headers, media_type=MEDIA_TYPE)
+    return problem | ({"request_id": request_id} if request_id else {})
+
+
+def _response(problem: dict[str, Any], headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse(_with_id(problem), problem["status"], headers, media_type=MEDIA_TYPE)
 
 
 def _headers(error: MedcossError) -> dict[str, str]:
@@ -49,9 +64,8 @@ async def _database_away(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _bad_input(_request: Request, error: Exception) -> JSONResponse:
-    """Files and texts that cannot be used."""
-    pointer = "/text" if isinstance(error, BadInput) and error.where == "text" else "/file"
-    return problem_response(ValidationFailed(str(error), [FieldError(pointer, str(error))]))
+    assert isinstance(error, BadInput)
+    return problem_response(as_error(error))
 
 
 async def _bad_parameter(_request: Request, error: Exception) -> JSONResponse:

@@ -15,8 +15,9 @@ from PIL import Image
 
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.models.registry import encoder_for, load_model
-from medcoss.preprocess.serving import ServingPipeline
-from medcoss.preprocess.volumes import to_label_map
+from medcoss.preprocess.io import read_volume
+from medcoss.preprocess.serving import SegmentRequest, ServingPipeline
+from medcoss.preprocess.volumes import to_label_map, to_masks
 from tests.inference.conftest import Exported, Repository
 
 
@@ -46,6 +47,13 @@ def torch_answer(exported: Exported, *inputs: np.ndarray) -> Any:
 
 def pipeline(exported: Exported) -> ServingPipeline:
     return ServingPipeline(exported.info.recipe, exported.info.kind)
+
+
+def torch_segmented(exported: Exported, data: bytes) -> tuple[SegmentRequest, np.ndarray]:
+    """A volume as a segmenter takes it, and PyTorch's blended probabilities (K, D, H, W)."""
+    request = pipeline(exported).segmented(read_volume(data, "scan.nii.gz"), tuple(exported.info.sample_shape[1:]))
+    answers = (torch.sigmoid(torch_answer(exported, windows)).numpy() for windows in request.batches(4))
+    return request, request.blended(answers)
 
 
 def expected_probabilities(exported: Exported, data: bytes) -> list[float]:
@@ -150,9 +158,9 @@ def test_segmented_volume_fits_the_input(
     for of in ("GetSpacing", "GetOrigin", "GetDirection"):
         assert getattr(mask, of)() == pytest.approx(getattr(image, of)(), abs=1e-5)
 
-    volume = pipeline(exported).volume(data, "scan.nii.gz")
-    masks = volume.restore(torch.sigmoid(torch_answer(exported, volume.windows)).numpy())
-    (tmp_path / "expected.nii.gz").write_bytes(volume.to_nifti(masks))
+    request, blended = torch_segmented(exported, data)
+    masks = np.stack([to_masks(channel) for channel in request.channels(blended)])
+    (tmp_path / "expected.nii.gz").write_bytes(request.to_nifti(masks))
     expected = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "expected.nii.gz")))
     found = sitk.GetArrayFromImage(mask)
     assert 0.02 < (expected > 0).mean() < 0.98, "a mask that says something"

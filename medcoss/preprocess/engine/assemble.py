@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from medcoss.data.shards import Sample, ShardWriter
 from medcoss.preprocess.engine.parts import in_order
@@ -21,10 +21,12 @@ def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetI
     What went wrong, and what was found twice, is noted in the plan.
     """
     labels = {name: index for index, name in enumerate(plan.classes())}
+    findings: Any = None
     for planned, end, samples in finished(plan, parts):
         if end.state != "made":
             plan.note(end.state, end.path, end.reason)
             continue
+        findings = end.findings
         plan.note_content(planned, end.digest)
         item, patient = planned.item, planned.patient or plan.content_key(end.digest)
         for sample in samples:
@@ -46,6 +48,7 @@ def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetI
         has_masks=described.has_masks,
         sample_shape=list(described.shape),
         recipe=plan.spec.model_dump(mode="json"),
+        findings=findings,
         bad_files=[BadFile(path=path, reason=reason) for path, reason in plan.notes("bad", LISTED_BAD)],
     )
 

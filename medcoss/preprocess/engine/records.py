@@ -21,7 +21,8 @@ _ORIGINAL = "original"
 class End:
     """How item number `item` of the plan ended: `made` its samples, or for which `reason` it did not.
 
-    `path` is the file that is to blame; `digest` the SHA-256 of its first file, or of its data.
+    `path` is the file that is to blame; `digest` the SHA-256 of its first file, or of its data; `findings` what the
+    samples were made with, of a recipe that concludes something from all items.
     """
 
     item: int
@@ -29,6 +30,7 @@ class End:
     digest: str = ""
     path: str = ""
     reason: str = ""
+    findings: Any = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def write_found(file: IO[bytes], found: Any) -> None:
 
 def write_end(file: IO[bytes], end: End) -> None:
     """Append the end of an item."""
-    _write_line(file, vars(end))
+    _write_line(file, {name: value for name, value in vars(end).items() if value is not None})
 
 
 def _write_line(file: IO[bytes], content: dict[str, Any]) -> None:

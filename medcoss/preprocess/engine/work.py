@@ -63,7 +63,8 @@ def _one(task: Task, number: int, item: Item, file: IO[bytes]) -> End:
         for made in _asked(lambda: recipe_of(task.spec).make(task.spec, item, raw)):
             _check(described, made)
             write_sample(file, made)
-        return End(number, "made", raw.digest(item.files[0]) if item.files else _digest(item))
+        digest = raw.digest(item.files[0]) if item.files else _digest(item)
+        return End(number, "made", digest, findings=task.stage.findings)
     except BadInput as error:
         end = End(number, "bad", path=error.where or item.name, reason=error.message)
     except LeftOut as error:

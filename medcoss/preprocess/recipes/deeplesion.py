@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import PurePosixPath
 
+import SimpleITK as sitk
+
 from medcoss.modalities import Kind
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.slices import RowFault, read_dl_info, read_slice, slice_runs, volume_of_slices
 from medcoss.preprocess.tiling import ct_tiles
+from medcoss.preprocess.volumes import Array
 from medcoss.run import BadInput
 from medcoss.specs.recipes.deeplesion import Deeplesion
 
@@ -63,3 +66,14 @@ def make(spec: Deeplesion, item: Item, raw: Raw) -> Iterator[Made]:
         raise LeftOut(item.name, f"a run of {len(slices)} slices, 12 mm or less, too little for a tile")
     for tile in tiles:
         yield Made(tile.voxels, offset=tile.offset, slices=tile.slices, spacing=tile.spacing)
+
+
+def tiled_image(image: sitk.Image, spec: Deeplesion) -> tuple[list[int], list[Array]]:
+    """First slices, on a grid of 1 mm, and tiles (1, 16, 192, 192) of a CT in HU in LPS order; serving does the same.
+
+    Raises BadInput with `published`, whose axes are not those of LPS.
+    """
+    if spec.published:
+        raise BadInput("models of deeplesion with published=True take prepared datasets only", "model")
+    tiles = ct_tiles(image)
+    return [tile.offset for tile in tiles], [tile.voxels for tile in tiles]

@@ -80,11 +80,12 @@ def fitted(image: NDArray[np.uint8], spec: DicomExport) -> NDArray[np.uint8]:
     return fitted_image(image, IMAGE[1:], IMAGE[0])
 
 
-def tiled(volume: Array, spec: DicomExport) -> tuple[list[int], list[Array]]:
-    """First slices and tiles (1, 16, 192, 192) of an MR volume (z, y, x) in LPS order; serving does the same."""
-    if spec.modality != "mr":
-        raise BadInput("tiles of CT lie on a grid of 1 mm; models of them take prepared datasets only", "model")
-    tiles = mr_volume_tiles(sitk.GetImageFromArray(volume))
+def tiled_image(image: sitk.Image, spec: DicomExport) -> tuple[list[int], list[Array]]:
+    """First slices and tiles (1, 16, 192, 192) of a CT or MR volume in LPS order; serving does the same.
+
+    Those of CT count on its grid of 1 mm.
+    """
+    tiles = ct_tiles(image) if spec.modality == "ct" else mr_volume_tiles(image)
     return [tile.offset for tile in tiles], [tile.voxels for tile in tiles]
 
 

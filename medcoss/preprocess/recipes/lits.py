@@ -16,13 +16,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
+from medcoss.data.originals import Placement
 from medcoss.modalities import Kind
 from medcoss.preprocess import intensity
-from medcoss.preprocess.nnunet import LITS_SPACING, Fingerprint, Foreground, normalise_ct
+from medcoss.preprocess.nnunet import LITS_SPACING, Array, Fingerprint, Foreground, normalise_ct
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
-from medcoss.preprocess.segmentation import original, read_case, resampled, tiles
+from medcoss.preprocess.segmentation import Resampled, original, read_case, resampled, tiles, whole
 from medcoss.specs.recipes.lits import Lits
 
 _NAME = re.compile(r"(volume|segmentation|test-volume)-(\d+)(\.nii(?:\.gz)?)", re.I)
@@ -77,11 +79,22 @@ def make(spec: Lits, item: Item, raw: Raw) -> Iterator[Made]:
     """The tiles of one volume."""
     read = read_case(raw, item.files, _LABELS)
     case = resampled(read, LITS_SPACING)
+    volume, fill = _normalised(case, spec, raw.findings)
+    yield from tiles(
+        volume, intensity.lits_channels(case.labels), case.spacing, spec, fill, item.name,
+        original(read, intensity.lits_channels(read.labels), volume.shape),
+    )  # fmt: skip
+
+
+def served(image: sitk.Image, spec: Lits, findings: Any) -> tuple[Array, Placement]:
+    """What tiles are cut of, (1, D, H, W), of a CT in HU in LPS order, and where it lies; serving slides over it."""
+    return whole(image, LITS_SPACING, spec.size, lambda case: _normalised(case, spec, findings))
+
+
+def _normalised(case: Resampled, spec: Lits, findings: Any) -> tuple[Array, float]:
+    """Intensities, and the value that slices are padded with."""
     if spec.intensity == "window":
         volume = intensity.lits(case.volume).astype(np.float32)
     else:
-        volume = normalise_ct(case.volume, Fingerprint(**raw.findings))
-    yield from tiles(
-        volume, intensity.lits_channels(case.labels), case.spacing, spec, float(volume.min()), item.name,
-        original(read, intensity.lits_channels(read.labels), volume.shape),
-    )  # fmt: skip
+        volume = normalise_ct(case.volume, Fingerprint(**findings))
+    return volume, float(volume.min())

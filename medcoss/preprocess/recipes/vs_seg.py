@@ -24,14 +24,15 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
+from medcoss.data.originals import Placement
 from medcoss.modalities import Kind
 from medcoss.preprocess.dicom_items import KEY, dicom_files, item_of, planned_stacks, read_item
 from medcoss.preprocess.dicom_series import Stack
-from medcoss.preprocess.nnunet import median_spacing, normalise_case
+from medcoss.preprocess.nnunet import Array, median_spacing, normalise_case
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.rtstruct import StructureSet, rasterised, read_contours, read_structure_set
-from medcoss.preprocess.segmentation import Case, case_of, original, read_case, resampled, tiles
+from medcoss.preprocess.segmentation import Case, Resampled, case_of, original, read_case, resampled, tiles, whole
 from medcoss.preprocess.volumes import to_lps
 from medcoss.run import BadInput
 from medcoss.specs.recipes.vs_seg import VsSeg
@@ -89,11 +90,21 @@ def make(spec: VsSeg, item: Item, raw: Raw) -> Iterator[Made]:
     """The tiles of one volume."""
     read = _case(item, raw)
     case = resampled(read, tuple(raw.findings))
-    volume = normalise_case(case.volume, case.mask)
+    volume, fill = _normalised(case)
     masks = (case.labels == 1).astype(np.uint8)[None]
-    fill = float(volume.min()) if case.mask is None else 0.0
     own = original(read, read.labels[None] == 1, volume.shape)
     yield from tiles(volume, masks, case.spacing, spec, fill, item.name, own)
+
+
+def served(image: sitk.Image, spec: VsSeg, findings: Any) -> tuple[Array, Placement]:
+    """What tiles are cut of, (1, D, H, W), of a volume in LPS order, and where it lies; serving slides over it."""
+    return whole(image, tuple(findings), spec.size, _normalised)
+
+
+def _normalised(case: Resampled) -> tuple[Array, float]:
+    """Intensities, and the value that slices are padded with."""
+    volume = normalise_case(case.volume, case.mask)
+    return volume, float(volume.min()) if case.mask is None else 0.0
 
 
 def _case(item: Item, raw: Raw) -> Case:

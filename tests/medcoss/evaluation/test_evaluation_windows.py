@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medcoss.data.shards import Sample, ShardReader, ShardWriter
 from medcoss.evaluation.cases import stored
 from medcoss.evaluation.windows import Sliding, slide
+from medcoss.preprocess.sliding import Windows
 from medcoss.preprocess.volumes import blend
 from tests.medcoss.training.small import volumes
 
@@ -32,6 +33,16 @@ def at_once(model: Callable[[Tensor], Tensor], image: np.ndarray) -> np.ndarray:
 
 def random(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+# some larger than the window on every axis, some smaller on one
+@pytest.mark.parametrize("shape", [(20, 33, 30), (8, 16, 16), (5, 40, 9), (16, 17, 32)])
+def test_serving_slides_over_the_same_windows(shape: tuple[int, ...]) -> None:
+    size, model, image = (8, 16, 16), network(3, 3), random((1, *shape))
+    windows = Windows(image, size)
+    answers = (torch.sigmoid(model(torch.from_numpy(batch))).detach().numpy() for batch in windows.batches(3))
+    found = windows.blend(one for answer in answers for one in answer)
+    assert found == pytest.approx(slide(model, image, Sliding(size, 4), CPU), abs=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "size"), [IMAGE, VOLUME])

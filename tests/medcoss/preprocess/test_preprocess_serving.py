@@ -10,18 +10,24 @@ import SimpleITK as sitk
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import SPECIAL, Tokenizer
 from medcoss.modalities import Kind
+from medcoss.preprocess.io import read_volume
+from medcoss.preprocess.received import File, received_volume
 from medcoss.preprocess.run import preprocess
 from medcoss.preprocess.serving import ServingPipeline
+from medcoss.preprocess.sliding import Windows, assembled
 from medcoss.run import BadInput, LocalRun
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessSpec, Recipe, VolumeFolder
-from tests.medcoss.preprocess.files import image_bytes, itk_image, put, volume_bytes
+from medcoss.specs.recipes.dicom_export import DicomExport
+from medcoss.specs.recipes.lits import Lits
+from tests.medcoss.preprocess.files import image_bytes, itk_image, put
+from tests.medcoss.preprocess.layouts import lits_labels, put_lits
 
 
 def prepared(recipe: Recipe, raw: Path, tmp_path: Path) -> tuple[ShardReader, ServingPipeline]:
     """A dataset of `raw`, and the pipeline of the recipe that was stored with it."""
     spec = PreprocessSpec(dataset="ds_00000000", recipe=recipe, max_bad_fraction=0)
     info = preprocess(spec, raw, tmp_path / "dataset", LocalRun(tmp_path / "run"))
-    return ShardReader(tmp_path / "dataset"), ServingPipeline(info.recipe, info.kind)
+    return ShardReader(tmp_path / "dataset"), ServingPipeline(info.recipe, info.kind, info.findings)
 
 
 def test_xrays_are_served_as_they_were_trained(real_data: Path, tmp_path: Path) -> None:
@@ -55,7 +61,9 @@ def test_volumes_are_served_as_they_were_trained(real_data: Path, tmp_path: Path
     if suffix:
         # the label map's own tiles, answered as a perfect model would, come back as the label map
         tiles = np.stack([reader.mask(i) for i in range(len(reader))]).astype(np.float32)
-        restored = request.restore(tiles)
+        whole = pipeline.segmented(read_volume(data, "x.nii.gz"), recipe.size)
+        assert np.array_equal(np.concatenate([*whole.batches(3)]), request.windows)
+        restored = whole.restore([tiles])
         mask = sitk.ReadImage(str(put(tmp_path / "mask.nii.gz", request.to_nifti(restored))))
         truth = sitk.ReadImage(str(raw / f"{case}_label.nii.gz"))
         image = sitk.ReadImage(str(raw / f"{case}.nii.gz"))
@@ -66,6 +74,41 @@ def test_volumes_are_served_as_they_were_trained(real_data: Path, tmp_path: Path
         assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.9
         (millilitres,) = request.volume_ml(restored)
         assert millilitres == pytest.approx(found.sum() * np.prod(image.GetSpacing()) / 1000)
+
+
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+def test_series_are_served_as_they_were_trained(real_data: Path, tmp_path: Path, modality: str) -> None:
+    folder = real_data / ("ct_dicom" if modality == "ct" else "brain_mr_dicom")
+    reader, pipeline = prepared(DicomExport(modality=modality), folder, tmp_path)
+    files = [File(path.name, path.read_bytes()) for path in sorted(folder.glob("*.dcm"))]
+    received = received_volume(files, modality)
+    request = pipeline.voxels(received.image)
+    assert request.starts == [row.offset for row in reader.rows]
+    assert np.array_equal(request.windows, np.stack([reader.image(i) for i in range(len(reader))]))
+    assert received.series is not None and len(received.series.instances) == len(files)
+
+
+def test_cut_volumes_are_served_as_they_were_trained(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number in range(3):
+        put_lits(raw, number, 100 + number, lits_labels())
+    recipe = Lits(size=(16, 64, 64))
+    reader, pipeline = prepared(recipe, raw, tmp_path)
+    row = reader.rows[0]
+    image = read_volume((raw / row.source).read_bytes(), row.source)
+    request = pipeline.segmented(image, (16, 32, 48))
+    members = [i for i, one in enumerate(reader.rows) if one.group == row.group]
+    whole, agree = assembled([reader.image(i) for i in members], [reader.rows[i].offset for i in members])
+    (part,) = request.parts
+    assert agree and np.array_equal(part.image, whole)
+    original = reader.original(row.group)
+    assert original is not None and request.placement == original.placement
+    # windows smaller than the tiles lie over each other in the plane, too: a perfect model's come back as the mask
+    masks, _ = assembled([reader.mask(i) for i in members], [reader.rows[i].offset for i in members])
+    windows = Windows(masks.astype(np.float32), (16, 32, 48))
+    found = request.restore(windows.batches(5))
+    assert len(request) == len(windows) == 12
+    assert (found == original.mask).mean() > 0.97
 
 
 def test_reports_are_served_as_they_were_trained(tmp_path: Path) -> None:
@@ -100,10 +143,12 @@ def test_a_segmenter_is_served_every_slice_of_a_turned_volume(tmp_path: Path) ->
     array = np.zeros((37, 20, 26), np.int16)
     array[5:12, 3:9, 15:22] = 900
     image = itk_image(array, (1.0, 2.0, 3.0), (5.0, 6.0, 7.0), (0, 0, 1, -1, 0, 0, 0, -1, 0))
-    request = pipeline.volume(volume_bytes(image), "a.nii.gz")
-    assert request.windows.shape[1:] == (1, 16, 32, 32)
-    channels = np.concatenate([np.zeros_like(request.windows), (request.windows > 0.45).astype(np.float32)], axis=1)
-    masks = request.restore(channels)
+    request = pipeline.segmented(image, recipe.size)
+    assert len(request) == 2
+    windows = np.concatenate([*request.batches(3)])
+    assert windows.shape == (2, 1, 16, 32, 32)
+    channels = np.concatenate([np.zeros_like(windows), (windows > 0.45).astype(np.float32)], axis=1)
+    masks = request.restore([channels])
     restored = sitk.GetArrayFromImage(sitk.ReadImage(str(put(tmp_path / "mask.nii.gz", request.to_nifti(masks)))))
     assert restored.shape == array.shape
     assert set(np.unique(restored)) == {0, 2}
@@ -115,12 +160,12 @@ def test_a_segmenter_is_served_every_slice_of_a_turned_volume(tmp_path: Path) ->
 def test_a_served_tumour_is_not_hidden_by_its_liver(tmp_path: Path) -> None:
     recipe = VolumeFolder(size=(16, 32, 32), modality="ct", label_suffix="_l", label_names=("liver", "tumour"))
     pipeline = ServingPipeline(recipe.model_dump(mode="json"), Kind.VOLUME3D)
-    request = pipeline.volume(volume_bytes(itk_image(np.zeros((16, 32, 32), np.int16), (1.0, 2.0, 3.0))), "a.nii.gz")
+    request = pipeline.segmented(itk_image(np.zeros((16, 32, 32), np.int16), (1.0, 2.0, 3.0)), recipe.size)
     # the liver is the surer of the two in the tumour
     probabilities = np.zeros((1, 2, 16, 32, 32), np.float32)
     probabilities[0, 0, :, 4:28, 4:28] = 0.99
     probabilities[0, 1, :, 10:20, 10:20] = 0.7
-    masks = request.restore(probabilities)
+    masks = request.restore([probabilities])
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(put(tmp_path / "mask.nii.gz", request.to_nifti(masks)))))
     assert (labels == 2).sum() == 16 * 10 * 10
     assert (labels > 0).sum() == 16 * 24 * 24

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
-from medcoss.evaluation.postprocess import largest_component, postprocessed, without_small
+from medcoss.preprocess.postprocess import largest_component, postprocessed, without_small
 from medcoss.specs.postprocess import LargestComponent, RemoveSmall, Steps, Within, unknown
 
 MASKS = array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=7).flatmap(lambda shape: arrays(bool, shape))
