@@ -33,6 +33,7 @@ from medcoss.client.job_records import (
     Metric,
     Progress,
 )
+from medcoss.client.pipeline_records import Pipeline, PipelinePreflight, PipelineStep
 from medcoss.client.preflight import BatchPreflight, Figure, Preflight, Wait
 from medcoss.client.records import (
     Alias,
@@ -126,6 +127,9 @@ __all__ = [
     "NotConfigured",
     "Notify",
     "PartUrl",
+    "Pipeline",
+    "PipelinePreflight",
+    "PipelineStep",
     "PlatformInfo",
     "PooledFolds",
     "Preflight",

@@ -12,6 +12,7 @@ from medcoss.client.finding import find_server
 from medcoss.client.gc import GarbageCollector
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
+from medcoss.client.pipelines import Pipelines
 from medcoss.client.records import Hit, Me, PlatformInfo
 from medcoss.client.registry import Aliases, Models
 from medcoss.client.transport import Connections, Transport
@@ -23,8 +24,8 @@ TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `uploads`, `jobs`, `models`, `evaluations`, `aliases`, `deployments`,
-    `inference`, `webhooks`, `workers`, and for administrators `projects`, `keys`, `audit` and `gc`.
+    """Talks to a platform: `datasets`, `uploads`, `jobs`, `pipelines`, `models`, `evaluations`, `aliases`,
+    `deployments`, `inference`, `webhooks`, `workers`, and for administrators `projects`, `keys`, `audit` and `gc`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
     a platform on this machine (`data_dir`, MEDCOSS_DATA_DIR or `.medcoss`). `gateway` is the address of the
@@ -51,6 +52,7 @@ class Client:
         self.datasets = Datasets(self._transport, self._connections)
         self.uploads = Uploads(self._transport)
         self.jobs = Jobs(self._transport, self._connections)
+        self.pipelines = Pipelines(self._transport, self.jobs)
         self.models = Models(self._transport, self._connections)
         self.evaluations = Evaluations(self._transport, self._connections)
         self.aliases = Aliases(self._transport)

@@ -56,6 +56,15 @@ class ModelFilters(_List, total=False):
     metric: Some
 
 
+class PipelineFilters(_List, total=False):
+    """Of each, one value has to fit; `name` is the beginning of one, `rerun_of` the pipeline that they repeat."""
+
+    state: Some
+    created_by: Some
+    rerun_of: Some
+    name: str | None
+
+
 class EvaluationFilters(_List, total=False):
     """Of each, one value has to fit; `encoder` is what the model was fine-tuned from."""
 

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from medcoss.client import streams
 from medcoss.client.download import Wanted, download
-from medcoss.client.errors import ApiError, JobCancelled, JobFailed, ServerUnreachable, UnexpectedAnswer
+from medcoss.client.errors import JobCancelled, JobFailed, UnexpectedAnswer
 from medcoss.client.filters import JobFilters, params
 from medcoss.client.job_records import (
     Artifact,
@@ -26,11 +26,9 @@ from medcoss.client.paging import pages, parts, rows
 from medcoss.client.preflight import BatchPreflight, Preflight
 from medcoss.client.transfer import Notify
 from medcoss.client.transport import Connections, Transport
+from medcoss.client.waiting import LONGEST_POLL_S, until_ended
 from medcoss.specs import Spec
 
-POLL_S = 0.5
-LONGEST_POLL_S = 2.0
-PATIENCE_S = 120.0
 BATCH_TIMEOUT_S = 300.0
 # inside the class, `list` is a method
 Artifacts = list[Artifact]
@@ -151,28 +149,7 @@ class Jobs:
         A server that is away for a while is waited for. Raises JobFailed with the reason, JobCancelled, or
         TimeoutError; the job itself goes on in that case.
         """
-        start = last_seen = time.monotonic()
-        known: Job | None = None
-        pause = POLL_S
-        while True:
-            try:
-                job = self.get(job_id)
-                last_seen = time.monotonic()
-            except (ServerUnreachable, ApiError) as error:
-                lasting = isinstance(error, ApiError) and error.status not in {502, 503, 504}
-                if lasting or known is None or time.monotonic() - last_seen > PATIENCE_S:
-                    raise
-                job = known
-            if job != known and on_update is not None:
-                on_update(job)
-            known = job
-            if job.ended:
-                return _succeeded(job)
-            remaining = None if timeout is None else start + timeout - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                raise TimeoutError(f"job {job_id} is still {job.state} after {timeout:g} s; it goes on")
-            time.sleep(pause if remaining is None else min(pause, remaining))
-            pause = min(pause * 1.2, LONGEST_POLL_S)
+        return _succeeded(until_ended(lambda: self.get(job_id), f"job {job_id}", timeout, on_update))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; a running one writes a checkpoint and ends within moments."""

@@ -26,6 +26,7 @@ from services.api.routes import (
     health,
     jobs,
     labels,
+    pipelines,
     preflight,
     registry,
     streams,
@@ -104,10 +105,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     for part in (
-        datasets, uploads, jobs, batch, preflight, registry, labels, aliases, deployments, evaluations, deletion, gc,
+        datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, aliases, deployments, evaluations,
+        deletion, gc,
         access, audit, streams, webhooks, workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES, dependencies=[Depends(no_others)])
+    app.include_router(pipelines.expanding, responses=RESPONSES, dependencies=[Depends(no_others)])
     if chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"],

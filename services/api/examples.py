@@ -31,6 +31,7 @@ from services.api import (
     schemas_gc,
     schemas_labels,
     schemas_models,
+    schemas_pipelines,
     schemas_uploads,
     schemas_webhooks,
 )
@@ -114,6 +115,7 @@ INSTANCES: tuple[BaseModel, ...] = (
     *schemas_gc.EXAMPLES,
     *schemas_deployments.EXAMPLES,
     *schemas_evaluations.EXAMPLES,
+    *schemas_pipelines.EXAMPLES,
     *schemas_uploads.EXAMPLES,
     _PROJECT,
     _FILE,

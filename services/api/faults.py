@@ -28,6 +28,15 @@ def is_batch(body: Any) -> bool:
     return isinstance(jobs, list) and len(jobs) > 0 and all(is_job(job) for job in jobs)
 
 
+def is_pipeline(body: Any) -> bool:
+    """Whether a body asks for a pipeline at all."""
+    if not isinstance(body, dict):
+        return False
+    steps = body.get("steps")
+    asked = isinstance(steps, dict) and len(steps) > 0 and all(is_job(step) for step in steps.values())
+    return asked or isinstance(body.get("curriculum"), dict)
+
+
 def _is_text(body: Any) -> bool:
     # JSON can spell half a character, which no answer can repeat; a body of another type has never been JSON
     try:

@@ -23,7 +23,7 @@ from services.core.settings import Settings
 from services.core.tables.base import now
 
 HEADER = "Idempotency-Key"
-OWN = frozenset({"/v1/jobs", "/v1/jobs:batch"})
+OWN = frozenset({"/v1/jobs", "/v1/jobs:batch", "/v1/pipelines"})
 # how long a request waits for its twin
 PATIENCE_S = 10.0
 PAUSE_S = 0.05

@@ -21,6 +21,7 @@ TAGS = {
     "datasets": "Uploaded and prepared data.",
     "uploads": "Large files of a dataset in parts, which survive a bad connection.",
     "jobs": "Submit, watch and stop jobs.",
+    "pipelines": "Jobs whose inputs are each other's outputs, as a whole.",
     "streams": "What jobs report, as it comes: server-sent events.",
     "webhooks": "Have events sent to a URL, signed.",
     "registry": "Models, and what jobs there are.",
@@ -35,6 +36,7 @@ TAGS = {
 _PARAMETERS = {
     "dataset_id": "identifier of a dataset, ds_...",
     "job_id": "identifier of a job, job_...",
+    "pipeline_id": "identifier of a pipeline, pip_...",
     "model_id": "identifier of a model, mdl_..., or an alias, @production",
     "evaluation_id": "identifier of an evaluation, evl_...",
     "deployment_id": "identifier of a served version, dep_...",
@@ -50,6 +52,7 @@ _PARAMETERS = {
 _SOURCES = {
     "dataset_id": (("create_dataset", "201", "/dataset/id"), ("list_datasets", "200", "/items/0/id")),
     "job_id": (("submit_job", "201", "/id"), ("list_jobs", "200", "/items/0/id")),
+    "pipeline_id": (("submit_pipeline", "201", "/id"), ("list_pipelines", "200", "/items/0/id")),
     "model_id": (("list_models", "200", "/items/0/id"),),
     "evaluation_id": (("list_evaluations", "200", "/items/0/id"),),
     "deployment_id": (("create_deployment", "201", "/id"), ("list_deployments", "200", "/items/0/id")),

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from services.api.schemas import DatasetOut, FileOut, JobOut, Progress, Resources, Retry
 from services.api.schemas_models import ModelOut
-from services.core import chunks, jobs, labels, registry, waiting
+from services.core import chunks, jobs, labels, pending, registry, waiting
 from services.core.chunks import Children
 from services.core.lifecycle import State
 from services.core.scheduling import time_run
@@ -123,7 +123,8 @@ def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | N
     finished = row.finished_at
     duration = (finished - row.started_at).total_seconds() if finished and row.started_at else None
     return JobOut(
-        id=row.id, project_id=row.project_id, kind=row.kind, name=row.name, state=row.state, spec=row.spec,
+        id=row.id, project_id=row.project_id, kind=row.kind, name=row.name, state=row.state,
+        spec=pending.shown(row.kind, row.spec) if row.spec and _may_wait(row) else row.spec,
         notes=row.notes, tags=tags, priority=row.priority,
         attempt=row.attempt, max_attempts=row.max_attempts, depends_on=list(needed), progress=progress,
         parent=row.parent_id, children=children and children.count,
@@ -134,6 +135,11 @@ def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | N
         result=row.result, error=row.error, reason=reason, created_by=row.created_by,
         created_at=row.created_at, started_at=row.started_at, finished_at=finished, duration_s=duration,
     )  # fmt: skip
+
+
+def _may_wait(row: Job) -> bool:
+    """Whether a job may name what is not there yet: one that has never been queued."""
+    return row.fence == 0 and row.state in {State.WAITING, State.PAUSED, State.FAILED, State.CANCELLED}
 
 
 def file_views(store: ObjectStore, settings: Settings, prefix: str,

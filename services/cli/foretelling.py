@@ -32,11 +32,11 @@ def foretell_many(seen: BatchPreflight, as_json: bool) -> None:
         _complain(job, f"/jobs/{place}")
     columns: Columns = ["job", "kind", number("steps"), number("memory"), number("duration"), number("storage")]
     rows: list[tuple[str | None, ...]] = [
-        (job.ref or str(place), job.kind, *(_value(figure) for figure in (job.steps, job.memory, job.duration,
+        (job.ref or str(place), job.kind, *(value_of(figure) for figure in (job.steps, job.memory, job.duration,
                                                                           job.storage)))
         for place, job in enumerate(seen.jobs)
     ]  # fmt: skip
-    rows.append(("together", "", None, None, _value(seen.duration), _value(seen.storage)))
+    rows.append(("together", "", None, None, value_of(seen.duration), value_of(seen.storage)))
     show(seen, as_json, table(columns, rows))
     if not seen.valid:
         raise typer.Exit(1)
@@ -67,10 +67,10 @@ def _rows(seen: Preflight) -> Iterator[tuple[str, str | None, str]]:
     for name in _FIGURES:
         figure: Figure | None = getattr(seen, name)
         if figure is not None:
-            yield name, _value(figure), figure.how
+            yield name, value_of(figure), figure.how
 
 
-def _value(figure: Figure | None) -> str | None:
+def value_of(figure: Figure | None) -> str | None:
     """A number for people."""
     if figure is None or figure.value is None:
         return None

@@ -14,6 +14,7 @@ from services.cli import (
     aliases,
     backup,
     checkpoints,
+    curriculum,
     datasets,
     deployments,
     evaluations,
@@ -23,6 +24,7 @@ from services.cli import (
     labels,
     local,
     models,
+    pipelines,
     samples,
     webhooks,
     workers,
@@ -51,6 +53,8 @@ app.command("demo", rich_help_panel="Platform")(samples.demo)
 app.command("sample-data", rich_help_panel="Platform")(samples.sample_data)
 app.add_typer(datasets.app, rich_help_panel="Work")
 app.add_typer(jobs.app, rich_help_panel="Work")
+app.add_typer(pipelines.app, rich_help_panel="Work")
+app.add_typer(curriculum.app, rich_help_panel="Work")
 for command in (labels.search, labels.tag, labels.note, labels.rename):
     app.command(command.__name__, rich_help_panel="Work")(command)
 jobs.app.command("priority")(labels.priority)

@@ -19,6 +19,7 @@ PIPE_WIDTH = 200
 WIDE = 100
 STATE_STYLES = {
     "succeeded": "green", "ready": "green", "running": "cyan", "failed": "red", "cancelled": "yellow",
+    "reused": "green",
     "delivered": "green", "active": "green", "failing": "yellow", "off": "red",
     "paused": "yellow", "dead": "red", "alive": "green", "gone": "red", "draining": "yellow",
 }  # fmt: skip

@@ -10,10 +10,11 @@ from datetime import timedelta
 from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
-from services.core import deployments, leftovers, uploads
+from services.core import deployments, leftovers, pending, uploads
 from services.core.errors import Conflict, FieldError, ValidationFailed
 from services.core.jobs import has_ended, open_children, request_cancel
 from services.core.lifecycle import TERMINAL
+from services.core.pipelines import records
 from services.core.scope import EVERYTHING, Scope
 from services.core.served_names import triton_name
 from services.core.tables import Alias, Base, Dataset, Deployment, Job, JobDependency, JobInput, Lineage, Model
@@ -30,7 +31,8 @@ def delete_dataset(session: Session, scope: Scope, dataset_id: str, watch_s: flo
     """
     # locked: no job that names it can be submitted until this is done
     row = scope.get(session, Dataset, dataset_id, with_for_update=True)
-    _refuse("dataset", dataset_id, [*_jobs_with(session, dataset_id), *_made_from(session, dataset_id)])
+    users = [*_jobs_with(session, dataset_id), *_awaiting(session, row), *_made_from(session, dataset_id)]
+    _refuse("dataset", dataset_id, users)
     # URLs for its files open for as long
     uploads_end = now() + timedelta(seconds=watch_s) if row.role == "raw" else None
     leftovers.add(session, f"datasets/{dataset_id}/", watch_until=uploads_end)
@@ -57,6 +59,7 @@ def delete_model(session: Session, scope: Scope, model_id: str) -> None:
     served = select(Deployment.id).where(Deployment.model_id == model_id)
     users = [
         *_jobs_with(session, model_id),
+        *_awaiting(session, row),
         *_named(session, "served as ", served),
         *(f"the alias @{name}" for name in session.scalars(aliases.limit(NAMED))),
         *_made_from(session, model_id),
@@ -91,7 +94,8 @@ def delete_job(session: Session, scope: Scope, job_id: str) -> None:
     """Remove a job that has ended, with its child jobs, all that they have reported and their artifacts; what it made
     stays.
 
-    Conflict when it has not ended, or names the jobs that still wait for it and the child jobs that still run.
+    Conflict when it has not ended, or names the jobs that still wait for it, the child jobs that still run, or the
+    pipelines of which it is a step.
     """
     row = scope.get(session, Job, job_id, with_for_update=True)
     if not has_ended(row):
@@ -99,6 +103,7 @@ def delete_job(session: Session, scope: Scope, job_id: str) -> None:
     waiting = select(JobDependency.job_id).join(Job, Job.id == JobDependency.job_id)
     waiting = waiting.where(JobDependency.needs_id == job_id, Job.state.not_in(TERMINAL))
     _refuse("job", job_id, list(_named(session, "needed by ", waiting)))
+    _refuse("job", job_id, records.steps_with(session, job_id, NAMED))
     ending = [f"its child job {child.id} ({child.state})" for child in open_children(session, row)]
     _refuse("job", job_id, ending[:NAMED])
     children = select(Job.id).where(Job.parent_id == job_id)
@@ -124,6 +129,18 @@ def _jobs_with(session: Session, input_id: str) -> Iterator[str]:
     named = select(JobInput.job_id).where(JobInput.input_id == input_id)
     unfinished = select(Job.id, Job.state).where(Job.id.in_(named), Job.state.not_in(TERMINAL))
     return (f"job {job_id} ({state})" for job_id, state in session.execute(unfinished.limit(NAMED)))
+
+
+def _awaiting(session: Session, row: Dataset | Model) -> Iterator[str]:
+    """Jobs that are going to name it once they wait for nothing else."""
+    if row.job_id is None:
+        return
+    following = select(JobDependency.job_id).where(JobDependency.needs_id == row.job_id)
+    open_ones = select(Job.id, Job.kind, Job.spec).where(Job.id.in_(following), Job.state.not_in(TERMINAL))
+    name = pending.stand_in("dataset" if isinstance(row, Dataset) else "model", row.job_id)
+    for job_id, kind, spec in session.execute(open_ones):
+        if name in pending.pending(kind, spec):
+            yield f"job {job_id}, which waits for it"
 
 
 def _made_from(session: Session, input_id: str) -> Iterator[str]:

@@ -1,14 +1,13 @@
 """What a job names: looked up, and compared with each other as far as their descriptions tell."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 from medcoss.specs import (
     EVERY_KIND,
-    JOB_KINDS,
     BuildBufferSpec,
     CompareSpec,
     EvaluateSpec,
@@ -34,6 +33,8 @@ Row = TypeVar("Row", Dataset, Model)
 _READ_RAW = frozenset({"preprocess", "import_model"})
 # kinds that take any dataset
 _READ_ALL = frozenset({"inspect_dataset"})
+# kinds to which classes and masks do not matter
+_SAMPLES_ONLY = frozenset({"pretrain", "build_buffer"})
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,26 @@ class Inputs:
         return None if row is None else ModelInfo.model_validate(row.info)
 
 
-def find(session: Session, asked: NewJob, *, hold: bool) -> Inputs:
-    """Look up what a job names in its project; `hold` keeps it there until the transaction ends."""
+@dataclass(frozen=True)
+class Expected:
+    """What jobs are going to make that others name: datasets and models by their stand-ins, as far as is known of them.
+    Of the `vague` ones, neither the numbers of samples nor the classes are known.
+    """
+
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    vague: set[str] = field(default_factory=set)
+
+    def tells(self, asked: NewJob) -> bool:
+        """Whether enough is known of what a job names to see whether it fits together."""
+        return asked.kind in _SAMPLES_ONLY or not self.vague & {one.id for one in references(asked.kind, asked.spec)}
+
+
+def find(session: Session, asked: NewJob, *, hold: bool, expected: Expected | None = None) -> Inputs:
+    """Look up what a job names in its project; `hold` keeps it there until the transaction ends. What is not made yet
+    is among the `expected`, by its stand-in.
+    """
+    coming = expected or Expected()
     scope, named = Scope.of(asked.project_id), list(references(asked.kind, asked.spec))
     stood_for = aliases.resolved(session, asked.project_id, (reference.id for reference in named), hold=hold)
     datasets: dict[str, Dataset] = {}
@@ -68,11 +87,15 @@ def find(session: Session, asked: NewJob, *, hold: bool) -> Inputs:
     for reference in named:
         where, known = f"/spec/{reference.field}", stood_for.get(reference.id, reference.id)
         if reference.resource == "dataset":
-            dataset = _found(session, scope, Dataset, reference.id, hold=hold)
+            dataset = coming.datasets.get(reference.id) or _found(session, scope, Dataset, reference.id, hold=hold)
             if dataset is not None:
                 datasets[reference.id] = dataset
                 errors += [FieldError(where, detail) for detail in _unfit(dataset, asked.kind, reference.field)]
                 continue
+        elif reference.id in coming.models:
+            models[reference.id] = coming.models[reference.id]
+            errors += [FieldError(where, m.detail) for m in _of_task(models[reference.id], asked.kind)]
+            continue
         elif (model := _found(session, scope, Model, known, hold=hold)) is not None:
             models[reference.id] = model
             continue
@@ -86,9 +109,18 @@ def find(session: Session, asked: NewJob, *, hold: bool) -> Inputs:
         detail = f"the name '{asked.spec['name']}' is taken on this platform; choose another one"
         errors.append(FieldError("/spec/name", detail))
     found = Inputs(datasets, models, stood_for, errors)
-    if not errors:
+    if not errors and coming.tells(asked):
         errors += [FieldError(f"/spec/{m.field}", m.detail) for m in _misfits(asked, found)]
     return found
+
+
+def _of_task(model: Model, kind: str) -> Iterator[Misfit]:
+    """That a model which is going to be made is no encoder where one is needed, or is one."""
+    info = ModelInfo.model_validate(model.info)
+    if kind == "evaluate" and info.task == "encoder":
+        yield Misfit("", "this model is an encoder without a head; fine-tune it first")
+    elif kind in ("pretrain", "build_buffer", "finetune", "compare"):
+        yield from fit.encoder(info, "")
 
 
 def _found(session: Session, scope: Scope, table: type[Row], row_id: str, *, hold: bool) -> Row | None:
@@ -132,7 +164,7 @@ def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
 
 def typed(asked: NewJob) -> Spec:
     """The spec as the model of its kind."""
-    return JOB_KINDS[asked.kind].spec.model_validate(asked.spec)
+    return EVERY_KIND[asked.kind].spec.model_validate(asked.spec)
 
 
 def processes(asked: NewJob) -> int:

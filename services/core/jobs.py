@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, Update, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from services.core import aliases, deployments, labels, leftovers, outbox, shares, tracing
+from services.core import aliases, deployments, labels, leftovers, outbox, pending, shares, tracing
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
 from services.core.lifecycle import TERMINAL, TRANSITIONS, State
@@ -59,6 +59,8 @@ class NewJob:
     child_of: int | None = None
     # child jobs that it is shared out among; None when it does all itself
     children: int | None = None
+    # its id, where others have to name it before it is recorded
+    id: str | None = None
 
 
 def changed(session: Session, statement: Update) -> int:
@@ -181,7 +183,8 @@ def submit_all(session: Session, asked: Sequence[NewJob], *, created_by: str, qu
     for job, one, needed in zip(rows, asked, required, strict=True):
         others = dict.fromkeys([*(other.id for other in needed), *(rows[place].id for place in one.after)])
         session.add_all(JobDependency(job_id=job.id, needs_id=other) for other in others)
-        named = {reference.id: reference.resource for reference in references(job.kind, job.spec)}
+        waited = pending.pending(job.kind, job.spec)
+        named = {r.id: r.resource for r in references(job.kind, job.spec) if r.id not in waited}
         session.add_all(JobInput(job_id=job.id, input_id=key, resource=resource) for key, resource in named.items())
     session.flush()
     events = [
@@ -213,7 +216,7 @@ def _child(asked: NewJob, place: int, share: Share) -> NewJob:
     number = f", {share.words}"
     return replace(
         asked, kind=share.kind, spec=share.spec, name=asked.name[: max(128 - len(number), 0)] + number[:128], notes="",
-        tags=(), child_of=place,
+        tags=(), child_of=place, id=None,
     )  # fmt: skip
 
 
@@ -221,7 +224,7 @@ def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, par
             ready: bool) -> Job:  # fmt: skip
     """A job as it is recorded, outside of any session."""
     return Job(
-        id=new_id("job"), project_id=asked.project_id,
+        id=asked.id or new_id("job"), project_id=asked.project_id,
         kind=asked.kind, name=asked.name, notes=asked.notes, state=State.QUEUED if ready else State.WAITING,
         spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
         fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
@@ -260,14 +263,18 @@ def request_pause(session: Session, scope: Scope, job_id: str) -> Job:
     job = _open(session, scope, job_id, "paused")
     if job.stop_order == "cancel":
         raise Conflict(f"job {job_id} is being cancelled; it cannot be paused")
-    rows = [row for row in (job, *open_children(session, job)) if row.stop_order != "cancel"]
+    pause_all(session, (job, *open_children(session, job)))
+    session.refresh(job)
+    return job
+
+
+def pause_all(session: Session, rows: Sequence[Job]) -> None:
+    """Pause jobs that the session has locked and that have not ended; those that are being cancelled stay so."""
     held = [row for row in rows if row.state in {State.WAITING, State.QUEUED}]
-    running = [row for row in rows if row.state == State.RUNNING and row.stop_order != "pause"]
+    running = [row for row in rows if row.state == State.RUNNING and row.stop_order is None]
     _change(session, held, {"state": State.PAUSED, "not_before": None}, "paused",
             reason="paused by its owner before it ran")  # fmt: skip
     _change(session, running, {"stop_order": "pause"}, "pause_requested")
-    session.refresh(job)
-    return job
 
 
 def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
@@ -276,7 +283,15 @@ def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
     Any other job that has not ended stays as it is. Conflict when it has ended, or when its time limit is over.
     """
     job = _open(session, scope, job_id, "resumed")
-    rows = (job, *open_children(session, job))
+    resume_all(session, (job, *open_children(session, job)), job.created_by)
+    session.refresh(job)
+    return job
+
+
+def resume_all(session: Session, rows: Sequence[Job], owner: str) -> None:
+    """Resume those of an owner's jobs, all locked by the session, that are paused or about to be. Conflict when the
+    time limit of one is over.
+    """
     held = [row for row in rows if row.state == State.PAUSED]
     for row in held:
         if row.time_limit_s is not None and row.ran_s >= row.time_limit_s:
@@ -285,16 +300,16 @@ def request_resume(session: Session, scope: Scope, job_id: str) -> Job:
             )
     withdrawn = [row for row in rows if row.state == State.RUNNING and row.stop_order == "pause"]
     found = needs(session, [row.id for row in held])
-    turns = dict(zip((row.id for row in held), next_turns(session, job.created_by, [row.priority for row in held]),
+    turns = dict(zip((row.id for row in held), next_turns(session, owner, [row.priority for row in held]),
                      strict=True))  # fmt: skip
+    # what names outputs by stand-ins waits until somebody has put their identifiers in
+    free = {row.id for row in held if all(state == State.SUCCEEDED for state in found[row.id].values())
+            and not pending.pending(row.kind, row.spec)}  # fmt: skip
     for to in (State.WAITING, State.QUEUED):
-        ready = to == State.QUEUED
-        these = [row for row in held if all(s == State.SUCCEEDED for s in found[row.id].values()) == ready]
+        these = [row for row in held if (row.id in free) == (to == State.QUEUED)]
         turn = case({row.id: turns[row.id] for row in these}, value=Job.id) if these else None
         _change(session, these, {"state": to, "turn": turn}, to.value, reason="resumed by its owner")
     _change(session, withdrawn, {"stop_order": None}, "pause_withdrawn")
-    session.refresh(job)
-    return job
 
 
 def request_cancel(session: Session, scope: Scope, job_id: str) -> Job:

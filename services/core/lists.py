@@ -14,6 +14,7 @@ from medcoss.specs import EVERY_KIND
 from services.core.labels import tag_of
 from services.core.lifecycle import TERMINAL, State
 from services.core.listing import Filter, Listing, Sort, Via, Way
+from services.core.pipelines import states
 from services.core.tables import (
     Alias,
     ApiKey,
@@ -29,6 +30,7 @@ from services.core.tables import (
     Model,
     ModelMetric,
     ModelTag,
+    Pipeline,
     Project,
     Webhook,
 )
@@ -242,6 +244,23 @@ EVALUATIONS: Listing[Evaluation] = Listing(
     ),
 )  # fmt: skip
 
+_OF_PIPELINES = ("state", "created_by", "rerun_of", "name", "created_after", "created_before")
+PIPELINES: Listing[Pipeline] = Listing(
+    "pipelines", Pipeline, Pipeline.id, Pipeline.project_id,
+    filters=(
+        Filter("state", "in one of these states", None, "any", State, ids=states.in_state),
+        Filter("created_by", "submitted by one of these owners", Pipeline.created_by, type=Name),
+        Filter("rerun_of", "that repeat one of these", Pipeline.rerun_of, type=Id),
+        _name(Pipeline.name_key),
+        *created(Pipeline.created_at),
+    ),
+    sorts=(Sort("created_at", Pipeline.created_at), Sort("name", Pipeline.name_key)),
+    ways=(
+        *(Way((name,), ("created_at",), _OF_PIPELINES) for name in ("created_by", "rerun_of")),
+        Way((), ("created_at", "name"), _OF_PIPELINES),
+    ),
+)  # fmt: skip
+
 _OF_KEYS = ("owner", "role", "created_after", "created_before")
 KEYS: Listing[ApiKey] = Listing(
     "keys", ApiKey, ApiKey.id, None,
@@ -313,5 +332,5 @@ AUDIT: Listing[AuditEntry] = Listing(
     first="-at",
 )  # fmt: skip
 LISTINGS: tuple[Listing[Any], ...] = (
-    JOBS, DATASETS, MODELS, EVALUATIONS, DEPLOYMENTS, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT,
+    JOBS, PIPELINES, DATASETS, MODELS, EVALUATIONS, DEPLOYMENTS, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT,
 )  # fmt: skip

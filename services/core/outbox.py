@@ -18,7 +18,10 @@ from services.core.tables.base import now
 # state changes of jobs that are told, by the type of their event
 JOB_EVENTS = ("waiting", "queued", "running", "paused", "attempt_failed", "succeeded", "failed", "cancelled")
 TEST, DISABLED = "webhook.test", "webhook.disabled"
-TOPICS = (*(f"job.{name}" for name in JOB_EVENTS), DISABLED)
+PIPELINE_EVENTS = ("succeeded", "failed", "cancelled")
+TOPICS = (
+    *(f"job.{name}" for name in JOB_EVENTS), *(f"pipeline.{name}" for name in PIPELINE_EVENTS), DISABLED,
+)  # fmt: skip
 EVERYTHING = "*"
 _MADE = re.compile(r"(ds|mdl|dep)_[0-9a-z]{1,60}")
 

@@ -18,6 +18,7 @@ from services.core.advice import next_cut
 from services.core.errors import Conflict, FieldError, TooMany
 from services.core.forecast import BYTE, SECOND, Figure, Forecast
 from services.core.forecast_runs import forecast_all
+from services.core.inputs import Inputs
 from services.core.jobs import NewJob
 from services.core.lifecycle import State
 from services.core.pace import Place
@@ -40,6 +41,7 @@ class Wait:
 class Preflight:
     """What would come of a job. `errors` would have it refused, or fail once it runs; `forecast` and `duration` are
     None when fields are wrong. `spec` names ids in place of `aliases`; `at_start` is what is looked at when it begins.
+    Of a training, so many `processes` share each batch.
     """
 
     spec: dict[str, Any] | None
@@ -51,6 +53,7 @@ class Preflight:
     duration: Figure | None = None
     waits_for: Sequence[Wait] = ()
     at_start: Sequence[FieldError] = ()
+    processes: int = 1
 
 
 def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
@@ -58,11 +61,16 @@ def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
     """Look a job over as a submission would, and beyond. `running` is the quota of jobs that run at once; `after` names
     jobs of the same batch that it needs.
     """
-    found = inputs.find(session, asked, hold=False)
+    return look(session, asked, inputs.find(session, asked, hold=False), owner, running, after)
+
+
+def look(session: Session, asked: NewJob, found: Inputs, owner: str, running: int | None,
+         after: Sequence[str] = ()) -> Preflight:  # fmt: skip
+    """The same of a job whose inputs have been looked up."""
     spec = with_ids(asked.kind, asked.spec, dict(found.aliases))
     if found.errors:
         return Preflight(spec, found.aliases, found.errors)
-    paths = _paths(session, asked)
+    paths = paths_of(session, asked)
     needed, errors = _needed(session, asked, owner)
     errors += _unusable(asked, paths)
     if errors:
@@ -76,7 +84,7 @@ def preflight(session: Session, asked: NewJob, owner: str, running: int | None,
     warnings += [*_foreign(session, spec), *_too_large(asked, seen, place), *_too_long(asked, each)]
     waits = _waits(session, asked, owner, running, [*needed, *after], moment)
     return Preflight(spec, found.aliases, [], warnings, place.hardware.on_gpu, seen, lasts, waits,
-                     [*_at_start(asked)])  # fmt: skip
+                     [*_at_start(asked)], place.hardware.processes)  # fmt: skip
 
 
 def room(session: Session, owner: str, quota: int | None, number: int = 1) -> list[FieldError]:
@@ -115,7 +123,7 @@ def _longest(times: Sequence[float | None], after: Sequence[Sequence[int]]) -> f
     return max(ends.values())
 
 
-def _paths(session: Session, asked: NewJob) -> list[str]:
+def paths_of(session: Session, asked: NewJob) -> list[str]:
     """The files of a dataset that recipes and inspections look at."""
     if asked.kind not in ("preprocess", "inspect_dataset"):
         return []

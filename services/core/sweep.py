@@ -10,6 +10,8 @@ from services.core.attempts import end_badly
 from services.core.failures import lost
 from services.core.jobs import add_event, changed, needs
 from services.core.lifecycle import State
+from services.core.pipelines import records
+from services.core.release import release
 from services.core.scheduling import to_ring
 from services.core.tables import Dataset, Job
 
@@ -29,6 +31,7 @@ def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
         end_badly(session, job, why, lost=known)
     while _settle_waiting(session, moment):
         continue
+    records.tell(session)
     _forget_uploads(session, moment)
     uploads.expire(session, moment)
     deployments.settle(session, moment)
@@ -56,10 +59,7 @@ def _settle_waiting(session: Session, moment: datetime) -> int:
                 add_event(session, job_id, 0, "failed", problem=why)
                 chunks.end_all(session, job_id)
                 settled += 1
-        elif all(state == State.SUCCEEDED for state in found.values()) and changed(
-            session, guarded.values(state=State.QUEUED)
-        ):
-            add_event(session, job_id, 0, "queued")
+        elif all(state == State.SUCCEEDED for state in found.values()) and release(session, job_id):
             settled += 1
     return settled
 

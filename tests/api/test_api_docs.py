@@ -75,8 +75,9 @@ def test_the_examples_run(served: Served, worker: None, tmp_path: Path) -> None:
     assert read("problem.json")["errors"] == json.loads(blocks("json")[0]), "the answer that the page shows"  # type: ignore[index]
     jobs = served.viewer.get("/v1/jobs").json()["items"]
     shared = [job for job in jobs if job["children"] or job["parent"]]
-    states = [job["state"] for job in jobs if "sizes" not in job["tags"] and job not in shared]
+    states = [job["state"] for job in jobs if not {"sizes", "line"} & {*job["tags"]} and job not in shared]
     assert sum("sizes" in job["tags"] for job in jobs) == 2, "the batch, which was cancelled"
+    assert [job["state"] for job in jobs if "line" in job["tags"]] == ["cancelled"] * 2, "the pipeline"
     assert (len(shared), [job["state"] for job in shared if job["children"]]) == (5, ["cancelled"])
     assert states == ["cancelled", "succeeded", "succeeded"]
     assert served.viewer.get("/v1/models").json() != LIST

@@ -10,17 +10,21 @@ from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, Parts, PartsOf, ReaderOf
-from services.api.faults import is_batch, is_job, looked_over
+from services.api.faults import is_batch, is_job, is_pipeline, looked_over
 from services.api.new_jobs import new_job, resolved_spec
+from services.api.planning import check_size as check_steps
+from services.api.planning import plan, promised, refusal_order, steps_of
 from services.api.problems import responses
 from services.api.routes.batch import Batch, check_size, moved, read
 from services.api.schemas import JobRequest
 from services.api.schemas_batch import BatchJob, BatchRequest
+from services.api.schemas_pipelines import SUMS, UNKNOWN, PipelinePreflightOut, PipelineRequest
 from services.api.schemas_preflight import BatchPreflightOut, FigureOut, PreflightOut, WaitOut
 from services.core import preflight, projects
 from services.core.errors import FieldError, ValidationFailed
 from services.core.forecast import Figure
 from services.core.jobs import NewJob
+from services.core.pipelines.forecasts import foresee, sums
 from services.core.preflight import Preflight
 from services.core.problems import FieldProblem
 
@@ -81,8 +85,7 @@ def _faulty_batch(body: dict[str, Any], errors: Sequence[FieldError]) -> BatchPr
             mine[int(place[1])].append(FieldError(error.pointer[place.end(1) :], error.detail))
     unseen = [FieldError("", "not looked over: other fields of the batch are wrong; mend them first")]
     jobs = [_view(job["kind"], Preflight(None, {}, mine[i] or unseen)) for i, job in enumerate(body["jobs"])]
-    why = "it is not known while fields are wrong"
-    unknown = {"duration": _unknown("s", why), "storage": _unknown("byte", why)}
+    unknown = {"duration": _unknown("s", UNKNOWN), "storage": _unknown("byte", UNKNOWN)}
     return BatchPreflightOut(valid=False, errors=_problems(whole), jobs=jobs, **unknown)
 
 
@@ -155,3 +158,39 @@ def _of_batch(session: Session, parts: Parts, batch: Batch, place: int, given: S
         return Preflight(None, {}, wrong)
     found = _look(session, parts, asked, owner, [given[other].ref or "" for other in asked.after])
     return replace(found, errors=moved(found.errors, asked, given[place]))
+
+
+def _faulty_pipeline(body: dict[str, Any], errors: Sequence[FieldError]) -> PipelinePreflightOut:
+    unknown = {name: _unknown(unit, UNKNOWN) for name, unit in SUMS.items()}
+    return PipelinePreflightOut(valid=False, errors=_problems(errors), steps={}, **unknown)
+
+
+@_looking(
+    "/pipelines:validate",
+    looked_over(is_pipeline, _faulty_pipeline),
+    tags=["pipelines"],
+    responses=responses(too_large="More steps than a pipeline may have"),
+)
+def validate_pipeline(
+    request: PipelineRequest, parts: PartsOf, session: ReaderOf, caller: Operator
+) -> PipelinePreflightOut:
+    """Look a pipeline over without recording it: all that is wrong with it, and what it takes, each step and together.
+
+    Of what a step takes of another one, as much is supposed as the other's spec tells: a pre-training knows its
+    samples and steps even when its data are made by a step before it, as far as those are images by their names.
+    """
+    try:
+        project_id = projects.resolve(session, caller.scope, request.project)
+        given = steps_of(session, request, caller.scope, project_id)
+    except ValidationFailed as error:
+        return _faulty_pipeline({}, error.errors)
+    check_steps(given, parts.settings)
+    made = plan(given, project_id, parts.settings, promised(request))
+    seen = foresee(session, made, caller.owner, parts.settings.quota_running)
+    full = preflight.room(session, caller.owner, parts.settings.quota_queued, len(given))
+    errors = refusal_order([*full, *made.errors], given)
+    if errors:
+        return _faulty_pipeline({}, errors)
+    whole = {name: FigureOut.model_validate(figure) for name, figure in sums(made, seen).items()}
+    steps = {name: _view(given[name].kind, one, name) for name, one in seen.items()}
+    return PipelinePreflightOut(valid=True, errors=[], steps=steps, **whole)

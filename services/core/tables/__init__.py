@@ -26,6 +26,7 @@ from services.core.tables.labels import (
     ModelWord,
 )
 from services.core.tables.leftovers import Leftover
+from services.core.tables.pipelines import Pipeline, PipelineStep
 from services.core.tables.projects import DEFAULT_PROJECT, Owned, Project
 from services.core.tables.registry import Dataset, DatasetFile, Deployment, Model, ModelFile
 from services.core.tables.served_names import ServedName
@@ -68,6 +69,8 @@ __all__ = [
     "ModelTag",
     "ModelWord",
     "Owned",
+    "Pipeline",
+    "PipelineStep",
     "Project",
     "Promotion",
     "ServedName",

@@ -1,0 +1,236 @@
+"""Curricula: modalities in the order in which an encoder learns them, and how; each is expanded to a pipeline.
+
+preprocess? -> pretrain -> build_buffer -> preprocess? -> pretrain -> ...
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from medcoss.specs.base import DatasetRef, ModelRef, Spec, documented
+from medcoss.specs.preprocess import PreprocessOptions
+from medcoss.specs.training import BuildBufferOptions, PretrainOptions
+
+Step = dict[str, Any]
+StageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+ModalityName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+# of MedCoSS (Ye et al., CVPR 2024), section 4.1: the stages in their order, and what differs from the defaults
+PUBLISHED_ORDER = ("report", "xray", "ct", "mr", "pathology")
+PUBLISHED_TRAINING: Step = {
+    "size": "base", "epochs": 300, "warmup_epochs": 40, "batch_size": 512, "base_lr": 1.5e-4, "mask_ratio": 0.75,
+    "mixup": True,
+}  # fmt: skip
+PUBLISHED_BUFFER: Step = {"centers_fraction": 0.01, "buffer_fraction": 0.05}
+
+
+class CurriculumStage(Spec):
+    """One stage: what is learnt, and from which data."""
+
+    modality: ModalityName = documented("what the dataset shows")
+    dataset: DatasetRef = documented("prepared dataset; with `prepare`, the raw one that it is made of")
+    prepare: PreprocessOptions | None = documented("how the raw dataset is prepared first; None: it is", default=None)
+    name: StageName | None = documented(
+        "name of its step; None: the modality, with a number when that is taken", default=None
+    )
+    training: PretrainOptions | None = documented("fields that are other in this stage than in all", default=None)
+    buffer: BuildBufferOptions | None = documented("fields of its rehearsal buffer that are other", default=None)
+
+
+class Curriculum(Spec):
+    """Stages of continual pre-training, one after the other, each with the buffers of all before it."""
+
+    stages: tuple[CurriculumStage, ...] = documented(
+        "what is learnt, in this order; with init_model, after what that knows", min_length=1, max_length=64
+    )
+    preset: Literal["published"] | None = documented(
+        "published: the five stages of MedCoSS (report, xray, ct, mr, pathology) with their settings; fields that are "
+        "given win over it",
+        default=None,
+    )
+    training: PretrainOptions = documented(
+        "how every stage trains, the size of the encoder among it; see `pretrain`", default=PretrainOptions()
+    )
+    buffer: BuildBufferOptions = documented(
+        "how every rehearsal buffer is chosen; see `build_buffer`", default=BuildBufferOptions()
+    )
+    rehearsal: Literal["buffers", "none", "joint"] = documented(
+        "buffers: each stage rehearses all before it; none: nothing is rehearsed; joint: one single stage learns all "
+        "modalities at once",
+        default="buffers",
+    )
+    init_model: ModelRef | None = documented(
+        "encoder to go on from; the buffers of its earlier stages are found by its lineage, and made where they are "
+        "missing. None starts from scratch",
+        default=None,
+    )
+    init_buffers: tuple[DatasetRef, ...] | None = documented(
+        "buffers of the stages before init_model, all that are rehearsed; None: they are found", default=None,
+        max_length=64,
+    )  # fmt: skip
+    vocabulary: DatasetRef | None = documented(
+        "raw dataset that holds a BERT vocab.txt, for an encoder without one; None learns one from the reports",
+        default=None,
+    )
+    measured_on: tuple[DatasetRef, ...] = documented(
+        "prepared datasets that the models are going to be measured on: their patients of val and test are not trained "
+        "on",
+        default=(), max_length=64,
+    )  # fmt: skip
+    last_buffer: bool = documented(
+        "choose a buffer of the last stage, too, for those that are added later", default=False
+    )
+    gpus: int | None = documented(
+        "GPUs of each training; None: one where the worker has any", "GPU", default=None, ge=0, le=64
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        order = tuple(stage.modality for stage in self.stages)
+        if self.preset == "published" and order != PUBLISHED_ORDER:
+            raise ValueError(
+                f"preset 'published' has the stages {', '.join(PUBLISHED_ORDER)}, found {', '.join(order)}; give a "
+                "dataset for each, or leave preset out"
+            )
+        if self.init_buffers is not None and self.init_model is None:
+            raise ValueError("init_buffers are those of init_model; give both or neither")
+        names = [stage.name for stage in self.stages if stage.name is not None]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the name '{twice}' is given to two stages; give every name once")
+        return self
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A stage before a curriculum begins: what was learnt, by which model, from which dataset, and its buffer if there
+    is one.
+    """
+
+    modality: str
+    model: str
+    dataset: str
+    buffer: str | None = None
+
+
+def stage_names(curriculum: Curriculum) -> list[str]:
+    """The name of each stage's step of pre-training."""
+    taken = {stage.name for stage in curriculum.stages if stage.name is not None}
+    found: list[str] = []
+    for stage in curriculum.stages:
+        name = stage.name or next(_free(stage.modality, taken))
+        taken.add(name)
+        found.append(name)
+    return found
+
+
+def _free(name: str, taken: set[str]) -> Iterator[str]:
+    number = 1
+    while True:
+        made = name if number == 1 else f"{name}-{number}"
+        if made not in taken:
+            yield made
+        number += 1
+
+
+def expand(curriculum: Curriculum, earlier: Sequence[Earlier] = ()) -> dict[str, Step]:
+    """The steps of a curriculum as a pipeline takes them; `earlier` are the stages of its init_model."""
+    return _Expansion(curriculum).steps_after(earlier)
+
+
+def _given(options: Spec | None) -> Step:
+    return {} if options is None else options.model_dump(mode="json", exclude_unset=True)
+
+
+class _Expansion:
+    """Steps as they are put together: `model` is what the next one goes on from, `buffers` what it rehearses."""
+
+    def __init__(self, curriculum: Curriculum) -> None:
+        self.of = curriculum
+        published = curriculum.preset == "published"
+        self.training = (PUBLISHED_TRAINING if published else {}) | _given(curriculum.training)
+        self.buffer = (PUBLISHED_BUFFER if published else {}) | _given(curriculum.buffer)
+        self.model: Any = curriculum.init_model
+        self.buffers: dict[str, Any] = {}
+        self.steps: dict[str, Step] = {}
+        self.names = stage_names(curriculum)
+
+    def steps_after(self, earlier: Sequence[Earlier]) -> dict[str, Step]:
+        """All steps in order."""
+        if self.of.rehearsal == "joint":
+            self._joint()
+            return self.steps
+        if self.of.rehearsal == "buffers":
+            self._before(earlier)
+        for number, name in enumerate(self.names):
+            self._stage(number, name)
+            if self.of.rehearsal == "buffers" and (number < len(self.names) - 1 or self.of.last_buffer):
+                self._choose_again(number + 1)
+                self._choose(name, f"{name}-buffer", self._data(number, name), self.of.stages[number].buffer)
+        return self.steps
+
+    def _before(self, earlier: Sequence[Earlier]) -> None:
+        for number, name in enumerate(self.of.init_buffers or ()):
+            self.buffers[f"earlier-{number + 1}"] = name
+        taken = set(self.names)
+        for stage in earlier if self.of.init_buffers is None else ():
+            name = next(_free(f"earlier-{stage.modality}", taken))
+            taken.add(name)
+            if stage.buffer is not None:
+                self.buffers[name] = stage.buffer
+            else:
+                self._choose(name, f"{name}-buffer", stage.dataset, None, stage.model)
+
+    def _data(self, number: int, name: str) -> Any:
+        """The prepared dataset of a stage; of a raw one, the step that prepares it."""
+        stage = self.of.stages[number]
+        if stage.prepare is None:
+            return stage.dataset
+        self.steps.setdefault(
+            f"{name}-data", {"kind": "preprocess", "spec": {"dataset": stage.dataset, **_recipe(stage.prepare)}}
+        )
+        return {"from": f"{name}-data.dataset"}
+
+    def _common(self) -> Step:
+        found: Step = {"vocabulary": self.of.vocabulary} if self.of.vocabulary else {}
+        return found | ({"measured_on": list(self.of.measured_on)} if self.of.measured_on else {})
+
+    def _stage(self, number: int, name: str) -> None:
+        spec = self.training | _given(self.of.stages[number].training) | self._common()
+        spec["dataset"] = self._data(number, name)
+        if self.model is not None:
+            spec |= {"init_model": self.model, "rehearsal": list(self.buffers.values())}
+        self._train(name, spec)
+
+    def _train(self, name: str, spec: Step) -> None:
+        resources = {} if self.of.gpus is None else {"resources": {"gpus": self.of.gpus}}
+        self.steps[name] = {"kind": "pretrain", "spec": spec, **resources}
+        self.model = {"from": f"{name}.model"}
+
+    def _choose(self, name: str, step: str, dataset: Any, own: BuildBufferOptions | None, model: Any = None) -> None:
+        """A buffer by the newest model, or another one."""
+        spec = self.buffer | _given(own) | {"model": model or self.model, "dataset": dataset}
+        if self.of.measured_on:
+            spec["measured_on"] = list(self.of.measured_on)
+        self.steps[step] = {"kind": "build_buffer", "spec": spec}
+        self.buffers[name] = {"from": f"{step}.dataset"}
+
+    def _choose_again(self, number: int) -> None:
+        """Within a budget, every earlier buffer becomes smaller when a modality is added."""
+        if self.buffer.get("buffer_budget_bytes") is None:
+            return
+        for name, dataset in list(self.buffers.items()):
+            self._choose(name, f"{name}-buffer-{number}", dataset, None)
+
+    def _joint(self) -> None:
+        first, *others = [self._data(number, name) for number, name in enumerate(self.names)]
+        spec = self.training | _given(self.of.stages[0].training) | self._common() | {"dataset": first}
+        if self.model is not None:
+            spec["init_model"] = self.model
+        self._train("joint", spec | ({"joint": others} if others else {}))
+
+
+def _recipe(options: PreprocessOptions) -> Step:
+    """What was given, and the name of the recipe, which tells it from the others."""
+    return _given(options) | {"recipe": _given(options.recipe) | {"name": options.recipe.name}}

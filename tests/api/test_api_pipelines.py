@@ -1,0 +1,400 @@
+"""Pipelines: checked as a whole, recorded as a whole, each step done once."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from services.core import attempts
+from services.core.ids import new_id
+from services.core.settings import Settings
+from services.core.sweep import sweep
+from services.core.tables import Delivery, Job, JobInput, Model, Pipeline, Webhook
+from services.core.tables.base import now
+from tests.api.calls import model_info, pointers, prepared, problem, take, trained, uploaded
+from tests.api.serving import Served
+from tests.api.test_api_shell import Serve
+from tests.core.databases import engines
+
+Body = dict[str, Any]
+DATA, OTHER = "ds_00000000000000000001", "ds_00000000000000000002"
+TRAINING = {"size": "tiny", "epochs": 2, "batch_size": 2}
+ABOUT = {"samples": 10, "splits": {"train": 8, "val": 2}}
+EPOCH = {"kind": "pretrain", "spec": {"dataset": DATA} | TRAINING}
+
+
+def stage(dataset: Any, **spec: Any) -> Body:
+    return {"kind": "pretrain", "spec": {"dataset": dataset} | TRAINING | spec}
+
+
+def three(**changed: Body) -> Body:
+    """X-rays, a buffer of them, and pathology behind both."""
+    return {
+        "xray": stage(DATA),
+        "buffer": {"kind": "build_buffer", "spec": {"model": {"from": "xray.model"}, "dataset": DATA}},
+        "pathology": stage(OTHER, init_model={"from": "xray.model"}, rehearsal=[{"from": "buffer.dataset"}]),
+    } | changed  # fmt: skip
+
+
+@pytest.fixture
+def data(served: Served) -> Served:
+    """A control plane with two prepared datasets."""
+    prepared(served.database, DATA, **ABOUT)
+    prepared(served.database, OTHER, modality="pathology", sample_shape=[3, 32, 32], **ABOUT)
+    return served
+
+
+def posted(served: Served, steps: Body, **fields: Any) -> Body:
+    answer = served.operator.post("/v1/pipelines", json={"steps": steps} | fields)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def shown(served: Served, pipeline: Body) -> dict[str, Body]:
+    found = served.viewer.get(f"/v1/pipelines/{pipeline['id']}").json()
+    return {"whole": found} | {step["name"]: step for step in found["steps"]}
+
+
+def swept(served: Served) -> None:
+    with served.database.session() as session:
+        sweep(session, now())
+
+
+def done(served: Served, job_id: str, **about: Any) -> str:
+    """Do a job as a worker does; the id of what it has made."""
+    claim = take(served.database, job_id)
+    what, made = "model", new_id("mdl")
+    if claim.kind == "pretrain":
+        modality = "xray" if claim.spec["dataset"] == DATA else "pathology"
+        modalities = ["xray"] if modality == "xray" else ["xray", "pathology"]
+        trained(served.database, None, made, job_id, modality=modality, **{"modalities": modalities} | about)
+        with served.database.session() as session:
+            row = session.get_one(Model, made)
+            row.dataset_id, init = claim.spec["dataset"], claim.spec["init_model"]
+            row.parents = [init] if init else []
+    else:
+        what, made = "dataset", new_id("ds")
+        prepared(served.database, made, job_id, **{"role": "buffer"} | about)
+    with served.database.session() as session:
+        assert attempts.succeed(session, job_id, claim.fence, {"outputs": {what: made}, "metrics": {}})
+    swept(served)
+    return made
+
+
+def failed(served: Served, job_id: str) -> None:
+    claim = take(served.database, job_id)
+    with served.database.session() as session:
+        attempts.fail(session, job_id, claim.fence, {"title": "Wrong", "detail": "no", "reason": "data", "type": "x"})
+    swept(served)
+
+
+def count(served: Served, table: type[Any] = Job) -> int:
+    with served.database.reading() as session:
+        return session.scalars(select(func.count()).select_from(table)).one()
+
+
+@engines
+def test_steps_wait_for_what_others_make_and_get_its_identifiers(data: Served) -> None:
+    made = posted(data, three(), name="line")
+    assert (made["name"], made["state"], made["created_by"]) == ("line", "queued", "the operator")
+    steps = {step["name"]: step for step in made["steps"]}
+    assert [s["state"] for s in steps.values()] == ["queued", "waiting", "waiting"]
+    assert steps["pathology"]["depends_on"] == ["xray", "buffer"]
+    job = data.viewer.get(f"/v1/jobs/{steps['pathology']['job_id']}").json()
+    assert job["spec"]["rehearsal"] == [{"from": f"{steps['buffer']['job_id']}.dataset"}], "no made-up identifiers"
+    encoder = done(data, steps["xray"]["job_id"])
+    assert [shown(data, made)[name]["state"] for name in ("buffer", "pathology")] == ["queued", "waiting"]
+    problem(data.operator.delete(f"/v1/models/{encoder}"), 409)
+    buffer = done(data, steps["buffer"]["job_id"])
+    assert "which waits for it" not in problem(data.operator.delete(f"/v1/datasets/{buffer}"), 409)["detail"]
+    with data.database.reading() as session:
+        row = session.get_one(Job, steps["pathology"]["job_id"])
+        named = session.scalars(select(JobInput.input_id).where(JobInput.job_id == row.id)).all()
+    assert (row.state, row.spec["init_model"], row.spec["rehearsal"]) == ("queued", encoder, [buffer])
+    assert sorted(named) == sorted([OTHER, encoder, buffer])
+    last = done(data, row.id)
+    whole = shown(data, made)["whole"]
+    assert (whole["state"], whole["progress"]["done"], whole["progress"]["fraction"]) == ("succeeded", 3, 1.0)
+    assert shown(data, made)["pathology"]["outputs"] == {"model": last}
+    problem(data.operator.delete(f"/v1/jobs/{row.id}"), 409)
+    assert data.operator.delete(f"/v1/pipelines/{made['id']}").status_code == 204
+    assert data.operator.delete(f"/v1/jobs/{row.id}").status_code == 204
+
+
+WRONG: list[tuple[Body, dict[str, str]]] = [
+    ({"pathology": stage(OTHER, init_model={"from": "nobody.model"})},
+     {"/steps/pathology/spec/init_model/from": "there is no step 'nobody' in this pipeline"}),
+    ({"pathology": stage(OTHER, init_model={"from": "buffer.dataset"})},
+     {"/steps/pathology/spec/init_model/from": "takes a model; buffer.dataset is a dataset"}),
+    ({"pathology": stage(OTHER, init_model={"from": "xray.dataset"})},
+     {"/steps/pathology/spec/init_model/from": "expected xray.model"}),
+    ({"pathology": stage(OTHER, epochs={"from": "xray.model"})},
+     {"/steps/pathology/spec/epochs/from": "takes nothing that another step makes"}),
+    ({"pathology": stage(OTHER, init_model={"from": "xray"}, colour=1)},
+     {"/steps/pathology/spec/init_model/from": "the name of a step and what it makes",
+      "/steps/pathology/spec/colour": "no such field"}),
+    ({"xray": stage(DATA, init_model={"from": "pathology.model"})},
+     {"/steps/xray": "waits for itself", "/steps/pathology": "xray needs pathology"}),
+    ({"pathology": stage(OTHER, init_model={"from": "xray.model"}, rehearsal=[DATA])},
+     {"/steps/pathology/spec/rehearsal/0": "expected a rehearsal buffer"}),
+    ({"buffer": {"kind": "build_buffer", "spec": {"model": {"from": "xray.model"}, "dataset": OTHER}}},
+     {"/steps/buffer/spec/model": "has not learnt 'pathology'"}),
+    ({"scores": {"kind": "evaluate", "spec": {"model": {"from": "xray.model"}, "dataset": DATA}}},
+     {"/steps/scores/spec/model": "an encoder without a head"}),
+    ({"xray": stage("ds_99999999999999999999", epochs=-1), "more": stage("ds_99999999999999999999")},
+     {"/steps/xray/spec/epochs": "greater than", "/steps/more/spec/dataset": "does not exist"}),
+    ({"more": {"kind": "prepare", "spec": {}, "depends_on": ["nobody"]}},
+     {"/steps/more/kind": "expected one of", "/steps/more/depends_on/0": "there is no step 'nobody'"}),
+]  # fmt: skip
+
+
+def test_all_that_is_wrong_is_named_and_nothing_is_made(data: Served) -> None:
+    for changed, expected in WRONG:
+        body = {"steps": three(**changed)}
+        document = problem(data.operator.post("/v1/pipelines", json=body), 422)
+        said = {entry["pointer"]: entry["detail"] for entry in document["errors"]}
+        assert said.keys() - {"/steps/buffer"} == expected.keys()
+        assert all(words in said[where] for where, words in expected.items()), said
+        seen = data.operator.post("/v1/pipelines:validate", json=body).json()
+        assert not seen["valid"] and {e["pointer"] for e in seen["errors"]} == set(said)
+    assert (count(data), count(data, Pipeline)) == (0, 0)
+
+
+def test_the_same_request_makes_one_pipeline(data: Served) -> None:
+    body, key = {"steps": three()}, {"Idempotency-Key": "line-1"}
+    first, second = (data.operator.post("/v1/pipelines", json=body, headers=key) for _ in range(2))
+    assert first.json() == second.json() and second.headers["Idempotency-Replayed"] == "true"
+    assert count(data) == 3
+    changed = {"steps": {"xray": stage(DATA)}}
+    problem(data.operator.post("/v1/pipelines", json=changed, headers=key), 409)
+    problem(data.viewer.post("/v1/pipelines", json=body), 403)
+
+
+def test_what_does_not_fit_after_all_fails_before_it_runs(data: Served) -> None:
+    made = posted(data, three())
+    steps = shown(data, made)
+    done(data, steps["xray"]["job_id"], task="classification", classes=["a", "b"])
+    lost = shown(data, made)
+    assert (lost["buffer"]["state"], lost["buffer"]["error"]["reason"]) == ("failed", "data")
+    assert "expected an encoder" in lost["buffer"]["error"]["detail"]
+    assert (lost["pathology"]["state"], lost["whole"]["state"]) == ("failed", "failed")
+
+
+@engines
+def test_a_failed_step_is_tried_again_with_those_behind_it_alone(data: Served) -> None:
+    made = posted(data, three(alone=stage(OTHER)))
+    steps = shown(data, made)
+    path = f"/v1/pipelines/{made['id']}"
+    problem(data.operator.post(f"{path}/retry"), 409)
+    encoder = done(data, steps["xray"]["job_id"])
+    failed(data, steps["buffer"]["job_id"])
+    assert [shown(data, made)[n]["state"] for n in ("buffer", "pathology", "alone")] == ["failed", "failed", "queued"]
+    again = data.operator.post(f"{path}/retry")
+    assert again.status_code == 200, again.text
+    now_ = shown(data, made)
+    assert {name: now_[name]["job_id"] == steps[name]["job_id"] for name in three(alone={})} == {
+        "xray": True, "buffer": False, "pathology": False, "alone": True,
+    }  # fmt: skip
+    assert now_["buffer"]["earlier_jobs"] == [steps["buffer"]["job_id"]]
+    assert (now_["buffer"]["state"], now_["pathology"]["state"]) == ("queued", "waiting")
+    with data.database.reading() as session:
+        assert session.get_one(Job, now_["buffer"]["job_id"]).spec["model"] == encoder
+    for name in ("buffer", "pathology", "alone"):
+        done(data, shown(data, made)[name]["job_id"])
+    assert shown(data, made)["whole"]["state"] == "succeeded"
+    assert count(data) == 6
+
+
+def test_a_step_that_goes_on_is_waited_for_by_those_that_are_tried_again(data: Served) -> None:
+    behind = {"kind": "build_buffer", "spec": {"model": {"from": "pathology.model"}, "dataset": OTHER}}
+    made = posted(data, {"a": stage(DATA), "xray": stage(DATA), "buffer": three()["buffer"],
+                         "pathology": stage(OTHER, init_model={"from": "a.model"},
+                                            rehearsal=[{"from": "buffer.dataset"}]),
+                         "last": behind})  # fmt: skip
+    steps = shown(data, made)
+    done(data, steps["xray"]["job_id"])
+    failed(data, steps["buffer"]["job_id"])
+    data.operator.post(f"/v1/pipelines/{made['id']}/retry")
+    # `a` has not begun: nobody does it twice
+    assert shown(data, made)["a"]["job_id"] == steps["a"]["job_id"]
+    done(data, shown(data, made)["buffer"]["job_id"])
+    assert shown(data, made)["pathology"]["state"] == "waiting"
+    encoder = done(data, steps["a"]["job_id"])
+    with data.database.reading() as session:
+        row = session.get_one(Job, shown(data, made)["pathology"]["job_id"])
+        assert (row.state, row.spec["init_model"]) == ("queued", encoder)
+
+
+@engines
+def test_a_pipeline_is_paused_resumed_and_cancelled_as_a_whole(data: Served) -> None:
+    made = posted(data, three())
+    steps, path = shown(data, made), f"/v1/pipelines/{made['id']}"
+    claim = take(data.database, steps["xray"]["job_id"])
+    assert data.operator.post(f"{path}/pause").json()["state"] == "running", "it writes a checkpoint first"
+    assert [shown(data, made)[name]["state"] for name in ("buffer", "pathology")] == ["paused", "paused"]
+    model = trained(data.database, None, new_id("mdl"), claim.job_id)
+    with data.database.session() as session:
+        attempts.succeed(session, claim.job_id, claim.fence, {"outputs": {"model": model}, "metrics": {}})
+    swept(data)
+    assert shown(data, made)["whole"]["state"] == "paused"
+    assert data.operator.post(f"{path}/resume").json()["state"] == "waiting"
+    swept(data)
+    with data.database.reading() as session:
+        row = session.get_one(Job, steps["buffer"]["job_id"])
+        assert (row.state, row.spec["model"]) == ("queued", model)
+    cancelled = data.operator.post(f"{path}/cancel").json()
+    assert (cancelled["state"], cancelled["progress"]["done"]) == ("cancelled", 1)
+    for order in ("cancel", "pause", "resume"):
+        problem(data.operator.post(f"{path}/{order}"), 409)
+    problem(data.operator.post("/v1/pipelines/pip_nobody/cancel"), 404)
+
+
+def reused(steps: Iterable[Body]) -> dict[str, bool]:
+    return {step["name"]: step["reused"] for step in steps}
+
+
+@engines
+def test_what_was_done_with_the_same_inputs_is_not_done_again(data: Served) -> None:
+    first = posted(data, three())
+    for name in three():
+        done(data, shown(data, first)[name]["job_id"])
+    path = f"/v1/pipelines/{first['id']}"
+    body = {"changes": {"pathology": {"epochs": 3}}}
+    again = data.operator.post(f"{path}/rerun", json=body)
+    assert again.status_code == 201, again.text
+    second = again.json()
+    assert reused(second["steps"]) == {"xray": True, "buffer": True, "pathology": False}
+    assert (second["rerun_of"], second["progress"]["done"]) == (first["id"], 2)
+    steps = shown(data, second)
+    assert steps["xray"]["job_id"] == shown(data, first)["xray"]["job_id"]
+    assert steps["pathology"]["spec"]["epochs"] == 3 and steps["pathology"]["state"] == "queued"
+    done(data, steps["pathology"]["job_id"])
+    assert shown(data, second)["whole"]["state"] == "succeeded"
+    # the first step decides about all behind it
+    third = data.operator.post(f"{path}/rerun", json={"changes": {"xray": {"seed": 1}}}).json()
+    assert reused(third["steps"]) == {"xray": False, "buffer": False, "pathology": False}
+    everything = data.operator.post(f"{path}/rerun", json={"reuse": False}).json()
+    assert not any(reused(everything["steps"]).values())
+    assert all(reused(posted(data, three(), reuse=True)["steps"]).values())
+    problem(data.operator.post(f"{path}/rerun", json={"changes": {"nobody": {}}}), 422)
+    wrong = problem(data.operator.post(f"{path}/rerun", json={"changes": {"xray": {"epochs": 0}}}), 422)
+    assert pointers(wrong) == ["/steps/xray/spec/epochs"]
+    found = data.viewer.get("/v1/pipelines", params={"rerun_of": first["id"], "fields": "id,name,state"}).json()
+    assert len(found["items"]) == 3 and {"id", "name", "state"} == set(found["items"][0])
+
+
+def test_what_was_deleted_is_made_again(data: Served) -> None:
+    steps = {"xray": stage(DATA)}
+    model = done(data, posted(data, steps)["steps"][0]["job_id"])
+    assert posted(data, steps, reuse=True)["steps"][0]["outputs"] == {"model": model}
+    assert data.operator.delete(f"/v1/models/{model}").status_code == 204
+    assert reused(posted(data, steps, reuse=True)["steps"]) == {"xray": False}
+
+
+def test_pipelines_are_seen_in_their_project_and_listed(data: Served) -> None:
+    made = posted(data, {"xray": stage(DATA)}, name="Alone")
+    data.admin.post("/v1/projects", json={"name": "north"})
+    secret = data.admin.post("/v1/keys", json={"name": "n", "owner": "nora", "role": "operator", "projects": ["north"]})
+    stranger = {"Authorization": f"Bearer {secret.json()['secret']}"}
+    assert data.operator.get(f"/v1/pipelines/{made['id']}", headers=stranger).status_code == 404
+    assert data.operator.get("/v1/pipelines", headers=stranger).json()["items"] == []
+    problem(data.operator.post(f"/v1/pipelines/{made['id']}/cancel", headers=stranger), 404)
+    lists = {state: data.viewer.get("/v1/pipelines", params={"state": state}).json()["items"]
+             for state in ("queued", "succeeded")}  # fmt: skip
+    assert [p["id"] for p in lists["queued"]] == [made["id"]] and not lists["succeeded"]
+    assert data.viewer.get("/v1/pipelines", params={"name": "al"}).json()["items"][0]["id"] == made["id"]
+    tag = data.viewer.get(f"/v1/pipelines/{made['id']}").headers["etag"]
+    assert data.viewer.get(f"/v1/pipelines/{made['id']}", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_the_end_of_a_pipeline_is_told_once(data: Served) -> None:
+    with data.database.session() as session:
+        session.add(Webhook(id="whk_1", url="https://x", topics=["pipeline.succeeded"], secret="s", created_by="ada",
+                            active=True, project_id="prj_default"))  # fmt: skip
+    made = posted(data, {"xray": stage(DATA)})
+    swept(data)
+    done(data, made["steps"][0]["job_id"])
+    swept(data)
+    with data.database.reading() as session:
+        told = session.scalars(select(Delivery)).all()
+    assert [row.payload["data"]["pipeline_id"] for row in told] == [made["id"]]
+
+
+def test_what_a_pipeline_takes_is_told_before_it_is_submitted(data: Served) -> None:
+    seen = data.operator.post("/v1/pipelines:validate", json={"steps": three()}).json()
+    assert seen["valid"], seen["errors"]
+    # 4 batches an epoch, 2 epochs; the buffer holds a single sample, which makes one batch more
+    assert [seen["steps"][name]["steps"]["value"] for name in ("xray", "pathology")] == [8, 10]
+    assert (seen["training_steps"]["value"], seen["samples"]["value"]) == (18, 8 + 8 + 8 + 1)
+    assert seen["duration"]["value"] > 0 and seen["gpu_hours"]["unit"] == "h"
+    assert count(data) == 0
+
+
+def test_images_that_are_prepared_in_a_pipeline_are_counted_by_their_files(served: Served) -> None:
+    raw = uploaded(served.operator, {f"train/{n}.png": b"pixels" for n in range(6)})
+    films = {"kind": "preprocess", "spec": {"dataset": raw, "recipe": {"name": "image_folder", "size": [32, 32]}}}
+    steps = {"films": films, "xray": stage({"from": "films.dataset"})}
+    seen = served.operator.post("/v1/pipelines:validate", json={"steps": steps}).json()
+    assert seen["valid"], seen["errors"]
+    assert seen["steps"]["xray"]["steps"]["value"] == 6
+    steps["films"]["spec"]["recipe"] = {"name": "openi_reports"}  # type: ignore[index]
+    seen = served.operator.post("/v1/pipelines:validate", json={"steps": steps}).json()
+    assert pointers(seen) == ["/steps/films/spec/dataset"], "there is no table among the files"
+
+
+def test_a_pipeline_counts_in_the_quota_with_all_its_jobs(serve: Serve, settings: Settings) -> None:
+    few = serve(settings.model_copy(update={"quota_queued": 2}))
+    prepared(few.database, DATA, **ABOUT)
+    prepared(few.database, OTHER, modality="pathology", sample_shape=[3, 32, 32], **ABOUT)
+    problem(few.operator.post("/v1/pipelines", json={"steps": three()}), 429)
+    assert count(few) == 0
+    assert model_info().task == "encoder"
+
+
+def curriculum(**fields: Any) -> Body:
+    stages = [{"modality": "xray", "dataset": DATA}, {"modality": "pathology", "dataset": OTHER}]
+    return {"curriculum": {"stages": stages, "training": TRAINING} | fields}
+
+
+def test_a_curriculum_is_expanded_to_stages_with_the_buffers_before_them(data: Served) -> None:
+    answer = data.operator.post("/v1/pipelines", json=curriculum())
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    steps = {step["name"]: step for step in made["steps"]}
+    assert list(steps) == ["xray", "xray-buffer", "pathology"]
+    assert (steps["pathology"]["spec"]["rehearsal"], made["curriculum"]["training"]["size"]) == (
+        [{"from": "xray-buffer.dataset"}], "tiny",
+    )  # fmt: skip
+    shown_ = data.operator.post("/v1/pipelines:expand", json=curriculum()).json()["steps"]
+    assert {name: step["spec"] for name, step in shown_.items()} == {n: s["spec"] for n, s in steps.items()}
+    none = data.operator.post("/v1/pipelines:expand", json=curriculum(rehearsal="none")).json()["steps"]
+    assert list(none) == ["xray", "pathology"] and not none["pathology"]["spec"].get("rehearsal")
+    for wrong, where in (
+        (curriculum(stages=[{"modality": "ct", "dataset": DATA}]), "/curriculum/stages/0/modality"),
+        (curriculum(training={"epochs": 0}), "/curriculum/training/epochs"),
+        (curriculum(preset="published"), "/curriculum"),
+        (curriculum(init_model="@nobody"), "/curriculum/init_model"),
+        (curriculum() | {"steps": {"a": stage(DATA)}}, ""),
+        ({"name": "empty"}, ""),
+    ):
+        assert pointers(problem(data.operator.post("/v1/pipelines", json=wrong), 422)) == [where]
+
+
+def test_an_old_encoder_learns_more_with_the_buffers_of_all_it_knows(data: Served) -> None:
+    """The buffer of X-rays was made by the curriculum; that of pathology is made now, by the model that learnt it."""
+    made = data.operator.post("/v1/pipelines", json=curriculum()).json()
+    for name in ("xray", "xray-buffer", "pathology"):
+        last = done(data, shown(data, made)[name]["job_id"])
+    kept = shown(data, made)["xray-buffer"]["outputs"]["dataset"]
+    more = "ds_00000000000000000003"
+    prepared(data.database, more, **ABOUT)
+    body = curriculum(stages=[{"modality": "xray", "dataset": more, "name": "north"}], init_model=last)
+    steps = data.operator.post("/v1/pipelines:expand", json=body).json()["steps"]
+    assert list(steps) == ["earlier-pathology-buffer", "north"]
+    chosen = steps["earlier-pathology-buffer"]["spec"]
+    assert (chosen["model"], chosen["dataset"]) == (last, OTHER)
+    assert steps["north"]["spec"]["rehearsal"] == [kept, {"from": "earlier-pathology-buffer.dataset"}]
+    assert data.operator.post("/v1/pipelines", json=body).status_code == 201
+    told = data.operator.post("/v1/pipelines:expand", json=curriculum(init_model=last, init_buffers=[kept])).json()
+    assert told["steps"]["xray"]["spec"]["rehearsal"] == [kept]
