@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 CLASSES = ["covid", "normal", "pneumonia"]
 TRAIN_PER_CLASS = 40
 HELD_OUT_PER_CLASS = 8
-TILE = (16, 96, 96)
+TILE = (16, 64, 64)
 
 
 def finished(client: Client, job: Job) -> Job:
