@@ -92,7 +92,7 @@ def platform(folder: Path, size: str, max_batch: int, queue_delay_us: int) -> It
     """The platform in `folder`, on a SQLite database of its own."""
     repository = folder / "models"
     infos = _exported(folder, repository, size, max_batch, queue_delay_us)
-    alone = _without_batching(repository, infos[0].triton_model)
+    alone = _copied(repository, infos[0].triton_model, f"{NAME}-alone", 1, batching=False)
     triton_port, redis_port, port = free_port(), free_port(), free_port()
     chosen = Settings(
         database_url=f"sqlite:///{folder / 'medcoss.db'}", redis_url=f"redis://{LOOPBACK}:{redis_port}/0",
@@ -118,32 +118,26 @@ def _exported(folder: Path, repository: Path, size: str, max_batch: int, delay: 
     )  # fmt: skip
     torch.manual_seed(0)
     save_model(build(info), info, folder / "model")
-    made = []
-    for version in (1, 2):
-        spec = ExportSpec(
-            model=MODEL, name=triton_name(NAME, version), max_batch_size=max_batch, queue_delay_us=delay
-        )  # fmt: skip
-        found = export(spec, folder / "model", repository, "python", version, LocalRun(folder / "run"))
-        made.append(found.model_copy(update={"name": NAME}))
-    return made
+    spec = ExportSpec(model=MODEL, name=NAME, max_batch_size=max_batch, queue_delay_us=delay)
+    own = spec.model_copy(update={"name": triton_name(NAME, 1)})
+    first = export(own, folder / "model", repository, "python", 1, LocalRun(folder / "run"))
+    second = _copied(repository, first.triton_model, triton_name(NAME, 2), 2)
+    return [
+        first.model_copy(update={"name": NAME}),
+        first.model_copy(update={"name": NAME, "triton_model": second, "version": 2}),
+    ]
 
 
-def _without_batching(repository: Path, name: str) -> str:
-    """A copy of a model that takes one request after the other."""
-    alone = f"{name}-alone"
-    (repository / name).rename(repository / "kept")
-    (repository / alone).mkdir()
-    for path in sorted((repository / "kept").rglob("*")):
-        target = repository / alone / path.relative_to(repository / "kept")
-        if path.is_dir():
-            target.mkdir()
-        elif path.name == "config.pbtxt":
-            lines = path.read_text().replace(f'"{name}"', f'"{alone}"').splitlines()
-            target.write_text("\n".join(line for line in lines if not line.startswith(_DYNAMIC)))
-        else:
-            target.hardlink_to(path)
-    (repository / "kept").rename(repository / name)
-    return alone
+def _copied(repository: Path, name: str, copy: str, version: int, *, batching: bool = True) -> str:
+    """Another model of the same graph, with dynamic batching or one that takes a request after the other; its name."""
+    folder = repository / copy / str(version)
+    folder.mkdir(parents=True)
+    for path in (repository / name / "1").iterdir():
+        (folder / path.name).hardlink_to(path)
+    lines = (repository / name / "config.pbtxt").read_text().replace(f'"{name}"', f'"{copy}"').splitlines()
+    kept = [line for line in lines if batching or not line.startswith(_DYNAMIC)]
+    (repository / copy / "config.pbtxt").write_text("\n".join(kept))
+    return copy
 
 
 def _registered(database: Database, folder: Path, infos: list[DeploymentInfo]) -> tuple[str, str]:
