@@ -24,9 +24,10 @@ from medcoss.models.encoder import Encoder
 from medcoss.models.registry import load_encoder
 from medcoss.preprocess.run import preprocess
 from medcoss.run import LocalRun
+from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.encoder import SIZES
 from medcoss.specs.preprocess import ImageFolder, OpeniReports, PreprocessOptions, VolumeFolder
-from medcoss.specs.training import BuildBufferOptions, PretrainOptions
+from medcoss.specs.training import PretrainOptions
 from medcoss.training.pretrain import pretrain
 from medcoss.training.rehearsal import build_buffer
 

@@ -40,8 +40,8 @@ from threadpoolctl import threadpool_limits
 from medcoss.models.encoder import Encoder, pooled_image
 from medcoss.run import LocalRun
 from medcoss.specs.encoder import SIZES
+from medcoss.training.choosing import refilled, select_nearest
 from medcoss.training.clustering import cluster
-from medcoss.training.rehearsal import refilled, select_nearest
 
 Floats = NDArray[np.float32]
 CROP = 64

@@ -132,7 +132,7 @@ def our_task(modality: str, batches: Prepared, folder: Path) -> PretrainTask:
         tokens = int(np.prod([n // PATCH for n in known.size]))
         head = MaskedImageDecoder(config, {kind: (tokens, 768 if kind == "2d" else PATCH**3)})
     reader = _Described(known.kind, modality)
-    return PretrainTask(encoder, head, None, [Source(reader, False, np.zeros(0, np.int64))], 0.75)  # type: ignore[arg-type]
+    return PretrainTask(encoder, [head], None, [Source(reader, False, np.zeros(0, np.int64))], 0.75)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

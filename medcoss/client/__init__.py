@@ -33,6 +33,7 @@ from medcoss.client.job_records import (
     Metric,
     Progress,
 )
+from medcoss.client.lines import Card, Holders, Line, LineageGraph, LineageNode, LineStage
 from medcoss.client.pipeline_records import Pipeline, PipelinePreflight, PipelineStep
 from medcoss.client.preflight import BatchPreflight, Figure, Preflight, Wait
 from medcoss.client.records import (
@@ -46,6 +47,7 @@ from medcoss.client.records import (
     Delivery,
     Deployment,
     Embedding,
+    GateCheck,
     Hit,
     InferenceFile,
     InferenceStep,
@@ -81,6 +83,7 @@ __all__ = [
     "BadFile",
     "Batch",
     "BatchPreflight",
+    "Card",
     "Change",
     "ClassFound",
     "Classification",
@@ -103,9 +106,11 @@ __all__ = [
     "Figure",
     "FileChanged",
     "Found",
+    "GateCheck",
     "GcFinding",
     "GcRun",
     "Hit",
+    "Holders",
     "InferenceFile",
     "InferenceStep",
     "Job",
@@ -115,6 +120,10 @@ __all__ = [
     "JobKind",
     "JobProgress",
     "LeftOut",
+    "Line",
+    "LineStage",
+    "LineageGraph",
+    "LineageNode",
     "LocalPart",
     "LocalPlatform",
     "LogLine",

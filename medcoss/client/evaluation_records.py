@@ -39,6 +39,7 @@ class Evaluation(Record):
     calibration: list[dict[str, float]] | None = None
     grid: str | None = None
     leakage: list[dict[str, Any]] = Field(default=[])
+    forgetting: dict[str, Any] | None = None
     job_id: str | None = None
     created_at: datetime
 

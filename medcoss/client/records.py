@@ -150,6 +150,7 @@ class Alias(Record):
     note: str = ""
     promoted_by: str = ""
     promoted_at: datetime
+    gate: dict[str, Any] | None = None
     created_at: datetime
 
 
@@ -163,7 +164,19 @@ class Promotion(Record):
     to_id: str | None = None
     actor: str
     note: str = ""
+    override: str | None = None
+    report_id: str | None = None
     at: datetime
+
+
+class GateCheck(Record):
+    """Whether an alias may move to a model, by the forgetting report `report_id`; `refusals` say why not."""
+
+    alias: str
+    model_id: str
+    passes: bool
+    report_id: str | None = None
+    refusals: list[str] = []
 
 
 class Deployment(Record):

@@ -1,11 +1,13 @@
 """The shard format: fixed-size samples in blosc2, one sample a chunk, and a Parquet table beside them.
 
-A dataset folder holds `meta.json` (DatasetInfo), `samples.parquet` (one row a sample),
+A dataset folder holds `meta.json` (DatasetInfo), `samples.parquet` (one row a sample), `patients.json.gz` if known,
 `images.b2nd` (N, C, H, W) uint8 or (N, 1, D, H, W) float32, and `masks.b2nd`
 (N, K, H, W) or (N, K, D, H, W) uint8 where there are masks, whose originals `originals.parquet` may hold
 (`medcoss.data.originals`). Text has only the table.
 """
 
+import gzip
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +23,7 @@ from medcoss.data.frames import FrameReader, FrameWriter, compressed
 from medcoss.data.originals import Original, OriginalsReader, OriginalsWriter, Placement
 from medcoss.modalities import Kind
 from medcoss.run import BadInput
-from medcoss.specs.records import DatasetInfo
+from medcoss.specs.records import PATIENTS, DatasetInfo
 
 # rows that are written to the table at once
 ROW_GROUP = 8192
@@ -78,6 +80,7 @@ class ShardWriter:
         self._rows: list[Sample] = []
         self._counts: Counter[str] = Counter()
         self._labelled: Counter[str] = Counter()
+        self._patients: dict[str, set[str]] = {}
         self._table = pq.ParquetWriter(root / "samples.parquet", _SCHEMA)
         self._arrays: dict[str, FrameWriter] = {}
         self._originals: OriginalsWriter | None = None
@@ -99,6 +102,8 @@ class ShardWriter:
             self._arrays[name].append(chunk.data)
         self._counts[sample.split] += 1
         self._labelled[sample.split] += sample.label >= 0
+        if sample.patient:
+            self._patients.setdefault(sample.split, set()).add(sample.patient)
         self._rows.append(sample)
         if len(self._rows) == ROW_GROUP:
             self._flush()
@@ -124,6 +129,10 @@ class ShardWriter:
             array.close()
         if self._originals is not None:
             self._originals.close()
+        if self._patients:
+            known = json.dumps({split: sorted(found) for split, found in sorted(self._patients.items())})
+            # the same content is the same file
+            (self.root / PATIENTS).write_bytes(gzip.compress(known.encode(), mtime=0))
         (self.root / "meta.json").write_text(info.model_dump_json(indent=1))
 
     def _flush(self) -> None:

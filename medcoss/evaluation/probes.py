@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ PretextHead = LanguageHead | MaskedImageDecoder
 def frozen_features(encoder: Encoder, reader: ShardReader, indices: Indices, *, tokenizer: Tokenizer | None = None,
                     batch_size: int = 64) -> NDArray[np.float32]:  # fmt: skip
     """Features (N, d) of samples, the mean over their tokens, without masking or augmentation."""
-    embedder, device = Embedder(encoder, reader.info.kind).eval(), encoder.class_token.device
+    embedder, device = Embedder(encoder, reader.info.kind, reader.info.modality).eval(), encoder.class_token.device
     rows = []
     for start in range(0, len(indices), batch_size):
         inputs = model_inputs(reader, indices[start : start + batch_size], tokenizer)
@@ -87,19 +88,31 @@ def linear_probe(train: NDArray[np.floating], train_labels: NDArray[np.integer],
     return scores | {"penalty": float(search.best_params_["logisticregression__C"])}
 
 
-def pretext_head(folder: Path) -> PretextHead:
-    """The pretext head that a model folder keeps of its last stage, in evaluation mode.
+def nearest_neighbours(train: NDArray[np.floating], train_labels: NDArray[np.integer], test: NDArray[np.floating],
+                       test_labels: NDArray[np.integer], neighbours: int) -> float:  # fmt: skip
+    """Balanced accuracy on `test` (M, d) when the nearest `neighbours` of `train` (N, d) by cosine vote, nearer ones
+    with more weight (Wu et al., CVPR 2018).
+    """
+    vote = KNeighborsClassifier(min(neighbours, len(train)), metric="cosine", weights="distance", algorithm="brute")
+    vote.fit(train.astype(np.float64), train_labels)
+    return float(balanced_accuracy_score(test_labels, vote.predict(test.astype(np.float64))))
+
+
+def pretext_head(folder: Path, kind: Kind | None = None) -> PretextHead:
+    """The pretext head that a model folder keeps of its last stage, in evaluation mode; `kind` chooses among those of a
+    stage that has learnt several modalities.
 
     Raises BadInput when there is none, as in models that were fine-tuned.
     """
     encoder, info = load_encoder(folder, "model")
+    kind = kind or info.kind
     tensors = load_file(folder / "model.safetensors")
-    part = PRETEXT + ("language." if info.kind is Kind.TEXT else "decoder.")
+    part = PRETEXT + ("language." if kind is Kind.TEXT else "decoder.")
     weights = {name.removeprefix(part): tensor for name, tensor in tensors.items() if name.startswith(part)}
     if not weights:
         raise BadInput(f"this model holds no pretext head for '{info.modality}' ({part}*); expected the folder that a "
                        "pre-training stage wrote", folder.name)  # fmt: skip
-    head = LanguageHead(encoder.config) if info.kind is Kind.TEXT else _decoder_of(encoder, weights)
+    head = LanguageHead(encoder.config) if kind is Kind.TEXT else _decoder_of(encoder, weights)
     head.load_state_dict(weights)
     return head.eval()
 
@@ -150,7 +163,7 @@ def fit_head(encoder: Encoder, reader: ShardReader, indices: Indices, *, tokeniz
     head = _new_head(encoder, reader).to(encoder.class_token.device)
     trained = list(head.parameters())
     if learn_embedding:
-        trained += [p.requires_grad_() for p in _embedding(encoder, reader.info.kind).parameters()]
+        trained += [p.requires_grad_() for p in _embedding(encoder, reader).parameters()]
     optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
     lengths = _lengths(reader, indices, tokenizer) if tokenizer is not None else None
     for step, chosen in enumerate(_drawn(indices, batch_size, steps, seed, lengths)):
@@ -171,7 +184,10 @@ def _new_head(encoder: Encoder, reader: ShardReader) -> PretextHead:
     return MaskedImageDecoder(encoder.config, {kind: (tokens, PATCH ** len(sizes) * (3 if kind == "2d" else 1))})
 
 
-def _embedding(encoder: Encoder, kind: Kind) -> nn.Module:
+def _embedding(encoder: Encoder, reader: ShardReader) -> nn.Module:
+    kind = reader.info.kind
+    if reader.info.modality in encoder.own_embeddings:
+        return encoder.own_embeddings[reader.info.modality]
     if kind is Kind.TEXT:
         assert encoder.text_embedding is not None
         return encoder.text_embedding
@@ -212,5 +228,5 @@ def _loss(encoder: Encoder, head: PretextHead, reader: ShardReader, indices: Ind
     tokens = math.prod(n // PATCH for n in images.shape[2:])
     noise = torch.from_numpy(np.stack([rng.random(tokens, dtype=np.float32) for rng in rngs])).to(device)
     kept, removed = random_mask(noise, MASK_RATIO)
-    predicted = head(encoder.encode_image(images, kept), kept, removed, image_kind(images))
+    predicted = head(encoder.encode_image(images, kept, reader.info.modality), kept, removed, image_kind(images))
     return reconstruction_loss(predicted, images, removed), len(indices)

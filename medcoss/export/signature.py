@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import Kind
 from medcoss.models.registry import encoder_for
 from medcoss.run import BadInput
 from medcoss.specs import ExportSpec, fit
@@ -72,7 +72,7 @@ def served(spec: ExportSpec, module: nn.Module, info: ModelInfo) -> tuple[nn.Mod
     for misfit in fit.exporting(spec, info):
         raise BadInput(misfit.detail, f"/spec/{misfit.field}")
     modality = fit.served_modality(spec, info)
-    kind, recipe = get_modality(modality).kind, fit.served_recipe(info, modality)
+    kind, recipe = info.modality_named(modality).kind, fit.served_recipe(info, modality)
     if info.task == "encoder":
         module = encoder_for(module, info, modality)
     # the window of a segmenter may be smaller than the tiles of its data

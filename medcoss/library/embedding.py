@@ -11,7 +11,7 @@ from medcoss.library.display import Display
 from medcoss.library.folders import found
 from medcoss.library.inputs import decoder
 from medcoss.library.session import is_main
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import Kind
 from medcoss.run import BadInput
 from medcoss.specs.preprocess import VolumeFolder
 from medcoss.specs.records import ModelInfo
@@ -111,8 +111,9 @@ def _of_list(inputs: Sequence[Any], folder: Path, modality: str | None,
     if not recipe:
         raise BadInput(f"the model does not say how '{chosen}' was prepared; give a prepared dataset, or go on "
                        "pre-training on one first", "model")  # fmt: skip
-    decode = decoder(recipe, chosen, folder / "vocab.txt")
-    items = _as_list(inputs, get_modality(chosen).kind)
+    kind = info.modality_named(chosen).kind
+    decode = decoder(recipe, kind, folder / "vocab.txt")
+    items = _as_list(inputs, kind)
     return (decode(value, f"inputs[{i}]") for i, value in enumerate(items)), len(items), chosen
 
 

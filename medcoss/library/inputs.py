@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from medcoss.data.tokenizer import Tokenizer
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import Kind
 from medcoss.preprocess.io import read_image, read_volume, scaled_to_bytes
 from medcoss.preprocess.serving import ServingPipeline
 from medcoss.run import BadInput
@@ -17,13 +17,12 @@ from medcoss.run import BadInput
 Arrays = tuple[NDArray[Any], ...]
 
 
-def decoder(recipe: dict[str, Any], modality: str, vocabulary: Path) -> Callable[[Any, str], Arrays]:
+def decoder(recipe: dict[str, Any], kind: Kind, vocabulary: Path) -> Callable[[Any, str], Arrays]:
     """The function from one input and its name, for errors, to the model's inputs, each with a leading axis.
 
     `recipe` is the preprocessing recorded with the model. Raises BadInput when reports need a `vocabulary` that is
     missing; the function raises it for an input that cannot be used.
     """
-    kind = get_modality(modality).kind
     pipeline = ServingPipeline(recipe, kind)
     if kind is Kind.IMAGE2D:
         return lambda value, name: (pipeline.pixels(_image(value, name)),)

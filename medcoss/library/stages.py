@@ -17,10 +17,11 @@ from medcoss.library.session import PARTS, Session, is_main, world
 from medcoss.run import BadInput, RunContext, Stopped, refuse
 from medcoss.specs import fit
 from medcoss.specs.base import Spec
+from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.preprocess import PreprocessOptions
 from medcoss.specs.recipes import RECIPES
 from medcoss.specs.records import DatasetInfo, ModelInfo
-from medcoss.specs.training import BuildBufferOptions, FinetuneOptions, PretrainOptions
+from medcoss.specs.training import FinetuneOptions, PretrainOptions
 
 Folder = str | Path
 Info = TypeVar("Info", ModelInfo, DatasetInfo)
@@ -104,10 +105,14 @@ def _claim(output: Output, call: _Call, stack: ExitStack) -> None:
         raise problem
 
 
+def _listed(given: Folder | Sequence[Folder]) -> list[Folder]:
+    """One folder or several as a list."""
+    return [given] if isinstance(given, str | Path) else list(given)
+
+
 def _measured_on(given: Folder | Sequence[Folder]) -> list[Path]:
     """The folders of datasets to measure on. Raises BadInput when one is no dataset, or has no splits to measure on."""
-    listed = [given] if isinstance(given, str | Path) else list(given)
-    folders = [found(one, "dataset", f"measured_on[{i}]") for i, one in enumerate(listed)]
+    folders = [found(one, "dataset", f"measured_on[{i}]") for i, one in enumerate(_listed(given))]
     infos = [DatasetInfo.model_validate_json((folder / MARKERS["dataset"]).read_text()) for folder in folders]
     refuse(fit.measured_on(infos))
     return folders
@@ -158,34 +163,40 @@ def prepare(raw: Folder, out: Folder, recipe: str = "image_folder", *, resume: b
 
 @shows_options(PretrainOptions)
 def pretrain(data: Folder, out: Folder, *, init_model: Folder | None = None, rehearsal: Folder | Sequence[Folder] = (),
-             vocabulary: Folder | None = None, measured_on: Folder | Sequence[Folder] = (), resume: bool = False,
-             overwrite: bool = False, quiet: bool = False, **options: Any) -> ModelInfo:  # fmt: skip
+             joint: Folder | Sequence[Folder] = (), vocabulary: Folder | None = None,
+             measured_on: Folder | Sequence[Folder] = (), resume: bool = False, overwrite: bool = False,
+             quiet: bool = False, **options: Any) -> ModelInfo:  # fmt: skip
     """Train one stage of continual pre-training on a prepared dataset; the encoder goes to `out`/model.
 
-    `init_model` is the encoder to go on from, `rehearsal` the buffers of its earlier stages, `vocabulary` a BERT
-    vocab.txt for an encoder that has none, `measured_on` datasets whose patients in val and test are not to be trained
-    on. Folders may be outputs of the other functions. An interrupted run goes on with the same call and `resume=True`.
-    Raises BadInput, and Stopped on Ctrl-C.
+    `init_model` is the encoder to go on from, `rehearsal` the buffers of its earlier stages, `joint` datasets of other
+    modalities that are learnt along, `vocabulary` a BERT vocab.txt for an encoder that has none,
+    `measured_on` datasets whose patients in val and test are not to be trained on. Folders may be outputs of
+    the other functions. An interrupted run goes on with the same call and `resume=True`. Raises BadInput, and Stopped
+    on Ctrl-C.
     """
     refuse_unknown(pretrain, options, list(PretrainOptions.model_fields))
     spec = checked(PretrainOptions, options)
     dataset = found(data, "dataset", "data")
     model = found(init_model, "model", "init_model") if init_model is not None else None
-    buffers = [rehearsal] if isinstance(rehearsal, str | Path) else list(rehearsal)
+    buffers = _listed(rehearsal)
     if buffers and model is None:
         raise BadInput("rehearsal needs init_model: the encoder that the buffers were built with", "rehearsal")
     kept = [found(buffer, "dataset", f"rehearsal[{i}]") for i, buffer in enumerate(buffers)]
+    along = [found(one, "dataset", f"joint[{i}]") for i, one in enumerate(_listed(joint))]
+    if kept and spec.method == "none":
+        raise BadInput("method 'none' rehearses nothing; leave rehearsal out", "rehearsal")
     words = Path(vocabulary).expanduser().resolve() if vocabulary is not None else None
     if words is not None and not words.is_file():
         raise BadInput(f"there is no file {words}; expected a BERT vocab.txt", "vocabulary")
     others = _measured_on(measured_on)
-    inputs = {"data": dataset, "init_model": model, "rehearsal": kept, "vocabulary": words, "measured_on": others}
+    inputs = {"data": dataset, "init_model": model, "rehearsal": kept, "joint": along, "vocabulary": words,
+              "measured_on": others}  # fmt: skip
     call = _Call("pretrain", out, inputs, spec, resume, overwrite, quiet)
 
     def work(folder: Path, context: RunContext) -> ModelInfo:
         from medcoss.training.pretrain import pretrain as train
 
-        return train(spec, dataset, model, kept, folder, context, words, others)
+        return train(spec, dataset, model, kept, folder, context, words, others, along)
 
     return _carry_out(call, "model", ModelInfo, work, resumable=True)
 

@@ -1,5 +1,6 @@
 """The encoder that all modalities share (MedCoSS, Ye et al., CVPR 2024)."""
 
+import copy
 from functools import partial
 
 import torch
@@ -23,8 +24,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         dim = config.dim
-        self.image_embedding = PatchEmbedding(2, 3, dim, config.positions)
-        self.volume_embedding = PatchEmbedding(3, 1, dim, config.positions)
+        self.image_embedding = _patch_embedding(2, config)
+        self.volume_embedding = _patch_embedding(3, config)
+        self.own_embeddings = nn.ModuleDict({name: _patch_embedding(axes, config) for name, axes in config.own.items()})
         self.image_norm = nn.LayerNorm(dim, eps=1e-5)
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.text_embedding = TextEmbedding(config.vocabulary, dim) if config.vocabulary else None
@@ -50,12 +52,27 @@ class Encoder(nn.Module):
             block.drop_path1.drop_prob = rate
             block.drop_path2.drop_prob = rate
 
-    def embed_image(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+    def channels_of(self, kind: Kind, stored: int) -> int:
+        """Channels that an input has whose samples are stored with `stored` ones: grey images are repeated."""
+        return 3 if kind is Kind.IMAGE2D and stored == 1 else stored
+
+    def gain_embedding(self, modality: str, kind: Kind) -> None:
+        """Give a modality a patch embedding of its own, a copy of the one of its kind; one that it has stays."""
+        if modality in self.own_embeddings:
+            return
+        axes = 2 if kind is Kind.IMAGE2D else 3
+        self.own_embeddings[modality] = copy.deepcopy(self.image_embedding if axes == 2 else self.volume_embedding)
+        self.config = self.config.with_own(modality, axes)
+
+    def embed_image(self, x: Tensor, kept: Tensor | None = None, modality: str | None = None) -> Tensor:
         """Normalised tokens (B, L, d) of images (B, 3, H, W) or volumes (B, 1, D, H, W), without the class token.
 
-        `kept` (B, k) chooses and orders the patches; only these are computed.
+        `kept` (B, k) chooses and orders the patches; only these are computed. `modality` matters where it has an
+        embedding of its own.
         """
         embedding = self.image_embedding if x.ndim == 4 else self.volume_embedding
+        if modality is not None and modality in self.own_embeddings:
+            embedding = self.own_embeddings[modality]
         return self.image_norm(embedding(x, kept))
 
     def run_blocks(self, tokens: Tensor, mask: Tensor | None = None) -> list[Tensor]:
@@ -66,9 +83,9 @@ class Encoder(nn.Module):
             outputs.append(tokens)
         return outputs
 
-    def encode_image(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+    def encode_image(self, x: Tensor, kept: Tensor | None = None, modality: str | None = None) -> Tensor:
         """Class token and (kept) patch tokens, (B, 1 + L, d); `kept` (B, k) chooses and orders the patches."""
-        tokens = self.embed_image(x, kept)
+        tokens = self.embed_image(x, kept, modality)
         return self.run_blocks(torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1))[-1]
 
     def encode_text(self, ids: Tensor, attention: Tensor) -> Tensor:
@@ -93,9 +110,9 @@ class Encoder(nn.Module):
         return mask
 
 
-def pooled_image(encoder: Encoder, x: Tensor) -> Tensor:
+def pooled_image(encoder: Encoder, x: Tensor, modality: str | None = None) -> Tensor:
     """Feature of an image or volume, (B, d): the mean over all tokens, class token included."""
-    return encoder.encode_image(x).mean(dim=1)
+    return encoder.encode_image(x, modality=modality).mean(dim=1)
 
 
 def pooled_text(encoder: Encoder, ids: Tensor, attention: Tensor) -> Tensor:
@@ -107,15 +124,21 @@ def pooled_text(encoder: Encoder, ids: Tensor, attention: Tensor) -> Tensor:
 
 
 class Embedder(nn.Module):
-    """The encoder as one function from an input to its feature (B, d), for export and buffers."""
+    """The encoder as one function from an input of a modality to its feature (B, d), for export and buffers."""
 
-    def __init__(self, encoder: Encoder, kind: Kind) -> None:
+    def __init__(self, encoder: Encoder, kind: Kind, modality: str | None = None) -> None:
         super().__init__()
-        self.encoder, self.kind = encoder, kind
+        self.encoder, self.kind, self.modality = encoder, kind, modality
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """`(images,)` or `(ids, attention)` to features (B, d)."""
-        return pooled_text(self.encoder, *inputs) if self.kind is Kind.TEXT else pooled_image(self.encoder, *inputs)
+        if self.kind is Kind.TEXT:
+            return pooled_text(self.encoder, *inputs)
+        return pooled_image(self.encoder, *inputs, self.modality)
+
+
+def _patch_embedding(axes: int, config: EncoderConfig) -> PatchEmbedding:
+    return PatchEmbedding(axes, 3 if axes == 2 else 1, config.dim, config.positions)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -20,9 +20,9 @@ class Classifier(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, kind: Kind, classes: int, head: HeadShape = "linear",
-                 normalise: bool = True) -> None:  # fmt: skip
+                 normalise: bool = True, modality: str | None = None) -> None:  # fmt: skip
         super().__init__()
-        self.encoder, self.kind = encoder, kind
+        self.encoder, self.kind, self.modality = encoder, kind, modality
         dim = encoder.config.dim
         self.norm = nn.LayerNorm(dim, eps=1e-6) if normalise else nn.Identity()
         last = nn.Linear(dim, classes)
@@ -43,7 +43,7 @@ class Classifier(nn.Module):
         if self.kind is Kind.TEXT:
             feature = pooled_text(self.encoder, *inputs)
         else:
-            feature = self.encoder.encode_image(*inputs)[:, 1:].mean(dim=1)
+            feature = self.encoder.encode_image(*inputs, modality=self.modality)[:, 1:].mean(dim=1)
         feature = self.norm(feature)
         return self.head(self.spread(feature)), feature
 
@@ -76,14 +76,14 @@ class Segmenter(nn.Module):
     The patch tokens run without the class token, as in the published downstream models.
     """
 
-    def __init__(self, encoder: Encoder, kind: Kind, channels: int) -> None:
+    def __init__(self, encoder: Encoder, kind: Kind, channels: int, modality: str | None = None) -> None:
         super().__init__()
         if kind is Kind.TEXT:
             raise ValueError("reports cannot be segmented; expected images or volumes")
         # here, because it takes a second and a half that other jobs need not wait for
         from monai.networks.blocks import UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
 
-        self.encoder, self.kind = encoder, kind
+        self.encoder, self.kind, self.modality = encoder, kind, modality
         config, axes = encoder.config, 2 if kind is Kind.IMAGE2D else 3
         dim, width = config.dim, config.feature_size
         inputs = 3 if axes == 2 else 1
@@ -108,7 +108,7 @@ class Segmenter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K, ...) of images (B, 3, H, W) or volumes (B, 1, D, H, W)."""
         grid = [n // PATCH for n in x.shape[2:]]
-        outputs = self.encoder.run_blocks(self.encoder.embed_image(x))
+        outputs = self.encoder.run_blocks(self.encoder.embed_image(x, modality=self.modality))
         first, second, third, last = (
             outputs[tap].transpose(1, 2).reshape(len(x), -1, *grid) for tap in self.encoder.config.taps
         )

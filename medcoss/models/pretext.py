@@ -1,5 +1,7 @@
 """Pretext tasks: masked image modelling (He et al., CVPR 2022) and masked language modelling (Devlin et al., 2019)."""
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -77,6 +79,11 @@ class MaskedImageDecoder(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.mask_token, std=0.02)
+
+    def reads(self, sizes: Sequence[int]) -> bool:
+        """True when it has places for samples of these sizes, (H, W) or (D, H, W)."""
+        kind = "2d" if len(sizes) == 2 else "3d"
+        return kind in self.positions and self.positions[kind].shape[1] == math.prod(n // PATCH for n in sizes) + 1
 
     def decode(self, encoded: Tensor, kept: Tensor, removed: Tensor, kind: ImageKind) -> Tensor:
         """Decoded tokens (B, 1 + L, d), before the norm: the class token, the kept patches, the removed ones."""

@@ -211,7 +211,7 @@ def _describe(made: _Imported, sizes: Sizes, learnt: list[str], words: bool) -> 
     return ModelInfo(
         task="encoder", size=sizes.name, config=sizes.config.to_dict(), modalities=learnt, stage=len(learnt),
         modality=last.name, kind=last.kind, sample_shape=[*channels, *last.size],
-        recipe=recipes.get(last.name, {}), recipes=recipes,
+        recipe=recipes.get(last.name, {}), recipes=recipes, learnt=learnt if len(learnt) > 1 else [],
         metrics={name: float(n) for name, n in (tensors | {"parameters": parameters}).items()},
     )  # fmt: skip
 

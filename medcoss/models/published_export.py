@@ -37,6 +37,9 @@ def export_checkpoint(model_dir: Path, path: Path) -> list[str]:
     info = read_info(model_dir)
     if info.task != "encoder":
         raise BadInput(f"this model is a {info.task} model; expected an encoder", "config.json")
+    if own := info.config.get("own"):
+        detail = f"the encoder has embeddings of its own for {', '.join(own)}, for which a checkpoint has no place"
+        raise BadInput(f"{detail}; fetch the model folder instead", "config.json")
     encoder, heads = _stored(model_dir)
     lacking = [what for name, what in _HEADS.items() if name not in heads]
     tensors = encoder if lacking else encoder | heads

@@ -8,7 +8,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from medcoss.modalities import get_modality
 from medcoss.models.encoder import Embedder, Encoder
 from medcoss.models.heads import Classifier, Segmenter
 from medcoss.run import BadInput, refuse
@@ -59,7 +58,7 @@ def build(info: ModelInfo) -> Encoder | Classifier | Segmenter:
         return encoder
     outputs = len(info.classes or [])
     head = Classifier if info.task == "classification" else Segmenter
-    return head(encoder, info.kind, outputs)
+    return head(encoder, info.kind, outputs, modality=info.modality)
 
 
 def load_model(folder: Path) -> tuple[Encoder | Classifier | Segmenter, ModelInfo]:
@@ -95,7 +94,7 @@ def load_encoder(folder: Path, field: str = "init_model") -> tuple[Encoder, Mode
 def encoder_for(module: Encoder, info: ModelInfo, modality: str) -> Embedder:
     """The function from one modality's input to features (B, d). Raises BadInput when it was not learnt."""
     refuse(fit.learnt(info, modality, "modality"))
-    return Embedder(module, get_modality(modality).kind).eval()
+    return Embedder(module, info.modality_named(modality).kind, modality).eval()
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from medcoss.specs.base import DatasetRef, ModelRef, Spec
+from medcoss.specs.buffers import BuildBufferSpec
 from medcoss.specs.export import ExportSpec
+from medcoss.specs.forgetting import ForgettingSpec
 from medcoss.specs.imports import ImportModelSpec
 from medcoss.specs.inspection import InspectDatasetSpec
 from medcoss.specs.preprocess import (
@@ -16,7 +18,7 @@ from medcoss.specs.preprocess import (
     VolumeFolder,
 )
 from medcoss.specs.runs import CompareSpec, FinetuneRunSpec
-from medcoss.specs.training import BuildBufferSpec, EvaluateSpec, FinetuneSpec, ModelSize, PretrainSpec
+from medcoss.specs.training import EvaluateSpec, FinetuneSpec, ModelSize, PretrainSpec
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ JOB_KINDS: dict[str, JobKind] = {
         JobKind("build_buffer", BuildBufferSpec, "dataset"),
         JobKind("finetune", FinetuneSpec, "model", ranks=True),
         JobKind("evaluate", EvaluateSpec, "evaluation"),
+        JobKind("forgetting", ForgettingSpec, "evaluation"),
         JobKind("compare", CompareSpec, "comparison"),
         JobKind("export", ExportSpec, "deployment"),
         JobKind("import_model", ImportModelSpec, "model"),
@@ -69,6 +72,7 @@ __all__ = [
     "ExportSpec",
     "FinetuneRunSpec",
     "FinetuneSpec",
+    "ForgettingSpec",
     "ImageFolder",
     "ImportModelSpec",
     "InspectDatasetSpec",

@@ -124,7 +124,8 @@ def class_token(config: EncoderConfig) -> Cost:
 
 def encoder(config: EncoderConfig) -> Cost:
     """All that the encoder holds, whatever it is used for; its parameters alone."""
-    embeddings = sum((embedding(config, kind, 0) for kind in Kind), Cost())
+    own = (Kind.IMAGE2D if axes == 2 else Kind.VOLUME3D for axes in config.own.values())
+    embeddings = sum((embedding(config, kind, 0) for kind in (*Kind, *own)), Cost())
     return embeddings + norm(config.dim, 0) + class_token(config) + blocks(config, 0)
 
 

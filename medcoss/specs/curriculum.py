@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from medcoss.specs.base import DatasetRef, ModelRef, Spec, documented
+from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.preprocess import PreprocessOptions
-from medcoss.specs.training import BuildBufferOptions, PretrainOptions
+from medcoss.specs.training import PretrainOptions
 
 Step = dict[str, Any]
 StageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]

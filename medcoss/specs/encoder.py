@@ -1,6 +1,6 @@
 """Sizes of the encoder and of what is built on it, free of torch: forecasts are made of them, too."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 # edge of a patch in pixels or voxels, and rows of the position tables, by number of axes
@@ -24,7 +24,8 @@ class EncoderConfig:
     size changes ("grid"), or by flat token index ("flat", published). `attention` of text
     is bidirectional over the real tokens ("bidirectional"), or causal with the padding counted in
     features and distillation ("published"); "published_batched" mixes up the padding masks of a
-    batch among its samples, too, as the published code does.
+    batch among its samples, too, as the published code does. `own` names declared modalities that have a patch
+    embedding of their own, with the number of its axes, 2 for images and 3 for volumes.
     """
 
     dim: int
@@ -38,6 +39,7 @@ class EncoderConfig:
     vocabulary: int = 0
     positions: Positions = "grid"
     attention: TextAttention = "bidirectional"
+    own: dict[str, int] = field(default_factory=dict)
 
     @property
     def taps(self) -> tuple[int, int, int, int]:
@@ -53,6 +55,10 @@ class EncoderConfig:
     def with_vocabulary(self, size: int) -> "EncoderConfig":
         """The same encoder with a text embedding of `size` word pieces."""
         return replace(self, vocabulary=size)
+
+    def with_own(self, name: str, axes: int) -> "EncoderConfig":
+        """The same encoder with a patch embedding for one modality alone."""
+        return replace(self, own=self.own | {name: axes})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for the model's record."""

@@ -5,11 +5,14 @@ Trainers refuse it by these functions once they have read the descriptions, and 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medcoss.modalities import Kind
+from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.encoder import PATCH, TABLE_ROWS
 from medcoss.specs.export import ExportSpec
+from medcoss.specs.forgetting import ForgettingOptions
+from medcoss.specs.plan import affordable, sample_bytes
 from medcoss.specs.postprocess import PostProcessing, unknown
 from medcoss.specs.presets import PRESETS
 from medcoss.specs.recipes import RECIPES
@@ -57,13 +60,19 @@ def shares(batch_size: int, available: Mapping[str, int], accumulate: int, world
             )
 
 
-def pretraining(options: PretrainOptions, dataset: DatasetInfo, model: ModelInfo | None,
+def pretraining(options: PretrainOptions, datasets: Sequence[DatasetInfo], model: ModelInfo | None,
                 buffers: Sequence[DatasetInfo], has_vocabulary: bool) -> Iterator[Misfit]:  # fmt: skip
-    """`has_vocabulary`: there are word pieces to read reports with, or some are going to be learnt."""
+    """`datasets` are the new one and those of `joint`; `has_vocabulary`: there are word pieces to read reports with, or
+    some are going to be learnt.
+    """
     if model is not None:
         yield from encoder(model, "init_model")
-    if not dataset.splits.get("train"):
-        yield Misfit("dataset", "the dataset has no training samples; change the split of its recipe")
+    for place, dataset in enumerate(datasets):
+        field = f"joint/{place - 1}" if place else "dataset"
+        yield from same_modality(dataset, model, field)
+        yield from _learning(options, dataset, model, field)
+        for other in datasets[:place]:
+            yield from _together(dataset, other, field)
     for place, buffer in enumerate(buffers):
         if model is not None and buffer.modality not in model.modalities:
             known = ", ".join(model.modalities)
@@ -75,12 +84,57 @@ def pretraining(options: PretrainOptions, dataset: DatasetInfo, model: ModelInfo
             yield Misfit(
                 "vocabulary", "init_model has no vocabulary to read reports with; give the one it was trained with"
             )
-    if dataset.kind is not Kind.TEXT:
-        yield from _patches(dataset, str(model.config.get("positions")) if model else options.positions)
-        sizes = dataset.sample_shape[1:]
-        if all(n == PATCH for n in sizes):
-            detail = f"samples are {sizes}, one single patch; expected several, some of them to be masked"
-            yield Misfit("dataset", detail)
+    shown = {info.modality for info in (*datasets, *buffers)}
+    for name in sorted(options.mix.keys() - shown):
+        yield Misfit("mix", f"there is no '{name}' in this stage, which shows {', '.join(sorted(shown))}")
+
+
+def same_modality(dataset: DatasetInfo, model: ModelInfo | None, field: str) -> Iterator[Misfit]:
+    """What a name stands for in the dataset it stands for in the model, too."""
+    if model is None or dataset.modality not in model.modalities:
+        return
+    known, given = model.declared.get(dataset.modality), dataset.declared
+    if (known is None) == (given is None) and (known is None or given is None or known.alike(given)):
+        return
+    first, second = (one.model_dump_json() if one else "built in" for one in (given, known))
+    yield Misfit(
+        field, f"the modality '{dataset.modality}' of the dataset is {first}, the model knows it as {second}; declare "
+        "it in the same way, or by another name"
+    )  # fmt: skip
+
+
+def _learning(options: PretrainOptions, dataset: DatasetInfo, model: ModelInfo | None,
+              field: str) -> Iterator[Misfit]:  # fmt: skip
+    """What masked modelling needs of a dataset."""
+    if not dataset.splits.get("train"):
+        yield Misfit(field, "the dataset has no training samples; change the split of its recipe")
+    if dataset.kind is Kind.TEXT:
+        return
+    for misfit in _patches(dataset, str(model.config.get("positions")) if model else options.positions):
+        yield replace(misfit, field=field) if misfit.field == "dataset" else misfit
+    sizes = dataset.sample_shape[1:]
+    if all(n == PATCH for n in sizes):
+        yield Misfit(field, f"samples are {sizes}, one single patch; expected several, some of them to be masked")
+
+
+def _together(dataset: DatasetInfo, other: DatasetInfo, field: str) -> Iterator[Misfit]:
+    """Datasets that are learnt jointly are of different modalities; those of one kind share a decoder."""
+    if dataset.modality == other.modality:
+        yield Misfit(field, f"'{dataset.modality}' is learnt from two datasets; put them into one, or take two stages")
+    elif dataset.kind is other.kind and dataset.kind is not Kind.TEXT:
+        sizes = [(_input_channels(info), *info.sample_shape[1:]) for info in (dataset, other)]
+        if sizes[0] != sizes[1]:
+            yield Misfit(
+                field,
+                f"samples are {list(sizes[0])}, those of '{other.modality}' are {list(sizes[1])}; one decoder learns "
+                "both: prepare them in one size",
+            )
+
+
+def _input_channels(dataset: DatasetInfo) -> int:
+    """Channels that an encoder sees of a sample: grey images are repeated."""
+    channels = dataset.sample_shape[0]
+    return 3 if dataset.kind is Kind.IMAGE2D and channels == 1 else channels
 
 
 def _patches(dataset: DatasetInfo, positions: str) -> Iterator[Misfit]:
@@ -93,6 +147,28 @@ def _patches(dataset: DatasetInfo, positions: str) -> Iterator[Misfit]:
         yield Misfit("positions", f"samples are {sizes}, {tokens} patches; flat positions have {rows} rows: use grid")
 
 
+def forgetting(options: ForgettingOptions, models: Sequence[ModelInfo],
+               datasets: Sequence[DatasetInfo]) -> Iterator[Misfit]:  # fmt: skip
+    """What the measure of a line needs: encoders that go on from each other, and held-out samples of what they know."""
+    for place, model in enumerate(models):
+        yield from encoder(model, f"models/{place}")
+        before = models[place - 1] if place else None
+        if before is not None and (before.stage >= model.stage or {*before.modalities} - {*model.modalities}):
+            yield Misfit(
+                f"models/{place}",
+                f"stage {model.stage} ({', '.join(model.modalities)}) does not go on from stage {before.stage} "
+                f"({', '.join(before.modalities)}); name the stages of one line in their order",
+            )
+    for place, dataset in enumerate(datasets):
+        field = f"datasets/{place}"
+        if not dataset.splits.get(options.split):
+            yield Misfit(field, f"the dataset has no samples in the split '{options.split}'; name another split")
+        yield from learnt(models[-1], dataset.modality, field)
+        yield from same_modality(dataset, models[-1], field)
+        if dataset.modality in {other.modality for other in datasets[:place]}:
+            yield Misfit(field, f"'{dataset.modality}' is measured on two datasets; name one of each modality")
+
+
 def measured_on(datasets: Sequence[DatasetInfo]) -> Iterator[Misfit]:
     """Datasets that a model is going to be measured on have splits to measure on."""
     for place, dataset in enumerate(datasets):
@@ -103,13 +179,25 @@ def measured_on(datasets: Sequence[DatasetInfo]) -> Iterator[Misfit]:
             )
 
 
-def buffer_building(dataset: DatasetInfo, model: ModelInfo) -> Iterator[Misfit]:
+def buffer_building(options: BuildBufferOptions, dataset: DatasetInfo, model: ModelInfo,
+                    longest: int | None = None) -> Iterator[Misfit]:  # fmt: skip
     """What the choice of a rehearsal buffer needs, besides an encoder that has `learnt` the modality."""
     yield from encoder(model, "model")
-    if dataset.role == "buffer":
-        yield Misfit("dataset", "this is a rehearsal buffer itself; give the prepared dataset that it was chosen from")
+    if dataset.role == "buffer" and options.buffer_budget_bytes is None:
+        yield Misfit(
+            "dataset",
+            "this is a rehearsal buffer itself; give the prepared dataset that it was chosen from, or "
+            "buffer_budget_bytes to make it smaller",
+        )
     if not dataset.splits.get("train"):
         yield Misfit("dataset", "the dataset has no training samples")
+    elif affordable(dataset, options, len(model.modalities), longest) == 0:
+        size, learnt = sample_bytes(dataset, longest), len(model.modalities)
+        yield Misfit(
+            "buffer_budget_bytes",
+            f"{options.buffer_budget_bytes:,} bytes shared by {learnt} modalities do not hold one sample of {size:,} "
+            f"bytes; expected at least {size * learnt:,}",
+        )
 
 
 def finetuning(options: FinetuneOptions, dataset: DatasetInfo, model: ModelInfo | None) -> Iterator[Misfit]:

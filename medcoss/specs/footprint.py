@@ -10,7 +10,7 @@ from medcoss.modalities import Kind
 from medcoss.specs import costs
 from medcoss.specs.costs import Cost, Shape
 from medcoss.specs.encoder import EncoderConfig
-from medcoss.specs.plan import passing_at_once, whole_batches
+from medcoss.specs.plan import mixed_batches, passing_at_once
 from medcoss.specs.training import FinetuneOptions, LoopOptions, PretrainOptions
 
 FLOAT = 4
@@ -34,15 +34,18 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset that is trained on: the shape of its samples and how many there are; `rehearsal` for a buffer."""
+    """A dataset that is trained on: the shape of its samples and how many there are; `rehearsal` for a buffer, `weight`
+    for how often an epoch shows it.
+    """
 
     shape: Shape
     samples: int
     rehearsal: bool = False
+    weight: float = 1.0
 
     def shown(self, batch_size: int) -> int:
         """Samples that an epoch shows."""
-        return whole_batches(self.samples, batch_size) * min(batch_size, self.samples)
+        return mixed_batches(self.samples, batch_size, self.weight) * min(batch_size, self.samples)
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,10 @@ def number_bytes(options: LoopOptions, on_gpu: bool) -> int:
 
 def pretraining(options: PretrainOptions, config: EncoderConfig, sources: Sequence[Source],
                 hardware: Hardware = Hardware()) -> Training:  # fmt: skip
-    """A stage of pre-training; the first source is the new modality, the others are rehearsed. Reports are counted at
-    their full length.
+    """A stage of pre-training; the first source is the new modality, others are rehearsed or learnt along. Reports are
+    counted at their full length.
     """
-    number, head = number_bytes(options, hardware.on_gpu), _pretext_head(options, config, sources[0].shape)
+    number, head = number_bytes(options, hardware.on_gpu), _heads(options, config, sources)
     operations, activations = 0, 0
     for source in sources:
         shape, text = source.shape, source.shape.kind is Kind.TEXT
@@ -118,7 +121,7 @@ def pretraining(options: PretrainOptions, config: EncoderConfig, sources: Sequen
             work = (PASSES + 1) * made.operations
             made += Cost(kept=costs.passed(config, seen + 1), kept32=config.dim * (seen + 1))
         else:
-            made += head
+            made += _pretext_head(options, config, source.shape)
             work = PASSES * made.operations
         operations += source.shown(options.batch_size) * work
         activations = max(
@@ -131,6 +134,22 @@ def pretraining(options: PretrainOptions, config: EncoderConfig, sources: Sequen
         operations=operations, activations=activations, number_bytes=number,
         accumulate=options.accumulate, hardware=hardware,
     )  # fmt: skip
+
+
+def _heads(options: PretrainOptions, config: EncoderConfig, sources: Sequence[Source]) -> Cost:
+    """Parameters of the heads of all that is learnt: one decoder for images and volumes, one language head."""
+    learnt = {source.shape.kind: source.shape for source in reversed(sources) if not source.rehearsal}
+    decoders = [shape for kind, shape in learnt.items() if kind is not Kind.TEXT]
+    found = Cost()
+    if Kind.TEXT in learnt:
+        found += _pretext_head(options, config, learnt[Kind.TEXT])
+    if decoders:
+        found += _pretext_head(options, config, decoders[0])
+    for shape in decoders[1:]:
+        # the other kind has a table of positions and a last layer of its own
+        pixels = costs.linear(config.decoder_dim, shape.patch, 0)
+        found += Cost((shape.tokens + 1) * config.decoder_dim, 1) + Cost(pixels.parameters, pixels.tensors)
+    return found
 
 
 def _pretext_head(options: PretrainOptions, config: EncoderConfig, new: Shape) -> Cost:

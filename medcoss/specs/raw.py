@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from medcoss.modalities import get_modality
 from medcoss.specs.fit import Misfit
 from medcoss.specs.names import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, class_of, has_suffix, stem_of
 from medcoss.specs.preprocess import ImageFolder, PreprocessOptions, VolumeFolder
@@ -89,7 +88,7 @@ def most_images(paths: Sequence[str], options: PreprocessOptions) -> MostImages 
     if isinstance(recipe, Tcga) and any(has_suffix(path, SLIDE_SUFFIXES) for path in paths):
         return None
     masks = isinstance(recipe, ImageFolder) and bool(recipe.mask_suffix)
-    channels = get_modality(recipe.modality).channels + masks
+    channels = recipe.shows.channels + masks
     return MostImages(inputs_of(paths, options), (channels, *recipe.size))
 
 

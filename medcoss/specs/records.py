@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medcoss.modalities import Kind
+from medcoss.modalities import Kind, Modality, get_modality
+from medcoss.specs.forgetting_records import ForgettingInfo
 from medcoss.specs.postprocess import Steps
 
 
@@ -31,6 +32,8 @@ class BadFile(Record):
 
 # file of a prepared dataset with a row for each sample: its split, its patient
 TABLE = "samples.parquet"
+# and one with the keyed hashes of its patients by split, for who cannot read tables
+PATIENTS = "patients.json.gz"
 # inputs of a served model and what PyTorch answers, beside its files
 GOLDEN = "golden.npz"
 
@@ -65,6 +68,7 @@ class DatasetInfo(Record):
     findings: Any = None
     bad_files: list[BadFile] = []
     leakage: list[Leakage] = []
+    declared: Modality | None = Field(None, description="the modality, where it is none of the built-in ones")
 
 
 class ModelInfo(Record):
@@ -90,6 +94,18 @@ class ModelInfo(Record):
     postprocess: Steps = ()
     metrics: dict[str, float] = {}
     leakage: list[Leakage] = []
+    declared: dict[str, Modality] = Field({}, description="modalities that are none of the built-in ones, by name")
+    made_with: dict[str, str] = Field({}, description="versions of the code, and the kind of machine")
+    learnt: list[str] = Field([], description="modalities that its last stage has learnt, where they are several")
+
+    @property
+    def learnt_here(self) -> list[str]:
+        """Modalities that the last stage has learnt by masked modelling: what its pretext heads are for."""
+        return self.learnt or [self.modality]
+
+    def modality_named(self, name: str) -> Modality:
+        """A modality that the model knows, or a built-in one. Raises ValueError when there is none."""
+        return self.declared[name] if name in self.declared else get_modality(name)
 
 
 class Bootstrap(Record):
@@ -102,7 +118,8 @@ class Bootstrap(Record):
 
 
 class EvaluationInfo(Record):
-    """The scores of one model on one split. `confusion[i][j]` counts class i predicted as class j.
+    """The scores of one model on one split. `confusion[i][j]` counts class i predicted as class j. `forgetting` is that
+    of a line of models, which has no classes.
 
     Version 2 added `per_class`, `intervals` (by the names of `metrics`, and `score/CLASS`), `bootstrap` and
     `calibration`; records that do not tell their version are of version 1.
@@ -122,6 +139,7 @@ class EvaluationInfo(Record):
         "the prepared samples, whose masks are resampled"
     )  # fmt: skip
     leakage: list[Leakage] = []
+    forgetting: ForgettingInfo | None = None
 
 
 class Draws(Record):

@@ -1,15 +1,18 @@
-"""Parameters of `pretrain`, `build_buffer`, `finetune` and `evaluate` jobs."""
+"""Parameters of `pretrain`, `finetune` and `evaluate` jobs."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from medcoss.modalities import ModalityName
 from medcoss.specs.base import DatasetRef, ModelRef, Name, Seed, Spec, documented
 from medcoss.specs.postprocess import Steps
 from medcoss.specs.presets import PRESETS, PresetName, Task, filled_in
 from medcoss.specs.recipes.base import Pixels
 
 ModelSize = Literal["tiny", "small", "base", "large"]
+Method = Literal["rehearsal", "none"]
+Weight = Annotated[float, Field(gt=0, le=100)]
 
 
 class LeakageOptions(Spec):
@@ -88,7 +91,20 @@ class _PretrainScience(Spec):
     mask_ratio: float = documented("share of image patches that are masked", "fraction", default=0.75, gt=0, lt=1)
     text_mask_ratio: float = documented("share of tokens that are masked", "fraction", default=0.15, gt=0, lt=1)
     drop_path: float = documented("drop path rate of every encoder block", "fraction", default=0.1, ge=0, le=0.9)
+    method: Method = documented(
+        "rehearsal: earlier modalities are distilled on their buffers, as published; none: they are not, buffers are "
+        "refused: the baseline that forgets",
+        default="rehearsal",
+    )
+    distill_weight: float = documented(
+        "weight of the loss of rehearsed batches; 1 as published", "factor", default=1.0, ge=0, le=1000
+    )
     mixup: bool = documented("mix rehearsal samples within a batch", default=True)
+    mix: dict[ModalityName, Weight] = documented(
+        "how often an epoch shows the batches of a modality, its buffer's included: 2 twice, 0.5 every other epoch; 1 "
+        "where a modality is not named",
+        "factor", default={}, max_length=64,
+    )  # fmt: skip
     vocabulary_size: int = documented(
         "word pieces trained on the reports when the encoder has no vocabulary yet",
         "token",
@@ -123,6 +139,10 @@ class _PretrainInputs(Spec):
     rehearsal: tuple[DatasetRef, ...] = documented(
         "rehearsal buffers of the earlier stages (needs init_model)", default=(), max_length=64
     )
+    joint: tuple[DatasetRef, ...] = documented(
+        "prepared datasets of other modalities that are learnt in the same stage, by masked modelling like the first",
+        default=(), max_length=64,
+    )  # fmt: skip
     vocabulary: DatasetRef | None = documented(
         "raw dataset that holds a BERT vocab.txt, for an encoder without one; None learns one from the reports",
         default=None,
@@ -143,34 +163,11 @@ class PretrainSpec(MeasuredOn, PretrainOptions, _PretrainInputs):
             raise ValueError("rehearsal needs init_model: the buffers are distilled from the encoder that knows them")
         return self
 
-
-class BuildBufferOptions(LeakageOptions):
-    """How a rehearsal buffer is chosen: every parameter but its inputs."""
-
-    centers_fraction: float = documented("clusters as a share of the samples", "fraction", default=0.01, gt=0, le=1)
-    buffer_fraction: float = documented("buffer size as a share of the samples", "fraction", default=0.05, gt=0, le=1)
-    batch_size: int = documented("samples in a batch", "sample", default=32, ge=1, le=8192)
-    seed: Seed = documented("seed of k-means", default=0)
-
     @model_validator(mode="after")
-    def _every_cluster_gives_a_sample(self) -> Self:
-        if self.buffer_fraction < self.centers_fraction:
-            raise ValueError(
-                f"buffer_fraction {self.buffer_fraction:g} is smaller than centers_fraction {self.centers_fraction:g}, "
-                "but every cluster gives at least one sample; lower centers_fraction"
-            )
+    def _inputs_fit_the_method(self) -> "PretrainSpec":
+        if self.method == "none" and self.rehearsal:
+            raise ValueError("method 'none' rehearses nothing; leave rehearsal out, or set method rehearsal")
         return self
-
-
-class _BuildBufferInputs(Spec):
-    model: ModelRef = documented("encoder that has just learnt the dataset")
-    dataset: DatasetRef = documented("prepared dataset to choose from")
-
-
-class BuildBufferSpec(MeasuredOn, BuildBufferOptions, _BuildBufferInputs):
-    """Choose a rehearsal buffer: the samples nearest to the k-means centres of a dataset's features."""
-
-    output_name: Name | None = documented("name of the buffer", default=None)
 
 
 def _task_or_preset(schema: dict[str, Any]) -> None:

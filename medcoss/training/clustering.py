@@ -47,7 +47,7 @@ def cluster(values: Floats, clusters: int, seed: int, context: RunContext) -> Cl
     to stop.
     """
     faiss.omp_set_num_threads(torch.get_num_threads())
-    _shift_to_mean_zero(values)
+    shift_to_mean_zero(values)
     # few centres end at what the start happened to be, and cost little
     starts = STARTS if clusters <= FEW else 1
     found = min((_once(values, clusters, starts * seed + i, context) for i in range(starts)), key=lambda c: c.inertia)
@@ -111,17 +111,19 @@ class _KMeans:
 def own_distances(values: NDArray[np.floating], assignment: NDArray[np.integer],
                   centres: NDArray[np.floating]) -> NDArray[np.floating]:  # fmt: skip
     """Distance (N,) of each sample to the centre that it is assigned to."""
-    pieces = [np.linalg.norm(values[rows] - centres[assignment[rows]], axis=1) for rows in _pieces(len(values))]
-    return np.concatenate(pieces)
+    found = [np.linalg.norm(values[rows] - centres[assignment[rows]], axis=1) for rows in pieces(len(values))]
+    return np.concatenate(found)
 
 
-def _pieces(count: int) -> Iterator[slice]:
+def pieces(count: int) -> Iterator[slice]:
+    """All rows, some thousand at a time."""
     return (slice(start, start + ROWS) for start in range(0, count, ROWS))
 
 
-def _shift_to_mean_zero(values: Floats) -> None:
-    mean = sum(values[rows].sum(axis=0, dtype=np.float64) for rows in _pieces(len(values))) / len(values)
-    for rows in _pieces(len(values)):
+def shift_to_mean_zero(values: Floats) -> None:
+    """Subtract the mean of `values` (N, d) in place, which moves no sample relative to another."""
+    mean = sum(values[rows].sum(axis=0, dtype=np.float64) for rows in pieces(len(values))) / len(values)
+    for rows in pieces(len(values)):
         values[rows] -= mean.astype(np.float32)
 
 

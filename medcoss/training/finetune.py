@@ -34,6 +34,7 @@ from medcoss.specs.training import FinetuneOptions
 from medcoss.training.augment_strong import augment_strongly
 from medcoss.training.batches import check_parts, moved, named
 from medcoss.training.distributed import Ranks
+from medcoss.training.environment import environment
 from medcoss.training.features import model_inputs
 from medcoss.training.ignored import log_ignored
 from medcoss.training.loading import stacked
@@ -200,6 +201,7 @@ def finetune(spec: FinetuneOptions, dataset_dir: Path, init_model_dir: Path | No
             metrics |= {f"{split}/{n}": v for n, v in _scores(spec, model, reader, split, tokenizer).items()}
         context.metrics(done, metrics)
     info = _describe(spec, encoder, previous, reader, ranks.from_main(metrics))
+    info.made_with = environment(ranks.device)
     info.leakage += leakage
     if ranks.main:
         save_model(model, info, output_dir, vocabulary)
@@ -308,4 +310,6 @@ def _describe(spec: FinetuneOptions, encoder: Encoder, previous: ModelInfo | Non
         postprocess=spec.postprocess,
         metrics=metrics,
         leakage=[*previous.leakage] if previous else [],
+        declared=(previous.declared if previous else {})
+        | ({reader.info.modality: reader.info.declared} if reader.info.declared is not None else {}),
     )

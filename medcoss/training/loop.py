@@ -115,7 +115,8 @@ class Loop:
     `pictures(done)` is called every `picture_every` steps, if given; `held_out()` gives numbers to report then and
     at the last step. Both run on the main rank alone, the others wait for its next step. A `follower` that has
     `ended` after `held_out()` ends the run early; `done` is the number of steps made. `inputs` are the fingerprints of
-    what it is trained on, by the fields that name it: a run does not go on with others.
+    what it is trained on, by the fields that name it: a run does not go on with others. Batches of one `group_of` are
+    told of for themselves; `telemetry(done, row)` adds numbers to a row.
     """
 
     def __init__(self, task: Task, optimizer: torch.optim.Optimizer, steps: Dataset[Any], total: int,
@@ -123,11 +124,14 @@ class Loop:
                  describe: Callable[[int], str] | None = None, picture_every: int | None = None,
                  pictures: Callable[[int], None] | None = None,
                  held_out: Callable[[], dict[str, float]] | None = None,
-                 follower: Follower | None = None, inputs: dict[str, str] | None = None) -> None:  # fmt: skip
+                 follower: Follower | None = None, inputs: dict[str, str] | None = None,
+                 group_of: Callable[[Any], str] | None = None,
+                 telemetry: Callable[[int, dict[str, float]], dict[str, float]] | None = None) -> None:  # fmt: skip
         self.task, self.optimizer, self.steps, self.total, self.rate = task, optimizer, steps, total, rate
         self.context, self.settings, self.ranks, self.device = ranks.context(context), settings, ranks, ranks.device
         self.describe, self.picture_every, self.pictures = describe, picture_every, pictures
         self.held_out, self.follower, self.done, self.inputs = held_out, follower, 0, inputs or {}
+        self.group_of, self.telemetry = group_of, telemetry
         self.scaler = gradient_scaler(self.device, settings.precision)
         self.watch, self.flops = Watch(), FlopCount(settings.compile)
         sixteen_bits = number_type(self.device, settings.precision) is not torch.float32
@@ -241,7 +245,8 @@ class Loop:
         self.scaler.update()
         if self.follower is not None:
             self.follower.stepped(step + 1)
-        self.meter.add(made.values, norm, made.samples, made.flops)
+        group = self.group_of(batch) if self.group_of is not None else None
+        self.meter.add(made.values, norm, made.samples, made.flops, group)
         return orders
 
     def _gradients(self, step: int, batch: Any) -> Gradients:
@@ -288,6 +293,7 @@ class Loop:
         done, row = step + 1, dict[str, float]()
         if done % self.settings.log_every == 0 or done == self.total:
             row = self._row(step)
+            row |= self.telemetry(done, row) if self.telemetry is not None else {}
             self.context.progress(done, self.total, "training")
         shown = self.picture_every is not None and done % self.picture_every == 0 and done < self.total
         if shown or done == self.total:

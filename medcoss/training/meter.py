@@ -74,6 +74,7 @@ class Meter:
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._began, self._waited = time.monotonic(), 0.0
         self._steps, self._samples, self._flops = 0, 0, 0
+        self._grouped: dict[str, int] = {}
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -82,12 +83,15 @@ class Meter:
         yield
         self._waited += time.monotonic() - began
 
-    def add(self, values: dict[str, Tensor], norm: Tensor, samples: int, flops: int) -> None:
+    def add(self, values: dict[str, Tensor], norm: Tensor, samples: int, flops: int, group: str | None = None) -> None:
         """Take a step: this rank's part of its named numbers, the gradients' norm, the samples of all ranks,
-        the operations of this rank.
+        the operations of this rank. Steps of a `group` are told for themselves, too.
         """
         # float16 leaves out the steps whose gradients overflow
         finite = {_NORM: torch.where(torch.isfinite(norm), norm, 0.0), _FINITE: torch.isfinite(norm)}
+        if group is not None:
+            finite |= {f"{name}/{group}": value for name, value in finite.items()}
+            self._grouped[group] = self._grouped.get(group, 0) + samples
         for name, value in (values | finite).items():
             total, count = self._sums.get(name, (0.0, 0))
             self._sums[name] = (total + value.detach().float(), count + 1)
@@ -100,6 +104,7 @@ class Meter:
         """
         found = dict(zip(self._sums, torch.stack([total for total, _ in self._sums.values()]).tolist(), strict=True))
         norm = found.pop(_NORM) / max(found.pop(_FINITE), 1.0)
+        norms = {g: found.pop(f"{_NORM}/{g}") / max(found.pop(f"{_FINITE}/{g}"), 1.0) for g in self._grouped}
         names = sorted(found)
         means = self.ranks.totals([found[name] / self._sums[name][1] for name in names])
         seconds = max(time.monotonic() - self._began, 1e-9)
@@ -113,6 +118,8 @@ class Meter:
             "data_wait": self._waited / seconds,
             "peak_memory_gib": over_ranks([_peak_memory(self.ranks.device)])[0] / 2**30,
         }
+        row |= {f"grad_norm/{group}": value for group, value in norms.items()}
+        row |= {f"samples_per_s/{group}": count / seconds for group, count in self._grouped.items()}
         if self.peak is not None:
             row["mfu"] = row["tflops_per_s"] / (self.peak * self.ranks.world)
         self.begin()

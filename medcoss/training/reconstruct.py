@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
@@ -68,21 +68,12 @@ def write_reconstructions(task: "PretrainTask", spec: PretrainOptions, folder: P
             indices = _chosen(new, spec)
             metrics = _reports(task, new, new.tokenizer, indices, spec, folder, context, device)
         for source in task.sources:
-            if _fits(task.head, source):
+            if isinstance(task.head, MaskedImageDecoder) and task.head.reads(source.reader.info.sample_shape[1:]):
                 name = f"reconstruction_{source.modality}{place}"
                 loss = _pictures(task, source, spec, folder, name, context, device)
                 if source is new:
                     metrics[f"reconstruction/{source.modality}"] = loss
     return metrics
-
-
-def _fits(head: nn.Module, source: Source) -> bool:
-    """True when the decoder of the new modality has places and pixels for the samples of a source."""
-    if source.kind is Kind.TEXT or not isinstance(head, MaskedImageDecoder):
-        return False
-    kind = "2d" if source.kind is Kind.IMAGE2D else "3d"
-    tokens = math.prod(n // PATCH for n in source.reader.info.sample_shape[1:])
-    return kind in head.positions and head.positions[kind].shape[1] == tokens + 1
 
 
 def _chosen(source: Source, spec: PretrainOptions) -> NDArray[np.int64]:
@@ -96,7 +87,7 @@ def _pictures(task: "PretrainTask", source: Source, spec: PretrainOptions, folde
     """Draw some samples of a source, keep the first volume as NIfTI; the loss on them."""
     indices = _chosen(source, spec)
     (images,) = model_inputs(source.reader, indices, None)
-    found = _filled(task, images, spec, device)
+    found = _filled(task, source.modality, images, spec, device)
     rows = [[_shown(x[i]) for x in (found.hidden, found.filled, found.images)] for i in range(len(images))]
     path = folder / f"{name}.png"
     _draw(rows, path)
@@ -111,25 +102,25 @@ def _pictures(task: "PretrainTask", source: Source, spec: PretrainOptions, folde
     return found.loss
 
 
-def _filled(task: "PretrainTask", images: Tensor, spec: PretrainOptions, device: torch.device) -> Filled:
+def _filled(task: "PretrainTask", modality: str, images: Tensor, spec: PretrainOptions, device: torch.device) -> Filled:
     """What the model makes of images under masks that depend on the seed alone, in batches as large as the training's;
     each predicted patch takes the true mean and contrast of its place.
     """
     tokens = math.prod(n // PATCH for n in images.shape[2:])
     noise = torch.rand((len(images), tokens), generator=torch.Generator().manual_seed(spec.seed))
     size = max(spec.batch_size // spec.accumulate, 1)
-    parts = [_filled_batch(task, x.to(device), n.to(device), spec.mask_ratio)
+    parts = [_filled_batch(task, x.to(device), n.to(device), spec.mask_ratio, modality)
              for x, n in zip(images.split(size), noise.split(size), strict=True)]  # fmt: skip
     loss = sum(part.loss * len(part.images) for part in parts) / len(images)
     hidden, filled = (torch.cat([getattr(part, name) for part in parts]) for name in ("hidden", "filled"))
     return Filled(hidden, filled, images, loss)
 
 
-def _filled_batch(task: "PretrainTask", images: Tensor, noise: Tensor, mask_ratio: float) -> Filled:
+def _filled_batch(task: "PretrainTask", images: Tensor, noise: Tensor, mask_ratio: float, modality: str) -> Filled:
     """What the model makes of images (B, C, ...) at the places that `noise` (B, L) hides, in CPU memory."""
     patches = patchify(images)
     kept, removed = random_mask(noise, mask_ratio)
-    predicted = task.head(task.encoder.encode_image(images, kept), kept, removed, image_kind(images))
+    predicted = task.head(task.encoder.encode_image(images, kept, modality), kept, removed, image_kind(images))
     mean, deviation = patch_statistics(patches)
     place = removed.unsqueeze(-1).expand(-1, -1, patches.shape[2])
     filled = patches.scatter(1, place, predicted * torch.gather(deviation, 1, removed.unsqueeze(-1))

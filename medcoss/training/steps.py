@@ -1,5 +1,6 @@
 """What each pre-training step sees: one batch of one modality, as a pure function of seed and step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ from medcoss.data.shards import ShardReader, three_channels
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
 from medcoss.specs.encoder import PATCH
-from medcoss.specs.plan import training_steps
+from medcoss.specs.plan import mixed_batches, training_steps, whole_batches
 from medcoss.training.batches import cut, mapped
 from medcoss.training.loading import stacked
 from medcoss.training.masking import mask_words
@@ -75,18 +76,20 @@ class PretrainSteps(Dataset[Batch]):
     An epoch holds every whole batch of every source, in an order drawn anew each epoch. Reports of
     about the same length come together, and columns that are padding in every report of a batch are
     cut off, unless the `padding` counts as published. With `replacement` every batch is drawn from
-    all samples. `share` says which rows of each batch are made: those of one rank.
+    all samples. `mix` has weights of modalities: how often an epoch shows them. `share` says which rows of each batch
+    are made: those of one rank.
     """
 
     share = slice(None)
 
     def __init__(self, sources: list[Source], *, batch_size: int, epochs: int, seed: int, text_mask_ratio: float,
                  mixup: bool, augment: bool, replacement: bool = False, padding: bool = False,
-                 max_steps: int | None = None) -> None:  # fmt: skip
+                 max_steps: int | None = None, mix: Mapping[str, float] | None = None) -> None:  # fmt: skip
         self.sources, self.batch_size, self.seed = sources, batch_size, seed
         self.text_mask_ratio, self.mixup, self.augment = text_mask_ratio, mixup, augment
         self.replacement, self.padding = replacement, padding
-        planned = training_steps([len(s.indices) for s in sources], batch_size, epochs, max_steps)
+        self.weights = [(mix or {}).get(source.modality, 1.0) for source in sources]
+        planned = training_steps([len(s.indices) for s in sources], batch_size, epochs, max_steps, weights=self.weights)
         self.per_epoch, self.total = planned.per_epoch, planned.total
         self._plan: tuple[int, list[tuple[int, NDArray[np.int64]]]] | None = None
 
@@ -99,11 +102,34 @@ class PretrainSteps(Dataset[Batch]):
             batches = [
                 (number, positions)
                 for number, source in enumerate(self.sources)
-                for positions in self._batches(source, self.seed + number, epoch)
+                for positions in self._mixed(number, source, epoch)
             ]
             order = np.random.default_rng([self.seed, epoch, _ORDER]).permutation(len(batches))
             self._plan = (epoch, [batches[i] for i in order])
         return self._plan[1]
+
+    def _mixed(self, number: int, source: Source, epoch: int) -> list[NDArray[np.int64]]:
+        """The batches of a source: those of one pass over it, or, with a weight, the next of one pass after another."""
+        seed = self.seed + number
+        if self.weights[number] == 1.0:
+            return self._batches(source, seed, epoch)
+        whole = whole_batches(len(source.indices), self.batch_size)
+        count = mixed_batches(len(source.indices), self.batch_size, self.weights[number])
+        first, last = epoch * count, (epoch + 1) * count
+        passes = range(first // whole, -(-last // whole)) if whole else range(0)
+        stream = [batch for each in passes for batch in self._batches(source, seed, each)]
+        return stream[first - first // whole * whole :][:count] if whole else []
+
+    def seen(self, done: int) -> dict[str, int]:
+        """Samples of each modality that the first `done` steps have shown, those of its buffers included."""
+        epoch, rest = divmod(done, self.per_epoch)
+        found: dict[str, int] = {}
+        for number, source in enumerate(self.sources):
+            shown = epoch * mixed_batches(len(source.indices), self.batch_size, self.weights[number])
+            shown += sum(which == number for which, _ in self.plan(epoch)[:rest]) if rest else 0
+            size = min(self.batch_size, len(source.indices))
+            found[source.modality] = found.get(source.modality, 0) + shown * size
+        return found
 
     def _batches(self, source: Source, seed: int, epoch: int) -> list[NDArray[np.int64]]:
         n = len(source.indices)
@@ -117,7 +143,8 @@ class PretrainSteps(Dataset[Batch]):
         source = self.sources[number]
         indices = source.indices[positions]
         # what is drawn again is augmented and masked anew
-        draws = [(step, row) if self.replacement else () for row in range(len(indices))]
+        again = self.replacement or self.weights[number] != 1.0
+        draws = [(step, row) if again else () for row in range(len(indices))]
         rngs = [sample_rng(self.seed + number, epoch, int(i), *draw) for i, draw in zip(indices, draws, strict=True)]
         mix = np.random.default_rng([self.seed, step, _MIX])
         if source.kind is Kind.TEXT:

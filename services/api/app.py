@@ -26,6 +26,7 @@ from services.api.routes import (
     health,
     jobs,
     labels,
+    lineage,
     pipelines,
     preflight,
     registry,
@@ -105,9 +106,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     for part in (
-        datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, aliases, deployments, evaluations,
-        deletion, gc,
-        access, audit, streams, webhooks, workers,
+        datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, lineage, aliases, deployments,
+        evaluations, deletion, gc, access, audit, streams, webhooks, workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES, dependencies=[Depends(no_others)])
     app.include_router(pipelines.expanding, responses=RESPONSES, dependencies=[Depends(no_others)])

@@ -14,6 +14,7 @@ from medcoss.specs import (
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
+    ForgettingSpec,
     ImageFolder,
     ImportModelSpec,
     InspectDatasetSpec,
@@ -39,6 +40,7 @@ from services.core.tables import DEFAULT_PROJECT
 
 RAW, PREPARED, BUFFER = "ds_0199c2b3f00a1b2c3d4e5", "ds_0199c2b4a11b2c3d4e5f6", "ds_0199c2c0d22c3d4e5f607"
 MODEL, CLASSIFIER = "mdl_0199c2bf733d4e5f60718", "mdl_0199c2d1c44e5f6071829"
+FIRST_STAGE, REPORTS = "mdl_0199c2b9a10b3c4d5e6f7", "ds_0199c2b5c33e4f5a6b7c8"
 JOB, KEY = "job_0199c2b44550a1b2c3d4e", "key_0199c2a0166f60718293a"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _URL = "https://s3.clinic.example/medcoss/datasets/" + RAW + "/raw/train/normal/0001.png?X-Amz-Signature=..."
@@ -53,6 +55,7 @@ SPECS: dict[str, Spec] = {
     "build_buffer": BuildBufferSpec(model=MODEL, dataset=PREPARED, buffer_fraction=0.05),
     "finetune": FinetuneSpec(dataset=PREPARED, task="classification", init_model=MODEL, epochs=20),
     "evaluate": EvaluateSpec(model=CLASSIFIER, dataset=PREPARED, split="test"),
+    "forgetting": ForgettingSpec(models=(FIRST_STAGE, MODEL), datasets=(REPORTS, PREPARED)),
     "compare": CompareSpec(
         dataset=PREPARED, task="classification", encoders={"scratch": None, "continual": MODEL}, size="small", epochs=20
     ),

@@ -27,6 +27,7 @@ TAGS = {
     "registry": "Models, and what jobs there are.",
     "deployments": "Serve models under names, several versions beside each other.",
     "evaluations": "Scores of models, with pictures, and their comparison.",
+    "lineage": "Lines of models, what was made from what, and model cards.",
     "aliases": "Names such as `production` that stand for one model at a time, and what was promoted when.",
     "storage": "Deleting, and what the object store holds.",
     "labels": "Names, notes and tags, and the search for them.",

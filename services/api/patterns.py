@@ -10,6 +10,7 @@ WORDS = {
     r"^[a-z][a-z0-9_]{0,31}$": "1 to 32 characters: small letters, digits and _, the first of them a letter",
     r"^job_[0-9a-z]{8,40}$": "an identifier like job_0123456789abcdef01234",
     r"^[0-9a-f]{32}$": "an MD5 of 32 hexadecimal digits, 0-9 and a-f",
+    r"^[0-9a-f]{32,32}$": "32 hexadecimal digits, 0-9 and a-f",
     r"^[0-9a-f]{64}$": "a SHA-256 of 64 hexadecimal digits, 0-9 and a-f",
     r"^[\x21-\x7e]{1,255}$": "1 to 255 characters of ASCII without spaces",
     r"^https?://[!-~]+$": "an address that begins with http:// or https://, in ASCII and without spaces",

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medcoss.specs.forgetting_records import ForgettingInfo
 from medcoss.specs.records import Bootstrap, EvaluationInfo, Leakage
 
 Scores = dict[str, float]
@@ -23,9 +24,14 @@ class EvaluationOut(BaseModel):
     dataset_id: str = Field(description="dataset that it was scored on, ds_...; it may have been deleted since")
     dataset_name: str = Field(description="name of the dataset at that time")
     split: str = Field(description="train, val, test, or held_out: the fold that the model has not been trained on")
-    task: Literal["classification", "segmentation"] = Field(description="classification or segmentation")
-    headline: str = Field(description="name of the metric that `score` is: f1 or dice")
-    score: float = Field(description="the headline metric, between 0 and 1; higher is better")
+    task: Literal["classification", "segmentation", "forgetting"] = Field(
+        description="classification or segmentation; forgetting: what a line of encoders has kept of each modality"
+    )
+    headline: str = Field(description="name of the metric that `score` is: f1, dice or backward_transfer")
+    score: float = Field(
+        description="the headline metric, f1 and dice between 0 and 1, backward_transfer 0 where nothing was forgotten "
+        "and negative where something was; higher is better"
+    )
     seed: int | None = Field(description="seed of the model's training; null where it is not known")
     fold: int | None = Field(description="fold of a cross-validation that was held out; null without one")
     metrics: Scores = Field(description="scores by name, of all classes together; docs/evaluation.md tells their units")
@@ -42,6 +48,9 @@ class EvaluationOut(BaseModel):
         "the prepared samples; null for classifiers, and where it is not known"
     )  # fmt: skip
     leakage: list[Leakage] = Field(description="patients that were trained on and measured on, as far as allowed")
+    forgetting: ForgettingInfo | None = Field(
+        None, description="of the task forgetting: every stage on every modality, and what the newest one has kept"
+    )
     job_id: str | None = Field(description="job that made it")
     created_at: datetime = Field(description="when it was recorded")
 

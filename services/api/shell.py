@@ -194,6 +194,6 @@ class _Answer:
         client = scope.get("client")
         done = audit.deed(
             scope["method"], route or "", scope["path"], state["request_id"], status, client[0] if client else None,
-            state.get("identity"), state.get("refused"),
+            state.get("identity"), state.get("refused") or state.get("remark"),
         )  # fmt: skip
         await self._log.do(done)

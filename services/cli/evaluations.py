@@ -23,6 +23,7 @@ from services.cli.output import (
     show,
     table,
 )
+from services.cli.stages import forgetting_tables
 from services.cli.transfers import transfer_bar
 
 app = typer.Typer(name="evaluations", help="Look at scores of models and compare them.", no_args_is_help=True)
@@ -41,7 +42,7 @@ def list_evaluations(
     dataset: Annotated[str | None, _some("dataset", "Only those on this dataset.")] = None,
     model: Annotated[str | None, _some("model", "Only those of this model.")] = None,
     encoder: Annotated[str | None, _some("encoder", "Only those of models fine-tuned from this one.")] = None,
-    task: Annotated[str | None, _some("task", "Only classification or segmentation.")] = None,
+    task: Annotated[str | None, _some("task", "Only classification, segmentation or forgetting.")] = None,
     split: Annotated[str | None, _some("split", "Only those on train, val, test or held_out (a fold).")] = None,
     job: Annotated[str | None, _some("job", "Only those that this job made.")] = None,
     sort: Sort = None,
@@ -94,6 +95,8 @@ def show_evaluation(client: Client, evaluation_id: Id, as_json: Json = False) ->
         columns: Columns = [name if name == "class" else number(name) for name in names]
         cells = [[_cell(row.get(name)) for name in names] for row in found.per_class]
         parts += [Text(), table(columns, cells)]
+    if found.forgetting is not None:
+        parts += [Text(), *forgetting_tables(found.forgetting)]
     show(found, as_json, Group(*parts))
 
 

@@ -26,6 +26,7 @@ from services.cli import (
     models,
     pipelines,
     samples,
+    stages,
     webhooks,
     workers,
 )
@@ -61,7 +62,9 @@ jobs.app.command("priority")(labels.priority)
 jobs.app.command("time-limit")(labels.time_limit)
 models.app.command("import")(checkpoints.import_model)
 models.app.command("export-checkpoint")(checkpoints.export_checkpoint)
-for command in (aliases.promote, aliases.rollback, aliases.history, aliases.aliases, aliases.unalias):
+for command in (stages.line, stages.lineage, stages.card, stages.holders):
+    models.app.command(command.__name__)(command)
+for command in (aliases.promote, aliases.gate, aliases.rollback, aliases.history, aliases.aliases, aliases.unalias):
     models.app.command(command.__name__)(command)
 app.add_typer(models.app, rich_help_panel="Work")
 app.add_typer(evaluations.app, rich_help_panel="Work")

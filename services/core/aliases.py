@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from services.core import gates
 from services.core.errors import Conflict, FieldError, NotFound, ValidationFailed
 from services.core.ids import new_id
 from services.core.scope import Scope
@@ -72,10 +73,12 @@ def resolved(session: Session, project_id: str, given: Iterable[str], *, hold: b
     return {f"{MARK}{row.name}": row.model_id for row in found}
 
 
-def promote(session: Session, project_id: str, name: str, model: str, actor: str, note: str = "") -> Alias:
+def promote(session: Session, project_id: str, name: str, model: str, actor: str, note: str = "",
+            override: str | None = None) -> Alias:  # fmt: skip
     """Have the alias stand for a model of its project, from now on. Standing there already, nothing changes.
 
-    ValidationFailed, naming `/model_id`, when the project has no such model.
+    ValidationFailed, naming `/model_id`, when the project has no such model; Conflict when the alias has a gate that
+    the model does not pass, unless `override` says why it moves all the same.
     """
     # held: it is not deleted meanwhile
     row = Scope.of(project_id).find(session, Model, model, with_for_update={"read": True})
@@ -89,7 +92,15 @@ def promote(session: Session, project_id: str, name: str, model: str, actor: str
         return _first(session, project_id, name, model, actor, note)
     if alias.model_id == model:
         return alias
-    return _move(session, alias, model, "promoted", actor, note)
+    found = gates.check(session, alias, row)
+    if not found.passes and override is None:
+        raise Conflict(
+            f"the gate of {MARK}{name} is closed to {model}: {'; '.join(found.refusals)}. Give an override with the "
+            "reason to move it all the same",
+            [FieldError("/model_id", refusal) for refusal in found.refusals],
+        )
+    needed = override if not found.passes else None
+    return _move(session, alias, model, "promoted", actor, note, needed, found.report)
 
 
 def _first(session: Session, project_id: str, name: str, model: str, actor: str, note: str) -> Alias:
@@ -108,19 +119,28 @@ def _first(session: Session, project_id: str, name: str, model: str, actor: str,
     return alias
 
 
-def _move(session: Session, alias: Alias, model: str, action: str, actor: str, note: str) -> Alias:
-    _record(session, alias, action, alias.model_id, model, actor, note)
+def set_gate(session: Session, project_id: str, name: str, gate: gates.Gate | None) -> Alias:
+    """Bound what the alias may move to from now on; None bounds nothing. It stays where it stands."""
+    alias = get(session, project_id, name, for_update=True)
+    alias.gate = None if gate is None else gate.stored()
+    session.flush()
+    return alias
+
+
+def _move(session: Session, alias: Alias, model: str, action: str, actor: str, note: str,
+          override: str | None = None, report: str | None = None) -> Alias:  # fmt: skip
+    _record(session, alias, action, alias.model_id, model, actor, note, override, report)
     alias.model_id, alias.note, alias.promoted_by, alias.promoted_at = model, note, actor, now()
     session.flush()
     return alias
 
 
 def _record(session: Session, alias: Alias, action: str, before: str | None, after: str | None, actor: str,
-            note: str) -> None:  # fmt: skip
+            note: str, override: str | None = None, report: str | None = None) -> None:  # fmt: skip
     session.add(
         Promotion(
             project_id=alias.project_id, alias=alias.name, action=action, from_id=before, to_id=after, actor=actor,
-            note=note, at=now(),
+            note=note, override=override, report_id=report, at=now(),
         )
     )  # fmt: skip
     session.flush()

@@ -17,7 +17,8 @@ MOST = 20
 HELD_OUT = "held_out"
 # the 95 % between the first and the last of 39 cuts
 _PARTS = 40
-_LOWER_IS_BETTER = ("hd95", "assd", "ece")
+_LOWER_IS_BETTER = ("hd95", "assd", "ece", "loss", "fresh_loss", "forgetting", "average_forgetting",
+                    "accuracy_forgetting")  # fmt: skip
 # of the draws in which both scores are defined, as for the intervals of the scores themselves
 _ENOUGH = 0.5
 Interval = tuple[float, float]

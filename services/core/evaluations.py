@@ -15,7 +15,8 @@ from services.core.tables import Dataset, Evaluation, EvaluationFile, Job, Model
 
 # what a list is sorted by, and the best checkpoint is chosen by: higher is better
 DRAWS = "draws.json"
-HEADLINES = {"classification": "f1", "segmentation": "dice"}
+FORGETTING = "forgetting"
+HEADLINES = {"classification": "f1", "segmentation": "dice", FORGETTING: "backward_transfer"}
 
 
 def folder_of(evaluation_id: str) -> str:
@@ -33,12 +34,13 @@ def register(session: Session, evaluation_id: str, *, name: str, info: Evaluatio
     model = session.get_one(Model, model_id)
     dataset = session.get_one(Dataset, dataset_id)
     trained = _spec_of(session, model)
-    headline = HEADLINES[model.task]
+    task = FORGETTING if info.forgetting is not None else model.task
+    headline = HEADLINES[task]
     session.add(
         Evaluation(
             id=evaluation_id, name=name, model_id=model_id, model_name=model.name,
             encoder_id=trained.get("init_model"), dataset_id=dataset_id, dataset_name=dataset.name, split=split,
-            task=model.task, headline=headline, score=info.metrics[headline],
+            task=task, headline=headline, score=info.metrics[headline],
             seed=seed if seed is not None else trained.get("seed"),
             fold=fold if fold is not None else trained.get("fold"),
             info=info.model_dump(mode="json", exclude={"cases"}), job_id=job_id, project_id=project_id,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import Kind
 from medcoss.specs import (
     BuildBufferSpec,
     EvaluateSpec,
@@ -26,7 +26,7 @@ from medcoss.specs import (
 from medcoss.specs.costs import Shape
 from medcoss.specs.encoder import SIZES, EncoderConfig
 from medcoss.specs.footprint import CHECKPOINTS, FLOAT, Hardware, Source, Training, finetuning, inference, pretraining
-from medcoss.specs.plan import Steps, all_batches, buffer_size, cluster_counts, training_steps, whole_batches
+from medcoss.specs.plan import Steps, all_batches, buffer_counts, training_steps, whole_batches
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from medcoss.specs.runs import as_folded
 from services.core.inputs import Inputs
@@ -111,21 +111,37 @@ def _source(info: DatasetInfo, samples: int, rehearsal: bool = False) -> Source:
     return Source(Shape.of(info.kind, info.sample_shape), samples, rehearsal)
 
 
+def _named(found: Inputs, names: Sequence[str]) -> list[DatasetInfo]:
+    return [info for name in names if (info := found.dataset(name)) is not None]
+
+
+def _stage_sources(spec: PretrainSpec, learnt: Sequence[DatasetInfo], buffers: Sequence[DatasetInfo]) -> list[Source]:
+    """What a stage trains on, with the weights of its mix."""
+    whole = [_source(info, info.splits.get("train", 0)) for info in learnt]
+    kept = [_source(info, info.samples, rehearsal=True) for info in buffers]
+    weights = [spec.mix.get(info.modality, 1.0) for info in (*learnt, *buffers)]
+    return [replace(source, weight=weight) for source, weight in zip([*whole, *kept], weights, strict=True)]
+
+
 @forecast.register
 def _(spec: PretrainSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     dataset, model = found.dataset(spec.dataset), found.model(spec.init_model)
     assert dataset is not None
-    buffers = [buffer for name in spec.rehearsal if (buffer := found.dataset(name)) is not None]
-    new = _source(dataset, dataset.splits.get("train", 0))
-    sources = [new, *(_source(buffer, buffer.samples, rehearsal=True) for buffer in buffers)]
-    parts = Counter({dataset.modality: new.samples})
+    learnt, buffers = [dataset, *_named(found, spec.joint)], _named(found, spec.rehearsal)
+    sources = _stage_sources(spec, learnt, buffers)
+    parts = Counter({info.modality: info.splits.get("train", 0) for info in learnt})
     for buffer in buffers:
         parts[f"{buffer.modality} (rehearsal)"] += buffer.samples
-    where = "training samples of the dataset" + (", and all samples of the rehearsal buffers" if buffers else "")
-    steps = training_steps([source.samples for source in sources], spec.batch_size, spec.epochs, spec.max_steps)
+    where = "training samples of the datasets that are learnt" if spec.joint else "training samples of the dataset"
+    where += ", and all samples of the rehearsal buffers" if buffers else ""
+    steps = training_steps(
+        [source.samples for source in sources], spec.batch_size, spec.epochs, spec.max_steps,
+        weights=[source.weight for source in sources],
+    )  # fmt: skip
     scratch = replace(SIZES[spec.size], attention=spec.attention, positions=spec.positions)
     config, words = _config(model, scratch), ""
-    if config is not None and config.vocabulary == 0 and (dataset.kind is Kind.TEXT or spec.vocabulary):
+    reads = spec.vocabulary is not None or any(info.kind is Kind.TEXT for info in learnt)
+    if config is not None and config.vocabulary == 0 and reads:
         count = WORDS if spec.vocabulary else spec.vocabulary_size
         config = config.with_vocabulary(count)
         words = AT_MOST_WORDS.format(count)
@@ -138,14 +154,13 @@ def _(spec: PretrainSpec, found: Inputs, paths: list[str], hardware: Hardware) -
         made,
         samples=Figure(parts.total(), "sample", where, dict(parts)),
         work=_training_work(training, sources, steps, spec.batch_size, dataset, size),
-        warnings=(*_forgetting(spec, dataset, model, buffers), *_without_val(dataset, "val_loss")),
+        warnings=(*_forgetting([*learnt, *buffers], model), *_without_val(dataset, "val_loss")),
     )  # fmt: skip
 
 
-def _forgetting(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None,
-                buffers: list[DatasetInfo]) -> Iterator[fit.Misfit]:  # fmt: skip
-    """Modalities that an encoder has learnt and that nothing reminds it of."""
-    earlier = set(model.modalities if model else ()) - {dataset.modality} - {buffer.modality for buffer in buffers}
+def _forgetting(shown: Sequence[DatasetInfo], model: ModelInfo | None) -> Iterator[fit.Misfit]:
+    """Modalities that an encoder has learnt and that nothing shown reminds it of."""
+    earlier = set(model.modalities if model else ()) - {info.modality for info in shown}
     if earlier:
         names = ", ".join(sorted(earlier))
         yield fit.Misfit("rehearsal", f"init_model has learnt {names}; without rehearsal buffers of it, it forgets it")
@@ -270,17 +285,17 @@ def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], hardware: Hardware
     dataset, model = found.dataset(spec.dataset), found.model(spec.model)
     assert dataset is not None and model is not None
     count = dataset.splits.get("train", 0)
-    clusters, quota = cluster_counts(count, spec.centers_fraction, spec.buffer_fraction)
-    chosen = buffer_size(count, spec.centers_fraction, spec.buffer_fraction)
+    clusters, quota = buffer_counts(dataset, spec, len(model.modalities))
+    chosen, by_clusters = clusters * quota, spec.strategy == "kmeans"
     parameters, memory, work = _reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
     stored = found.datasets[spec.dataset].total_bytes
     width = int(model.config.get("dim", 0))
     kept = round(stored * chosen / max(dataset.samples, 1))
     parts = {"buffer": kept, "features": CHECKPOINTS * FLOAT * count * width}
-    few = int(count * spec.centers_fraction) < 1
+    few = by_clusters and dataset.role == "prepared" and int(count * spec.centers_fraction) < 1
     return Forecast(
-        samples=Figure(count, "sample", f"training samples of the dataset, of which {chosen} are chosen: {clusters} "
-                       f"clusters, {quota} samples each"),
+        samples=Figure(count, "sample", f"training samples of the dataset, of which {chosen} are chosen: "
+                       + (f"{clusters} clusters, {quota} samples each" if by_clusters else f"by {spec.strategy}")),
         batches=Figure(all_batches(count, spec.batch_size), "batch", f"{spec.batch_size} samples at once, each once"),
         steps=_none("step", "nothing is trained"),
         parameters=parameters, memory=memory, work=work,
@@ -314,6 +329,7 @@ def _(spec: EvaluateSpec, found: Inputs, paths: list[str], hardware: Hardware) -
 @forecast.register
 def _(spec: PreprocessSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     recipe, count, row = spec.recipe, raw.inputs_of(paths, spec), found.datasets[spec.dataset]
+    shown = recipe.modality_name
     no_model, archives, most = "no model takes part", raw.packed(paths), raw.most_images(paths, spec)
     if most is not None:
         samples = Figure(most.count, "sample", "images of the dataset by name; those that cannot be read, or that the "
@@ -322,17 +338,17 @@ def _(spec: PreprocessSpec, found: Inputs, paths: list[str], hardware: Hardware)
         storage = Figure(most.total_bytes, BYTE, f"{most.count} images of {channels} x {height} x {width} bytes, masks "
                          "included, before they are compressed: an upper bound")  # fmt: skip
     else:
-        what = "rows" if get_modality(recipe.modality).kind is Kind.TEXT else "images or tiles"
+        what = "rows" if recipe.shows.kind is Kind.TEXT else "images or tiles"
         why = f"{count} files by their names; how many {what} they hold is known once they are read"
         if archives:
             why = f"what {archives[0]} holds is known once it is unpacked"
         samples, storage = _none("sample", why), _none(BYTE, why)
-    told = row.modality is not None and row.modality != recipe.modality
+    told = row.modality is not None and row.modality != shown
     return Forecast(
         samples=samples, batches=_none("batch", "files are read one by one"), steps=_none("step", "nothing is trained"),
         parameters=_none("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
-        storage=storage, work=Work(None if archives else count, "file", modality=recipe.modality, size=recipe.name),
-        warnings=(fit.Misfit("recipe/modality", f"the recipe makes {recipe.modality} of a dataset that was uploaded as "
+        storage=storage, work=Work(None if archives else count, "file", modality=shown, size=recipe.name),
+        warnings=(fit.Misfit("recipe/modality", f"the recipe makes {shown} of a dataset that was uploaded as "
                              f"{row.modality}"),) * told,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from medcoss.specs import CompareSpec, FinetuneSpec, Spec
 from medcoss.specs.fit import Misfit
 from medcoss.specs.footprint import Hardware
 from medcoss.specs.runs import FinetuneRunSpec, runs_of
+from services.core import forecast_forgetting  # noqa: F401 - registers its kind
 from services.core.forecast import Figure, Forecast, Work, forecast
 from services.core.inputs import Inputs
 

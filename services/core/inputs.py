@@ -13,6 +13,7 @@ from medcoss.specs import (
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
+    ForgettingSpec,
     PretrainSpec,
     Spec,
     fit,
@@ -158,6 +159,8 @@ def _unfit(row: Dataset, kind: str, field: str) -> Iterator[str]:
         yield f"dataset {row.id} is raw; expected a prepared dataset: preprocess it first"
     elif field.startswith("measured_on") and row.role != "prepared":
         yield f"dataset {row.id} is a {row.role}; expected a prepared dataset, which has splits to measure on"
+    elif field.startswith("joint") and row.role != "prepared":
+        yield f"dataset {row.id} is a {row.role}; expected a prepared dataset, which is learnt as a whole"
     elif field.startswith("rehearsal") and row.role != "buffer":
         yield f"dataset {row.id} is {row.role}; expected a rehearsal buffer: make one with build_buffer"
 
@@ -181,6 +184,10 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
     model = found.model(asked.spec.get("model") or asked.spec.get("init_model"))
     if isinstance(spec, ExportSpec) and model is not None:
         yield from fit.exporting(spec, model)
+    if isinstance(spec, ForgettingSpec):
+        models = [known for name in spec.models if (known := found.model(name)) is not None]
+        measured = [info for name in spec.datasets if (info := found.dataset(name)) is not None]
+        yield from fit.forgetting(spec, models, measured)
     if dataset is None:
         return
     if isinstance(spec, MeasuredOn):
@@ -197,7 +204,7 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
         targets = {"the training split": fit.with_targets(seen, "train", spec.task)}
         yield from _shares(spec, targets, processes(asked))
     elif isinstance(spec, BuildBufferSpec) and model is not None:
-        yield from fit.buffer_building(dataset, model)
+        yield from fit.buffer_building(spec, dataset, model)
         yield from fit.learnt(model, dataset.modality, "model")
     elif isinstance(spec, EvaluateSpec) and model is not None:
         yield from fit.evaluation(spec, dataset, model)
@@ -212,11 +219,12 @@ def _of_stage(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None,
                 "the same buffer is given twice, its samples would count twice; give every buffer once",
             )
     buffers = [info for name in spec.rehearsal if (info := found.dataset(name)) is not None]
-    reads = dataset.kind == "text" or spec.vocabulary is not None
+    learnt = [dataset, *(info for name in spec.joint if (info := found.dataset(name)) is not None)]
+    reads = any(info.kind == "text" for info in learnt) or spec.vocabulary is not None
     # a model whose sizes are not told may have a vocabulary
     known = reads or (model is not None and model.config.get("vocabulary") != 0)
-    yield from fit.pretraining(spec, dataset, model, buffers, known)
-    available = {f"the dataset of '{dataset.modality}'": dataset.splits.get("train", 0)}
+    yield from fit.pretraining(spec, learnt, model, buffers, known)
+    available = {f"the dataset of '{info.modality}'": info.splits.get("train", 0) for info in learnt}
     available |= {f"the buffer of '{buffer.modality}'": buffer.samples for buffer in buffers}
     yield from _shares(spec, available, world)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from sqlalchemy import select
 
-from medcoss.modalities import BUILTIN, get_modality
+from medcoss.modalities import ModalityName
 from medcoss.specs import EVERY_KIND
 from services.core.labels import tag_of
 from services.core.lifecycle import TERMINAL, State
@@ -52,12 +52,7 @@ def _is_written_out(value: Any) -> Any:
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
-def _is_modality(name: str) -> str:
-    get_modality(name)
-    return name
-
-
-Modality = Annotated[str, Field(max_length=32, json_schema_extra={"enum": [*BUILTIN]}), AfterValidator(_is_modality)]
+Modality = ModalityName
 
 
 def _is_metric(text: str) -> str:
@@ -232,7 +227,8 @@ EVALUATIONS: Listing[Evaluation] = Listing(
         Filter("dataset", "on one of these datasets", Evaluation.dataset_id, type=Id),
         Filter("model", "of one of these models", Evaluation.model_id, type=Id),
         Filter("encoder", "of models that were fine-tuned from one of these", Evaluation.encoder_id, type=Id),
-        Filter("task", "of one of these tasks", Evaluation.task, type=Literal["classification", "segmentation"]),
+        Filter("task", "of one of these tasks", Evaluation.task,
+               type=Literal["classification", "segmentation", "forgetting"]),
         Filter("split", "on one of these splits", Evaluation.split, type=Literal["train", "val", "test", "held_out"]),
         Filter("job", "made by one of these jobs", Evaluation.job_id, type=Id),
         *created(Evaluation.created_at),

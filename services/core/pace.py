@@ -148,11 +148,16 @@ def _by_units(session: Session, project_id: str, kind: str, work: Work, place: P
     )  # fmt: skip
 
 
+def _name_of(modality: Any) -> Any:
+    """The name of a modality that a recipe names or declares."""
+    return modality["name"] if isinstance(modality, dict) else modality
+
+
 def _units(work: Work, spec: dict[str, Any], files: int | None, info: dict[str, Any] | None) -> int:
     """Files or samples that an earlier job had to read; 0 for one of another recipe or modality."""
     if work.unit == "file":
         recipe = spec["recipe"]
-        return (files or 0) if (recipe["name"], recipe["modality"]) == (work.size, work.modality) else 0
+        return (files or 0) if (recipe["name"], _name_of(recipe["modality"])) == (work.size, work.modality) else 0
     if info is None or info["modality"] != work.modality or tuple(info["sample_shape"]) != work.shape:
         return 0
     return int(info["splits"].get(spec.get("split", "train"), 0))

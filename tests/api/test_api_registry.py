@@ -17,7 +17,8 @@ from tests.api.calls import problem, trained
 from tests.api.serving import Served
 
 REQUIRED = {"dataset": "ds_00000000", "model": "mdl_00000000", "task": "segmentation", "name": "chest",
-            "recipe": {"name": "image_folder"}, "encoders": {"scratch": None}}  # fmt: skip
+            "recipe": {"name": "image_folder"}, "encoders": {"scratch": None},
+            "models": ["mdl_00000000"], "datasets": ["ds_00000000"]}  # fmt: skip
 
 
 def test_models_and_their_files(served: Served) -> None:

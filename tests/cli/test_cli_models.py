@@ -1,6 +1,7 @@
 """`medcoss models promote` and what goes with it; deletion names what is in the way."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,38 @@ def test_promote_look_and_go_back(medcoss: Callable[..., Done], models: list[str
     assert "stands for nothing" in medcoss("models", "unalias", "production").err
     assert medcoss("models", "delete", ONE).code == 0
     assert "there is no alias" in medcoss("models", "rollback", "production").err
+
+
+def test_a_gate_is_set_looked_at_and_overridden(medcoss: Callable[..., Done], plane: ControlPlane) -> None:
+    first, second = (trained(plane.database, None, f"mdl_gate00000{n}", modalities=["xray"]) for n in (1, 2))
+    medcoss("models", "promote", first, "served")
+    assert "@served has no gate" in medcoss("models", "gate", "served").out
+    shown = medcoss("models", "gate", "served", "--average", "0.05", "--modality", "xray=0.1").out
+    assert "average" in shown and "0.1" in shown
+    closed = medcoss("models", "gate", "served", "--check", second).out
+    assert closed.startswith("closed\nthere is no forgetting report of")
+    refused = medcoss("models", "promote", second, "served")
+    assert (refused.code, "Give an override with the reason" in refused.err) == (1, True)
+    assert medcoss("models", "promote", second, "served", "--override", "a first try").code == 0
+    assert "[gate overridden: a first try]" in medcoss("models", "history", "served").out
+    wrong = medcoss("models", "gate", "served", "--modality", "xray:0.1")
+    assert (wrong.code, "expected a modality and a share" in wrong.err) == (1, True)
+    assert "any model" in medcoss("models", "gate", "served", "--remove").err
+
+
+def test_a_line_its_lineage_and_a_card_are_shown(medcoss: Callable[..., Done], plane: ControlPlane,
+                                                 tmp_path: Path) -> None:  # fmt: skip
+    model = trained(plane.database, None, "mdl_line000001")
+    (stage,) = medcoss("models", "line", model, "--json").json["stages"]
+    assert (stage["model_id"], stage["learnt"]) == (model, ["xray"])
+    assert model in medcoss("models", "line", model, "--compare", model).out
+    assert [node["id"] for node in medcoss("models", "lineage", model, "--json").json["nodes"]] == [model]
+    assert model in medcoss("models", "lineage", model, "--uses", "--files", "2").out
+    assert medcoss("models", "card", model).out.startswith("# encoder")
+    assert medcoss("models", "card", model, "--out", str(tmp_path / "card.md")).code == 0
+    assert "| Id | mdl_line000001 |" in (tmp_path / "card.md").read_text()
+    missing = medcoss("models", "card", model, "--out", str(tmp_path / "no" / "card.md"))
+    assert (missing.code, "cannot be written" in missing.err) == (1, True)
 
 
 def test_a_job_is_deleted_once_it_has_ended(medcoss: Callable[..., Done], client: Client, raw: str) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from medcoss.run import LocalRun
 from medcoss.specs.plan import cluster_counts
+from medcoss.training.choosing import select_nearest
 from medcoss.training.clustering import cluster, own_distances
-from medcoss.training.rehearsal import select_nearest
 from tests.parity.models import Models
 from tests.parity.report import EXACT, VALUES, Check, Limit
 

@@ -30,5 +30,5 @@ def _loss(encoder: Encoder, head: nn.Module, kind: Kind, batch: Batch, mask_rati
           teacher: Encoder | None) -> Tensor:  # fmt: skip
     # all that a step asks of its data
     source = SimpleNamespace(kind=kind, rehearsal=teacher is not None, modality="golden")
-    task = PretrainTask(encoder, head, teacher, [source], mask_ratio)  # type: ignore[list-item]
+    task = PretrainTask(encoder, [head], teacher, [source], mask_ratio)  # type: ignore[list-item]
     return task.loss(batch, torch.device("cpu"))[0]

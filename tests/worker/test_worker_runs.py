@@ -311,3 +311,23 @@ def test_the_next_stage_a_head_and_its_scores(worker: Supervisor, dataset: str, 
     assert {"evaluation.json", "confusion.png"} <= files.keys() and left == []
     assert 0 <= scores["evaluation"]["metrics"]["accuracy"] <= 1
     assert len(scores["evaluation"]["confusion"]) == 2
+    _measured_line(worker, [encoder, made.id])
+
+
+def _measured_line(worker: Supervisor, models: list[str]) -> None:
+    """What both stages make of pictures that neither has seen."""
+    files = {f"{'val' if n < 12 else 'train'}/{('dark', 'bright')[n % 2]}/{n}.png": png(100 + n) for n in range(24)}
+    raw = raw_dataset(worker.settings, worker.database, files, "ds_held0000000")
+    job = finished(worker, submitted(worker.database, spec={"dataset": raw, "recipe": FOLDER, "output_name": "held"}))
+    assert job.result is not None
+    spec = {"models": models, "datasets": [job.result["outputs"]["dataset"]], "batch_size": 8}
+    result = finished(worker, submitted(worker.database, "forgetting", spec)).result
+    assert result is not None
+    with worker.database.reading() as session:
+        report = session.get_one(Evaluation, result["outputs"]["evaluation"])
+        names = {file.path for file in report.files}
+    assert (report.task, report.headline, report.model_id) == ("forgetting", "backward_transfer", models[-1])
+    assert names == {"forgetting.json", "forgetting.png"}
+    table = report.info["forgetting"]["table"]
+    assert [(line["stage"], line["modality"]) for line in table] == [(0, "xray"), (1, "xray")]
+    assert table[1]["cka"] is not None and report.info["metrics"]["accuracy/xray"] > 0.5

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from medcoss.data.shards import Sample, ShardWriter
+from medcoss.modalities import Modality
 from medcoss.preprocess.engine.parts import in_order
 from medcoss.preprocess.engine.plan import Plan, Planned
 from medcoss.preprocess.engine.records import End, StoredSample, read_records
@@ -39,7 +40,8 @@ def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetI
                 writer.add_original(row.group, *sample.original)
     described = plan.described
     return DatasetInfo(
-        modality=plan.spec.modality,
+        modality=plan.spec.modality_name,
+        declared=plan.spec.modality if isinstance(plan.spec.modality, Modality) else None,
         kind=described.kind,
         samples=len(writer),
         splits=writer.split_counts(),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import Kind
 from medcoss.preprocess.images import fitted_image, fitted_mask
 from medcoss.preprocess.io import read_image, read_mask
 from medcoss.preprocess.patients import patient_of
@@ -25,7 +25,7 @@ from medcoss.specs.recipes.image_folder import ImageFolder
 def describe(spec: ImageFolder) -> Described:
     """Images, with classes from folders or one mask channel."""
     return Described(
-        Kind.IMAGE2D, (get_modality(spec.modality).channels, *spec.size),
+        Kind.IMAGE2D, (spec.shows.channels, *spec.size),
         classes=("foreground",) if spec.mask_suffix else None, has_masks=bool(spec.mask_suffix),
         cohort=spec.cohort,
     )  # fmt: skip
@@ -64,7 +64,7 @@ def make(spec: ImageFolder, item: Item, raw: Raw) -> Iterator[Made]:
 
 def fitted(image: NDArray[np.uint8], recipe: ImageFolder) -> NDArray[np.uint8]:
     """Colour and size of the recipe: uint8 (C, H, W), bicubic."""
-    return fitted_image(image, recipe.size, get_modality(recipe.modality).channels)
+    return fitted_image(image, recipe.size, recipe.shows.channels)
 
 
 def _stem(path: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import Kind
 from medcoss.preprocess.images import fitted_image
 from medcoss.preprocess.io import read_image
 from medcoss.preprocess.patients import patient_of
@@ -30,7 +30,7 @@ from medcoss.specs.recipes.labelled_image_folder import LabelledImageFolder
 
 def describe(spec: LabelledImageFolder) -> Described:
     """Images; the classes are those found, sorted."""
-    return Described(Kind.IMAGE2D, (get_modality(spec.modality).channels, *spec.size), cohort=spec.cohort)
+    return Described(Kind.IMAGE2D, (spec.shows.channels, *spec.size), cohort=spec.cohort)
 
 
 def plan(spec: LabelledImageFolder, raw: Raw) -> Iterator[Item | Rejected | LeftOut]:
@@ -85,7 +85,7 @@ def make(spec: LabelledImageFolder, item: Item, raw: Raw) -> Iterator[Made]:
 
 def fitted(image: NDArray[np.uint8], spec: LabelledImageFolder) -> NDArray[np.uint8]:
     """Colour and size of the recipe: uint8 (C, H, W), bicubic; serving does the same."""
-    return fitted_image(image, spec.size, get_modality(spec.modality).channels)
+    return fitted_image(image, spec.size, spec.shows.channels)
 
 
 def _split(row: dict[str, str], path: str, spec: LabelledImageFolder) -> str | None:

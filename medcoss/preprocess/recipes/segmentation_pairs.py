@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from medcoss.modalities import Kind, get_modality
+from medcoss.modalities import Kind
 from medcoss.preprocess.images import Labels, check_same_size, fitted_image, fitted_mask, resized_labels
 from medcoss.preprocess.io import read_image, read_mask
 from medcoss.preprocess.patients import patient_of
@@ -31,7 +31,7 @@ Bytes = NDArray[np.uint8]
 
 def describe(spec: SegmentationPairs) -> Described:
     """Images with a mask channel for each label."""
-    channels = get_modality(spec.modality).channels
+    channels = spec.shows.channels
     return Described(Kind.IMAGE2D, (channels, *spec.size), classes=spec.label_names, has_masks=True, cohort=spec.cohort)
 
 
@@ -71,7 +71,7 @@ def make(spec: SegmentationPairs, item: Item, raw: Raw) -> Iterator[Made]:
 
 def fitted(image: Bytes, spec: SegmentationPairs) -> Bytes:
     """Colour and size of the recipe: uint8 (C, H, W), bicubic; serving does the same."""
-    return fitted_image(image, spec.size, get_modality(spec.modality).channels)
+    return fitted_image(image, spec.size, spec.shows.channels)
 
 
 def _channels(mask: Labels, shape: tuple[int, ...], spec: SegmentationPairs, path: str, size: tuple[int, int]

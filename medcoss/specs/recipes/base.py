@@ -1,11 +1,12 @@
 """What the parameters of all recipes share."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from medcoss.modalities import BUILTIN, Kind, get_modality
+from medcoss.modalities import BUILTIN, Kind, Modality, get_modality
 from medcoss.specs.base import Spec, documented
 
 Pixels = Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
@@ -31,7 +32,17 @@ class RecipeSpec(Spec):
     expected: ClassVar[str] = "files"
 
     name: str
-    modality: str
+    modality: str | Modality
+
+    @property
+    def shows(self) -> Modality:
+        """What the samples show: a built-in modality, or the one that is declared here."""
+        return get_modality(self.modality) if isinstance(self.modality, str) else self.modality
+
+    @property
+    def modality_name(self) -> str:
+        """The name of the modality."""
+        return self.shows.name
 
     @property
     def implementation(self) -> str:
@@ -134,9 +145,44 @@ def one_of(kind: Kind) -> dict[str, Any]:
     return {"enum": [name for name, modality in BUILTIN.items() if modality.kind is kind]}
 
 
-def of_kind(name: str, kind: Kind) -> str:
-    """`name`, if it is a modality of this kind; raises ValueError otherwise."""
-    modality = get_modality(name)
+def of_kind(given: Any, kind: Kind) -> str | Modality:
+    """The name of a built-in modality of this kind, or the declaration of another one; raises ValueError otherwise."""
+    if isinstance(given, str):
+        modality = get_modality(given)
+    elif isinstance(given, dict | Modality):
+        modality = _declared(given)
+    else:
+        raise ValueError('expected the name of a modality, or a declaration such as {"name": "ultrasound", "kind": '
+                         f'"{kind}"}}')  # fmt: skip
     if modality.kind is not kind:
-        raise ValueError(f"modality '{name}' is {modality.kind}, this recipe makes {kind} samples")
-    return name
+        raise ValueError(f"modality '{modality.name}' is {modality.kind}, this recipe makes {kind} samples")
+    return given if isinstance(given, str) else modality
+
+
+def _declared(given: dict[str, Any] | Modality) -> Modality:
+    try:
+        modality = Modality.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise ValueError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
+    if modality.name in BUILTIN:
+        raise ValueError(f"'{modality.name}' is built in; name it without a declaration, or give another name")
+    return modality
+
+
+def _shown(kind: Kind) -> Any:
+    """The type of a field that names a modality of this kind, or declares one."""
+    return Annotated[
+        Annotated[str, Field(json_schema_extra=one_of(kind))] | Modality,
+        BeforeValidator(partial(of_kind, kind=kind)),
+    ]
+
+
+if TYPE_CHECKING:
+    TextModality = str | Modality
+    ImageModality = str | Modality
+    VolumeModality = str | Modality
+else:
+    TextModality, ImageModality, VolumeModality = map(_shown, (Kind.TEXT, Kind.IMAGE2D, Kind.VOLUME3D))
+OR_DECLARED = ', or the declaration of another one: {"name": "ultrasound", "kind": "%s", "channels": 1}'

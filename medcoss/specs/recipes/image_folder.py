@@ -2,12 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import field_validator
-
-from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import IMAGE_SUFFIXES
-from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import OR_DECLARED, ImageModality, PatientsByPath, Pixels, Splits
 
 
 class ImageFolder(PatientsByPath):
@@ -17,8 +14,8 @@ class ImageFolder(PatientsByPath):
     expected: ClassVar[str] = "PNG, JPEG, TIFF or DICOM images"
 
     name: Literal["image_folder"] = documented("always image_folder", default="image_folder")
-    modality: str = documented(
-        "modality of the images: xray or pathology", default="xray", json_schema_extra=one_of(Kind.IMAGE2D)
+    modality: ImageModality = documented(
+        "modality of the images: xray or pathology" + OR_DECLARED % "image2d", default="xray"
     )
     size: tuple[Pixels, Pixels] = documented("height and width after resizing", "pixel", default=(224, 224))
     labels: Literal["none", "folders"] = documented(
@@ -30,8 +27,3 @@ class ImageFolder(PatientsByPath):
         max_length=32,
     )
     splits: Splits = documented("division into train, val and test", default=Splits())
-
-    @field_validator("modality")
-    @classmethod
-    def _is_image(cls, value: str) -> str:
-        return of_kind(value, Kind.IMAGE2D)

@@ -2,12 +2,11 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import IMAGE_SUFFIXES
-from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import OR_DECLARED, ImageModality, PatientsByPath, Pixels, Splits
 
 
 class LabelledImageFolder(PatientsByPath):
@@ -19,8 +18,8 @@ class LabelledImageFolder(PatientsByPath):
     name: Literal["labelled_image_folder"] = documented(
         "always labelled_image_folder", default="labelled_image_folder"
     )  # fmt: skip
-    modality: str = documented(
-        "modality of the images: xray or pathology", default="xray", json_schema_extra=one_of(Kind.IMAGE2D)
+    modality: ImageModality = documented(
+        "modality of the images: xray or pathology" + OR_DECLARED % "image2d", default="xray"
     )
     size: tuple[Pixels, Pixels] = documented("height and width after resizing", "pixel", default=(224, 224))
     table: str | None = documented(
@@ -51,8 +50,3 @@ class LabelledImageFolder(PatientsByPath):
         if self.patient_column and self.table is None:
             raise ValueError("patient_column is a column of the table, but table is null; give patient_pattern")
         return self
-
-    @field_validator("modality")
-    @classmethod
-    def _is_image(cls, value: str) -> str:
-        return of_kind(value, Kind.IMAGE2D)

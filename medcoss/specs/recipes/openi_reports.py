@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from medcoss.specs.base import documented
-from medcoss.specs.recipes.base import OwnPatients
+from medcoss.specs.recipes.base import OR_DECLARED, OwnPatients, TextModality
 
 
 class OpeniReports(OwnPatients):
@@ -13,7 +13,7 @@ class OpeniReports(OwnPatients):
     expected: ClassVar[str] = "CSV tables of reports"
 
     name: Literal["openi_reports"] = documented("always openi_reports", default="openi_reports")
-    modality: Literal["report"] = documented("always report", default="report")
+    modality: TextModality = documented("report" + OR_DECLARED % "text", default="report")
     id_column: str = documented("column that identifies a study", default="study_id", max_length=64)
     findings_column: str = documented("column with the findings", default="findings", max_length=64)
     impression_column: str = documented("column with the impression", default="impression", max_length=64)

@@ -2,12 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import field_validator
-
-from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import IMAGE_SUFFIXES
-from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import OR_DECLARED, ImageModality, PatientsByPath, Pixels, Splits
 
 
 class SegmentationPairs(PatientsByPath):
@@ -17,8 +14,8 @@ class SegmentationPairs(PatientsByPath):
     expected: ClassVar[str] = "images in a folder images and masks in a folder masks beside it"
 
     name: Literal["segmentation_pairs"] = documented("always segmentation_pairs", default="segmentation_pairs")
-    modality: str = documented(
-        "modality of the images: xray or pathology", default="xray", json_schema_extra=one_of(Kind.IMAGE2D)
+    modality: ImageModality = documented(
+        "modality of the images: xray or pathology" + OR_DECLARED % "image2d", default="xray"
     )
     size: tuple[Pixels, Pixels] = documented("height and width after resizing", "pixel", default=(224, 224))
     image_folder: str = documented("name of the folders with images", default="images", min_length=1, max_length=64)
@@ -35,8 +32,3 @@ class SegmentationPairs(PatientsByPath):
         max_length=64,
     )
     splits: Splits = documented("division into train, val and test", default=Splits())
-
-    @field_validator("modality")
-    @classmethod
-    def _is_image(cls, value: str) -> str:
-        return of_kind(value, Kind.IMAGE2D)

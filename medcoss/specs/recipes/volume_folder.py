@@ -2,12 +2,11 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from medcoss.modalities import Kind
 from medcoss.specs.base import documented
 from medcoss.specs.names import VOLUME_SUFFIXES
-from medcoss.specs.recipes.base import PatientsByPath, Pixels, Splits, of_kind, one_of
+from medcoss.specs.recipes.base import OR_DECLARED, PatientsByPath, Pixels, Splits, VolumeModality
 
 
 class VolumeFolder(PatientsByPath):
@@ -17,9 +16,7 @@ class VolumeFolder(PatientsByPath):
     expected: ClassVar[str] = "NIfTI, MHA or NRRD volumes"
 
     name: Literal["volume_folder"] = documented("always volume_folder", default="volume_folder")
-    modality: str = documented(
-        "modality of the volumes: mr or ct", default="mr", json_schema_extra=one_of(Kind.VOLUME3D)
-    )
+    modality: VolumeModality = documented("modality of the volumes: mr or ct" + OR_DECLARED % "volume3d", default="mr")
     size: tuple[Pixels, Pixels, Pixels] = documented(
         "depth, height and width of a tile: slices are resized to height x width, tiles are depth slices deep",
         "voxel",
@@ -43,11 +40,6 @@ class VolumeFolder(PatientsByPath):
         "names of the label values 1, 2, ... in the label maps; needed with label_suffix", default=(), max_length=64
     )
     splits: Splits = documented("division into train, val and test", default=Splits(method="random"))
-
-    @field_validator("modality")
-    @classmethod
-    def _is_volume(cls, value: str) -> str:
-        return of_kind(value, Kind.VOLUME3D)
 
     @model_validator(mode="after")
     def _tiles_leave_no_gap(self) -> "VolumeFolder":

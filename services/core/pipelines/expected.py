@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
-from medcoss.modalities import BUILTIN, Kind, get_modality
+from medcoss.modalities import BUILTIN, Kind, Modality
 from medcoss.specs import (
     BuildBufferSpec,
     FinetuneSpec,
@@ -15,7 +15,7 @@ from medcoss.specs import (
     raw,
 )
 from medcoss.specs.encoder import REPORT_LENGTH, SIZES
-from medcoss.specs.plan import buffer_size
+from medcoss.specs.plan import buffer_counts
 from medcoss.specs.records import DatasetInfo, ModelInfo
 from services.core.forecast import WORDS
 from services.core.inputs import Inputs
@@ -55,7 +55,7 @@ def coming(spec: Spec, found: Inputs, paths: list[str]) -> Coming | None:
 
 @coming.register
 def _(spec: PreprocessSpec, found: Inputs, paths: list[str]) -> Coming | None:
-    recipe, modality = spec.recipe, get_modality(spec.recipe.modality)
+    recipe, modality = spec.recipe, spec.recipe.shows
     most = raw.most_images(paths, spec)
     shape = [REPORT_LENGTH]
     if modality.kind is not Kind.TEXT:
@@ -64,8 +64,9 @@ def _(spec: PreprocessSpec, found: Inputs, paths: list[str]) -> Coming | None:
     if most is not None:
         splits = _divided(most.count, getattr(recipe, "splits", None))
     info = DatasetInfo(
-        modality=recipe.modality, kind=modality.kind, samples=sum(splits.values()), splits=splits, sample_shape=shape,
+        modality=modality.name, kind=modality.kind, samples=sum(splits.values()), splits=splits, sample_shape=shape,
         recipe=recipe.model_dump(mode="json"),
+        declared=recipe.modality if isinstance(recipe.modality, Modality) else None,
     )  # fmt: skip
     return Coming(info, True, most is None, most.total_bytes if most else 0)
 
@@ -85,14 +86,18 @@ def _(spec: PretrainSpec, found: Inputs, paths: list[str]) -> Coming | None:
         return None
     scratch = SIZES[spec.size].to_dict() | {"attention": spec.attention, "positions": spec.positions}
     config = dict(model.config if model else scratch)
-    if config.get("vocabulary") == 0 and (dataset.kind is Kind.TEXT or spec.vocabulary):
+    learnt = [dataset, *(one for name in spec.joint if (one := found.dataset(name)) is not None)]
+    if config.get("vocabulary") == 0 and (spec.vocabulary or any(one.kind is Kind.TEXT for one in learnt)):
         config["vocabulary"] = WORDS if spec.vocabulary else spec.vocabulary_size
     known = model.modalities if model else []
     info = ModelInfo(
         task="encoder", size=model.size if model else spec.size, config=config,
-        modalities=list(dict.fromkeys([*known, dataset.modality])), stage=(model.stage if model else 0) + 1,
+        modalities=list(dict.fromkeys([*known, *(one.modality for one in learnt)])),
+        stage=(model.stage if model else 0) + 1,
         modality=dataset.modality, kind=dataset.kind, sample_shape=dataset.sample_shape, recipe=dataset.recipe,
-        recipes=(model.recipes if model else {}) | {dataset.modality: dataset.recipe},
+        recipes=(model.recipes if model else {}) | {one.modality: one.recipe for one in learnt},
+        declared=(model.declared if model else {}) | {one.modality: one.declared for one in learnt if one.declared},
+        learnt=[one.modality for one in learnt] if len(learnt) > 1 else [],
     )  # fmt: skip
     return Coming(info)
 
@@ -102,7 +107,9 @@ def _(spec: BuildBufferSpec, found: Inputs, paths: list[str]) -> Coming | None:
     dataset, row = found.dataset(spec.dataset), found.datasets.get(spec.dataset)
     if dataset is None or row is None:
         return None
-    count = buffer_size(dataset.splits.get("train", 0), spec.centers_fraction, spec.buffer_fraction)
+    model = found.model(spec.model)
+    clusters, quota = buffer_counts(dataset, spec, len(model.modalities) if model else 1)
+    count = clusters * quota
     about = {"role": "buffer", "samples": count, "splits": {"train": count}}
     info = DatasetInfo.model_validate(dataset.model_dump() | about)
     return Coming(info, total_bytes=round(row.total_bytes * count / max(dataset.samples, 1)))
@@ -118,7 +125,7 @@ def _(spec: FinetuneSpec, found: Inputs, paths: list[str]) -> Coming | None:
         config=dict(model.config) if model else SIZES[spec.size].to_dict(),
         modalities=model.modalities if model else [], stage=model.stage if model else 0, modality=dataset.modality,
         kind=dataset.kind, classes=dataset.classes, sample_shape=dataset.sample_shape, recipe=dataset.recipe,
-        recipes=model.recipes if model else {},
+        recipes=model.recipes if model else {}, declared=model.declared if model else {},
     )  # fmt: skip
     return Coming(info)
 

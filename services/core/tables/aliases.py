@@ -1,8 +1,9 @@
 """Names that stand for models, every move of theirs, and what each dataset and model was made from."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.core.tables.base import Base, Counter, Id, list_indexes, now
@@ -10,7 +11,9 @@ from services.core.tables.projects import Owned
 
 
 class Alias(Owned, Base):
-    """A name of a project that stands for one of its models at a time, such as `production`."""
+    """A name of a project that stands for one of its models at a time, such as `production`; `gate` has the bounds of a
+    forgetting report that lets it move (`services.core.gates`).
+    """
 
     __tablename__ = "aliases"
     __table_args__ = (
@@ -26,11 +29,15 @@ class Alias(Owned, Base):
     note: Mapped[str] = mapped_column(Text, default="")
     promoted_by: Mapped[str] = mapped_column(String(128))
     promoted_at: Mapped[datetime] = mapped_column(default=now)
+    gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Promotion(Base):
-    """One move of an alias: `action` is promoted, rolled_back or removed. Rows are only added; they outlive models."""
+    """One move of an alias: `action` is promoted, rolled_back or removed. Rows are only added; they outlive models.
+
+    `report_id` is the forgetting report that its gate has looked at, `override` why it moved against that.
+    """
 
     __tablename__ = "promotions"
     __table_args__ = (
@@ -49,6 +56,8 @@ class Promotion(Base):
     to_id: Mapped[str | None] = mapped_column(Id)
     actor: Mapped[str] = mapped_column(String(128))
     note: Mapped[str] = mapped_column(Text, default="")
+    override: Mapped[str | None] = mapped_column(Text)
+    report_id: Mapped[str | None] = mapped_column(Id)
     at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -26,7 +26,8 @@ def run(job: ChildJob, work: Path, context: WorkerRun) -> ResultReport | None:
         words = inputs.enter_context(context.input(spec.vocabulary)) if spec.vocabulary else None
         vocabulary = vocabulary_in(words) if words else None
         tables = [inputs.enter_context(context.table(name)) for name in spec.measured_on]
-        info = pretrain(spec, dataset, model, buffers, work / "model", context, vocabulary, tables)
+        along = [inputs.enter_context(context.input(name)) for name in spec.joint]
+        info = pretrain(spec, dataset, model, buffers, work / "model", context, vocabulary, tables, along)
     if not ranks.main:
         return None
     name = spec.output_name or f"encoder-stage{info.stage}-{info.modality}"

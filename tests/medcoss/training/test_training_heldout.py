@@ -46,7 +46,7 @@ def task_of(kind: str, folder: Path) -> PretrainTask:
         config = SIZES["tiny"].with_vocabulary(tokenizer.size)
         head = LanguageHead(config)
     source = Source(reader, False, reader.indices("train"), tokenizer)
-    return PretrainTask(Encoder(config), head, None, [source], 0.75)
+    return PretrainTask(Encoder(config), [head], None, [source], 0.75)
 
 
 @pytest.mark.parametrize("kind", ["xray", "report"])

@@ -157,7 +157,7 @@ def test_bad_starts_are_named(folder: Path, first_stage: tuple[Path, LocalRun], 
 def task_of(sources: list[Source], teacher: Encoder | None = None) -> PretrainTask:
     torch.manual_seed(3)
     encoder = Encoder(CONFIG.with_vocabulary(60))
-    return PretrainTask(encoder, MaskedImageDecoder(CONFIG, {"2d": (6, 768)}), teacher, sources, 0.5)
+    return PretrainTask(encoder, [MaskedImageDecoder(CONFIG, {"2d": (6, 768)})], teacher, sources, 0.5)
 
 
 def frozen_copy(task: PretrainTask) -> Encoder:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from medcoss.data.shards import ShardReader
 from medcoss.run import BadInput, LocalRun
+from medcoss.specs.buffers import BuildBufferSpec
 from medcoss.specs.plan import cluster_counts
-from medcoss.specs.training import BuildBufferSpec
-from medcoss.training.rehearsal import build_buffer, refilled, select_nearest
+from medcoss.training.choosing import Asked, Chosen, choose, refilled, select_nearest
+from medcoss.training.rehearsal import build_buffer
 from tests.medcoss.export.small_models import write_model
 from tests.medcoss.training.small import DATASET, MODEL, reports, xrays
 
@@ -106,6 +107,69 @@ def test_what_small_clusters_cannot_give_comes_from_the_next_nearest(data: st.Da
     assert list(chosen[len(first) :]) == rest[: clusters * quota - len(first)]
 
 
+STRATEGIES = ("kmeans", "random", "herding", "farthest_point")
+
+
+def blobs(seed: int, count: int = 300) -> np.ndarray:
+    """Features in groups of very unequal sizes, with a few far away."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(6, count, p=[0.6, 0.2, 0.1, 0.05, 0.03, 0.02])
+    return (rng.normal(0, 6, (6, 16))[group] + rng.normal(0, 1, (count, 16))).astype(np.float32)
+
+
+def chosen(strategy: str, values: np.ndarray, clusters: int, quota: int, seed: int, folder: Path) -> Chosen:
+    asked = Asked(clusters, quota, seed, LocalRun(folder))
+    return choose(strategy, values.copy(), len(values), asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("clusters", "quota"), [(1, 1), (3, 7), (10, 30)])
+def test_every_strategy_gives_so_many_different_samples_and_the_same_again(
+    tmp_path: Path, strategy: str, clusters: int, quota: int
+) -> None:
+    values = blobs(0)
+    # also where many samples are the same
+    values[50:250] = values[50]
+    first, again = (chosen(strategy, values, clusters, quota, 3, tmp_path).positions for _ in range(2))
+    assert len(set(first.tolist())) == len(first) == clusters * quota
+    assert list(first) == list(again)
+    assert set(first.tolist()) <= set(range(len(values)))
+
+
+@pytest.mark.parametrize("strategy", ["random", "farthest_point"])
+def test_another_seed_chooses_others(tmp_path: Path, strategy: str) -> None:
+    a, b = (set(chosen(strategy, blobs(0), 1, 20, seed, tmp_path).positions.tolist()) for seed in (0, 1))
+    assert a != b
+
+
+@pytest.mark.parametrize("strategy", ["herding", "farthest_point"])
+def test_the_first_of_a_choice_are_the_choice_of_fewer(tmp_path: Path, strategy: str) -> None:
+    many, few = (chosen(strategy, blobs(1), 1, count, 5, tmp_path).positions for count in (40, 15))
+    assert list(many[:15]) == list(few)
+
+
+def test_each_strategy_is_best_at_what_it_is_for(tmp_path: Path) -> None:
+    """Over ten data sets: the mean of herding's samples, the reach of farthest point, the spread of k-means."""
+    far_from_mean, radius, inertia = (dict.fromkeys(STRATEGIES, 0.0) for _ in range(3))
+    for seed in range(10):
+        values = blobs(seed)
+        for name in STRATEGIES:
+            kept = values[chosen(name, values, 20, 1, seed, tmp_path).positions]
+            apart = np.linalg.norm(values[:, None] - kept[None], axis=2).min(axis=1)
+            far_from_mean[name] += float(np.linalg.norm(kept.mean(axis=0) - values.mean(axis=0)))
+            radius[name] += float(apart.max())
+            inertia[name] += float(np.square(apart).sum())
+    assert far_from_mean["herding"] < 0.2 * far_from_mean["random"]
+    assert radius["farthest_point"] < 0.8 * radius["random"]
+    assert min(inertia, key=lambda name: inertia[name]) == "kmeans"
+
+
+def test_the_radius_of_farthest_point_is_at_most_twice_the_best(tmp_path: Path) -> None:
+    values = np.array([[0.0], [1.0], [10.0], [11.0], [20.0]], np.float32)
+    for seed in range(5):
+        assert chosen("farthest_point", values, 1, 3, seed, tmp_path).metrics["radius"] <= 2 * 0.5
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("rehearsal") / "model", "encoder", ["xray", "report"])
@@ -175,3 +239,35 @@ def test_a_buffer_needs_an_encoder_that_knows_the_data(tmp_path: Path) -> None:
     classifier = write_model(tmp_path / "classifier", "classification", ["xray"], ["a", "b"])
     with pytest.raises(BadInput, match=r"^model: .*expected an encoder"):
         build_buffer(spec(), classifier, xrays(tmp_path / "more"), tmp_path / "out", LocalRun(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[1:])
+def test_a_buffer_by_another_strategy_has_the_size_of_the_published_one(
+    tmp_path: Path, encoder: Path, strategy: str
+) -> None:
+    run = LocalRun(tmp_path / "run")
+    options = spec(strategy=strategy, centers_fraction=0.25, buffer_fraction=0.5)
+    info = build_buffer(options, encoder, xrays(tmp_path / "data", 24), tmp_path / "buffer", run)
+    assert (info.role, info.samples, run.history[-1][1]["samples"]) == ("buffer", 12, 12)
+    assert len({row.id for row in ShardReader(tmp_path / "buffer").rows}) == 12
+
+
+def test_a_budget_is_shared_by_all_modalities_and_buffers_are_made_smaller_from_themselves(
+    tmp_path: Path, encoder: Path
+) -> None:
+    data, run, size = xrays(tmp_path / "data", 24), LocalRun(tmp_path / "run"), 32 * 48
+    alone = write_model(tmp_path / "alone", "encoder", ["xray"])
+    options = spec(centers_fraction=0.25, buffer_fraction=0.5, buffer_budget_bytes=10 * size)
+    first = build_buffer(options, alone, data, tmp_path / "first", run)
+    # of 12 samples by the fraction, 10 fit in: one of each of 10 clusters, or more of fewer ones
+    assert 6 <= first.samples <= 10
+    second = build_buffer(options, encoder, tmp_path / "first", tmp_path / "second", run)
+    assert second.samples <= 5
+    kept = [{row.id for row in ShardReader(tmp_path / name).rows} for name in ("first", "second")]
+    assert kept[1] < kept[0]
+    stored = sum(f.stat().st_size for f in (tmp_path / "second").glob("*.b2nd"))
+    assert stored <= 5 * size + 4096
+    with pytest.raises(BadInput, match="buffer_budget_bytes: 2,000 bytes shared by 2 modalities do not hold one"):
+        build_buffer(spec(buffer_budget_bytes=2000), encoder, data, tmp_path / "none", run)
+    with pytest.raises(BadInput, match="give the prepared dataset that it was chosen from, or buffer_budget_bytes"):
+        build_buffer(spec(), encoder, tmp_path / "first", tmp_path / "none", run)

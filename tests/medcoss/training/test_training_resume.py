@@ -8,8 +8,9 @@ import pytest
 from safetensors.torch import load_file
 
 from medcoss.run import LocalCheckpoints, LocalRun, Stopped
+from medcoss.specs.buffers import BuildBufferSpec
 from medcoss.specs.records import ModelInfo
-from medcoss.specs.training import BuildBufferSpec, FinetuneSpec, PretrainSpec
+from medcoss.specs.training import FinetuneSpec, PretrainSpec
 from medcoss.training.finetune import finetune
 from medcoss.training.pretrain import pretrain
 from medcoss.training.rehearsal import build_buffer

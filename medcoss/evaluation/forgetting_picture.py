@@ -1,0 +1,74 @@
+"""The forgetting report as a picture: heat maps of stages and modalities."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+from medcoss.specs.forgetting_records import ForgettingInfo, Measured
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+_INK = "#1c1c1c"
+
+
+def draw_forgetting(found: ForgettingInfo, path: Path) -> None:
+    """Draw how far the loss of each modality is from where it was learnt and, where there are any, the probe's accuracy
+    and the drift of the features; a row a stage, a column a modality. What a stage does not know is left blank.
+    """
+    names = [name for name in found.datasets if any(row.modality == name for row in found.table)]
+    start = {name: next(row for row in found.table if row.modality == name) for name in names}
+
+    def ratio(row: Measured) -> float | None:
+        which = "loss" if start[row.modality].loss is not None else "fresh_loss"
+        first, now = getattr(start[row.modality], which), getattr(row, which)
+        return now / first - 1 if first and now is not None else None
+
+    panels: list[tuple[str, Callable[[Measured], float | None], Callable[[Measured], float | None], str]] = [
+        ("pretext loss: change since it was learnt", ratio, lambda row: row.loss or row.fresh_loss, "RdBu_r"),
+        ("balanced accuracy of a probe", lambda row: row.accuracy, lambda row: None, "viridis"),
+        ("CKA with the stage before", lambda row: row.cka, lambda row: None, "viridis"),
+    ]
+    shown = [panel for panel in panels if any(panel[1](row) is not None for row in found.table)]
+    width, height = 1.6 + 1.25 * len(names), 1.5 + 0.62 * len(found.stages)
+    figure, axes = plt.subplots(1, max(len(shown), 1), figsize=(max(len(shown), 1) * width, height), squeeze=False,
+                                layout="constrained")  # fmt: skip
+    for axis, (title, value, below, colours) in zip(axes[0], shown, strict=False):
+        cells = np.full((len(found.stages), len(names)), np.nan)
+        words: dict[tuple[int, int], str] = {}
+        for row in found.table:
+            number, under = value(row), below(row)
+            if number is None:
+                continue
+            place = (row.stage, names.index(row.modality))
+            cells[place] = number
+            words[place] = f"{number:+.1%}\n{under:.3f}" if under is not None else f"{number:.2f}"
+        _heat(axis, cells, words, colours)
+        axis.set_title(title, fontsize=9)
+        axis.set_xticks(range(len(names)), names, fontsize=8)
+        labels = [f"{stage.stage}: {' + '.join(stage.learnt)}" for stage in found.stages]
+        axis.set_yticks(range(len(labels)), labels, fontsize=8)
+        axis.set_ylabel("after stage", fontsize=8)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _heat(axis: Axes, cells: np.ndarray, words: dict[tuple[int, int], str], colours: str) -> None:
+    """A heat map with numbers in its cells; changes are drawn around 0, shares from 0 to 1."""
+    around_zero = colours.endswith("_r")
+    reach = max(float(np.nanmax(np.abs(cells))) if np.isfinite(cells).any() else 0.0, 0.1)
+    low, high = (-reach, reach) if around_zero else (0.0, 1.0)
+    scale = plt.get_cmap(colours).with_extremes(bad="#f2f2f2")
+    axis.imshow(cells, cmap=scale, vmin=low, vmax=high, aspect="auto")
+    for (row, column), text in words.items():
+        red, green, blue, _ = scale((cells[row, column] - low) / (high - low))
+        dark = math.sqrt(0.3 * red**2 + 0.59 * green**2 + 0.11 * blue**2) < 0.6
+        axis.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else _INK)
+    axis.set_xticks(np.arange(-0.5, cells.shape[1]), minor=True)
+    axis.set_yticks(np.arange(-0.5, cells.shape[0]), minor=True)
+    axis.grid(which="minor", color="white", linewidth=2)
+    axis.tick_params(which="both", length=0)
