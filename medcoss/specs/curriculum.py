@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from medcoss.specs.base import DatasetRef, ModelRef, Spec, documented
 from medcoss.specs.buffers import BuildBufferOptions
+from medcoss.specs.forgetting import ForgettingOptions
 from medcoss.specs.preprocess import PreprocessOptions
 from medcoss.specs.training import PretrainOptions
 
@@ -79,6 +80,11 @@ class Curriculum(Spec):
         "on",
         default=(), max_length=64,
     )  # fmt: skip
+    forgetting: ForgettingOptions | None = documented(
+        "measure after every stage, on held-out data of all modalities so far, what is left of the earlier ones; see "
+        "`forgetting`. None: nothing is measured",
+        default=None,
+    )
     last_buffer: bool = documented(
         "choose a buffer of the last stage, too, for those that are added later", default=False
     )
@@ -156,9 +162,15 @@ class _Expansion:
         self.buffers: dict[str, Any] = {}
         self.steps: dict[str, Step] = {}
         self.names = stage_names(curriculum)
+        # of the line so far: the models, and the newest dataset of each modality
+        self.models: list[Any] = []
+        self.datasets: dict[str, Any] = {}
 
     def steps_after(self, earlier: Sequence[Earlier]) -> dict[str, Step]:
         """All steps in order."""
+        for stage in earlier:
+            self.models += [] if stage.model in self.models else [stage.model]
+            self.datasets[stage.modality] = stage.dataset
         if self.of.rehearsal == "joint":
             self._joint()
             return self.steps
@@ -166,6 +178,7 @@ class _Expansion:
             self._before(earlier)
         for number, name in enumerate(self.names):
             self._stage(number, name)
+            self._measure(name, {self.of.stages[number].modality: self._data(number, name)})
             if self.of.rehearsal == "buffers" and (number < len(self.names) - 1 or self.of.last_buffer):
                 self._choose_again(number + 1)
                 self._choose(name, f"{name}-buffer", self._data(number, name), self.of.stages[number].buffer)
@@ -230,6 +243,16 @@ class _Expansion:
         if self.model is not None:
             spec["init_model"] = self.model
         self._train("joint", spec | ({"joint": others} if others else {}))
+        learnt = zip((stage.modality for stage in self.of.stages), (first, *others), strict=True)
+        self._measure("joint", dict(learnt))
+
+    def _measure(self, name: str, learnt: dict[str, Any]) -> None:
+        """What the newest stage has left of those before it."""
+        self.models.append(self.model)
+        self.datasets |= learnt
+        if self.of.forgetting is not None:
+            inputs = {"models": list(self.models), "datasets": list(self.datasets.values())}
+            self.steps[f"{name}-forgetting"] = {"kind": "forgetting", "spec": _given(self.of.forgetting) | inputs}
 
 
 def _recipe(options: PreprocessOptions) -> Step:

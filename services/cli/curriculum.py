@@ -1,19 +1,27 @@
 """`medcoss curriculum`: stages of continual pre-training, planned and run."""
 
+import re
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from medcoss.client import Client
+from medcoss.specs.ablation import ARMS, ablation
+from medcoss.specs.curriculum import Curriculum
 from services.cli.connection import Json, Project, connected
-from services.cli.output import CliError, print_json, say
+from services.cli.foretelling import DryRun
+from services.cli.output import CliError, figure, number, print_json, say, show, table
 from services.cli.pipelines import Reuse, Watched, follow, foretell_pipeline
 from services.cli.settings import build_spec
 
 app = typer.Typer(
     name="curriculum", help="Pre-train one encoder on modality after modality, with rehearsal.", no_args_is_help=True
 )
+# the step that measures an arm, see medcoss.specs.ablation
+_MEASURED = re.compile(rf"({'|'.join(ARMS)})-\d+-forgetting")
 Stages = Annotated[
     list[str] | None,
     typer.Option("--stage", metavar="MODALITY=DATASET", help="A stage, with its prepared dataset; in their order."),
@@ -113,3 +121,63 @@ def _start(client: Client, made: dict[str, Any], name: str | None, project: str 
     if seen.gpu_hours.value is not None:
         say(f"{seen.gpu_hours.value:.3g} GPU hours together: {seen.gpu_hours.how}")
     follow(client, client.pipelines.submit(curriculum=made, name=name, project=project, reuse=reuse), watched, as_json)
+
+
+@app.command("ablation")
+@connected
+def ablate(
+    client: Client, stages: Stages = None, file: File = None, settings: Settings = None, size: Size = None,
+    arms: Annotated[
+        str, typer.Option("--arms", metavar="A,B", help=f"Some of {', '.join(ARMS)}.")
+    ] = ",".join(ARMS),
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N,N", help="Each arm is trained once with each.")] = "0,1,2",
+    name: Name = None, project: Project = None, reuse: Reuse = False, dry_run: DryRun = False, watched: Watched = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train a curriculum without rehearsal, with several kinds of it and jointly, as one pipeline; prints its id."""
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--seeds {seeds}: expected whole numbers with commas, e.g. 0,1,2") from None
+    given = _curriculum(file, stages, settings, None, size)
+    try:
+        steps = ablation(Curriculum.model_validate(given), arms.split(","), numbers)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise CliError(f"this is no curriculum: {wrong}") from None
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    if dry_run:
+        foretell_pipeline(client.pipelines.validate(steps, project=project), as_json)
+        return
+    made = client.pipelines.submit(steps, name=name or "ablation", project=project, reuse=reuse)
+    follow(client, made, watched, as_json)
+
+
+@app.command("table")
+@connected
+def show_table(
+    client: Client, pipeline_id: Annotated[str, typer.Argument(metavar="ID", help="Pipeline of an ablation.")],
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """What each arm of an ablation has left of the earlier stages: mean and standard deviation over its seeds."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for step in client.pipelines.get(pipeline_id).steps:
+        arm = _MEASURED.fullmatch(step.name)
+        if arm is None or step.state != "succeeded":
+            continue
+        metrics = (client.jobs.get(step.job_id).result or {}).get("metrics", {})
+        for metric, value in metrics.items():
+            found.setdefault(arm[1], {}).setdefault(metric, []).append(float(value))
+    if not found:
+        raise CliError(f"no step of {pipeline_id} that measures an arm has succeeded yet")
+    metrics = list(dict.fromkeys(metric for told in found.values() for metric in told))
+    rows = [(arm, str(max(map(len, told.values()))), *(_spread(told.get(metric)) for metric in metrics))
+            for arm, told in found.items()]  # fmt: skip
+    show(found, as_json, table(["arm", number("seeds"), *map(number, metrics)], rows))
+
+
+def _spread(values: list[float] | None) -> str | None:
+    if not values:
+        return None
+    return figure(mean(values)) + (f" +- {figure(stdev(values))}" if len(values) > 1 else "")

@@ -11,6 +11,7 @@ from medcoss.client import Client, JobFailed
 from services.core import attempts
 from services.core.jobs import problem
 from services.core.sweep import sweep
+from services.core.tables import Job
 from services.core.tables.base import now
 from tests.api.calls import prepared, trained
 from tests.cli.conftest import Done
@@ -104,3 +105,24 @@ def test_a_curriculum_is_planned_printed_run_and_extended(
     assert medcoss("curriculum", "plan", "--stage", "xray").code == 2
     wrong = medcoss("curriculum", "plan", "--stage", f"ct={FILMS}")
     assert wrong.code == 1 and "shows 'xray', not 'ct'" in wrong.err
+
+
+def test_an_ablation_is_one_pipeline_whose_arms_are_put_into_a_table(
+    medcoss: Medcoss, client: Client, plane: ControlPlane, data: None
+) -> None:
+    arms = ("--arms", "none,kmeans-mixup", "--seeds", "0,1")
+    told = medcoss("curriculum", "ablation", *STAGES, *arms, "--dry-run")
+    assert told.code == 0 and "kmeans-mixup-1-forgetting" in told.out, told.err
+    made = medcoss("curriculum", "ablation", *STAGES, *arms, "--json").json
+    steps = {step["name"]: step["job_id"] for step in made["steps"]}
+    # of each seed, two arms share their first stage
+    assert len(steps) == 2 * (1 + 1 + 3 + 1)
+    assert "has succeeded yet" in medcoss("curriculum", "table", made["id"]).err
+    for seed, value in ((0, 0.1), (1, 0.3)):
+        with plane.database.session() as session:
+            row = session.get_one(Job, steps[f"none-{seed}-forgetting"])
+            row.state, row.result = "succeeded", {"outputs": {}, "metrics": {"average_forgetting": value}}
+    shown = medcoss("curriculum", "table", made["id"]).out
+    assert "none" in shown and "0.2 +- 0.1414" in shown
+    client.pipelines.cancel(made["id"])
+    assert "there is no arm 'some'" in medcoss("curriculum", "ablation", *STAGES, "--arms", "some").err

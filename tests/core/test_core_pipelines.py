@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcoss.specs import JOB_KINDS
+from medcoss.specs.ablation import ARMS, ablation
+from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.curriculum import PUBLISHED_ORDER, Curriculum, CurriculumStage, Earlier, expand
 from services.api.planning import plan
 from services.api.schemas_pipelines import StepRequest
@@ -132,3 +134,27 @@ def test_buffers_are_found_or_made_and_chosen_anew_within_a_budget() -> None:
     assert len(steps["us"]["spec"]["rehearsal"]) == 4
     joint = expand(Curriculum(stages=(stage("ct", 1), stage("us", 2)), rehearsal="joint"))
     assert list(joint) == ["joint"] and joint["joint"]["spec"]["joint"] == ["ds_00000000000000000002"]
+    budget = BuildBufferOptions(buffer_budget_bytes=10_000)
+    steps = expand(Curriculum(stages=stages, buffer=budget))
+    assert list(steps) == ["ct", "ct-buffer", "ct-2", "ct-buffer-2", "ct-2-buffer", "us"]
+    assert steps["ct-buffer-2"]["spec"] == {
+        "buffer_budget_bytes": 10_000, "model": {"from": "ct-2.model"}, "dataset": {"from": "ct-buffer.dataset"},
+    }  # fmt: skip
+    assert steps["us"]["spec"]["rehearsal"] == [{"from": "ct-buffer-2.dataset"}, {"from": "ct-2-buffer.dataset"}]
+
+
+def test_an_ablation_shares_what_is_the_same_in_several_arms() -> None:
+    stages = (stage("ct", 1), stage("us", 2))
+    steps = ablation(Curriculum(stages=stages), seeds=(0, 1))
+    assert {name for name, step in steps.items() if step["kind"] == "forgetting"} == {
+        f"{arm}-{seed}-forgetting" for arm in ARMS for seed in (0, 1)
+    }  # fmt: skip
+    firsts = [name for name, step in steps.items() if step["kind"] == "pretrain" and "init_model" not in step["spec"]]
+    # the first stage of each seed, and one that learns all jointly
+    assert sorted(firsts) == ["joint-0-joint", "joint-1-joint", "none-0-ct", "none-1-ct"]
+    last = steps["kmeans-mixup-1-us"]["spec"]
+    assert (last["mixup"], last["seed"], last["init_model"]) == (True, 1, {"from": "none-1-ct.model"})
+    assert steps["kmeans-1-us"]["spec"]["rehearsal"] == last["rehearsal"] == [{"from": "kmeans-1-ct-buffer.dataset"}]
+    assert steps["random-0-ct-buffer"]["spec"]["strategy"] == "random"
+    made = plan({name: StepRequest.model_validate(step) for name, step in steps.items()}, "prj_default", SETTINGS)
+    assert not made.errors

@@ -9,11 +9,11 @@ from typing import Any
 import psutil
 import pytest
 
-from medcoss.client import Client, Pipeline, local_platform
+from medcoss.client import Client, Pipeline, ServerUnreachable, local_platform
 from medcoss.phantoms import ct, mr, pathology, reports, xray
 from tests.worker.work import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ORDER = ["report", "xray", "ct", "mr", "pathology"]
 IMAGES = {"name": "image_folder", "size": [32, 32]}
@@ -54,7 +54,13 @@ def kill(folder: Path, name: str) -> None:
 
 
 def ended(client: Client, made: Pipeline, step: str) -> bool:
-    return client.pipelines.get(made.id).step(step).state == "succeeded"
+    """Whether a step has succeeded; a control plane that is away says nothing."""
+    try:
+        now = client.pipelines.get(made.id)
+    except ServerUnreachable:
+        return False
+    assert now.state not in {"failed", "cancelled"}, [(each.name, each.state, each.error) for each in now.steps]
+    return now.step(step).state == "succeeded"
 
 
 def test_five_modalities_are_learnt_from_one_request_and_no_stage_is_lost_or_run_twice(
@@ -67,11 +73,11 @@ def test_five_modalities_are_learnt_from_one_request_and_no_stage_is_lost_or_run
     assert seen.valid and seen.gpu_hours.value is not None, seen.errors
     made = client.pipelines.submit(curriculum=curriculum, name="five modalities")
     assert [step.name for step in made.steps if step.kind == "pretrain"] == ORDER
-    until(lambda: ended(client, made, "report"), 120, "the first stage")
+    until(lambda: ended(client, made, "report"), 300, "the first stage")
     kill(platform_process[1], "control plane")
-    until(lambda: ended(client, made, "ct"), 120, "the third stage")
+    until(lambda: ended(client, made, "ct"), 300, "the third stage")
     kill(platform_process[1], "worker")
-    done = client.pipelines.wait(made.id, timeout=180)
+    done = client.pipelines.wait(made.id, timeout=300)
     assert (done.state, done.progress.done) == ("succeeded", 14)
     last = client.models.get(done.step("pathology").outputs["model"])
     assert (last.modalities, last.stage) == (ORDER, 5)

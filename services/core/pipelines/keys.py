@@ -38,7 +38,7 @@ _MADE: dict[str, type[Dataset | Model | Deployment | Evaluation]] = {
     "dataset": Dataset, "model": Model, "deployment": Deployment, "evaluation": Evaluation,
 }  # fmt: skip
 # what describes a result, not what it is made of
-_RESULTS = ("metrics", "leakage", "bad_files")
+_RESULTS = ("metrics", "leakage", "bad_files", "made_with")
 # steps with the same key that are looked at
 _LOOKED_AT = 20
 
