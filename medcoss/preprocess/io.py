@@ -187,7 +187,7 @@ def _gunzip(data: bytes, target: Path, filename: str, most_bytes: int) -> None:
                 raise BadInput(
                     f"its header asks for {asked:,} bytes, at most {most_bytes:,} are taken: crop the volume", filename
                 )
-            most_bytes = min(most_bytes, asked + _HEADER_BYTES)
+            most_bytes = min(most_bytes, asked + 2 * _HEADER_BYTES)
         while piece := packed.read(1 << 20):
             if out.tell() + len(piece) > most_bytes:
                 raise BadInput(f"it unpacks to over {most_bytes:,} bytes; expected a smaller volume: crop it", filename)

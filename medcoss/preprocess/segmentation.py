@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -71,6 +72,17 @@ def resampled(case: Case, target: Spacing) -> Resampled:
     mask = resample_labels(cut.mask.astype(np.uint8), case.spacing, target) > 0 if cut.masked else None
     z, y, x = (s * n / new for s, n, new in zip(case.spacing, cut.volume.shape, volume.shape, strict=True))
     return Resampled(volume, labels, mask, (z, y, x))
+
+
+def recorded(findings: Any) -> Any:
+    """What was concluded from the training cases. Raises BadInput when that is not recorded with the model."""
+    if findings is None:
+        raise BadInput(
+            "the model does not say what its preprocessing concluded from the training cases; preprocess its dataset "
+            "and fine-tune it again",
+            "model",
+        )
+    return findings
 
 
 def whole(

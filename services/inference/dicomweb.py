@@ -49,7 +49,8 @@ class DicomWeb:
         Unavailable when it does not answer.
         """
         server = self._server_of(url)
-        headers = {"Accept": _ACCEPT}
+        # as it is: the parts are cut out of what comes
+        headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
         if server.authorization is not None:
             headers["Authorization"] = server.authorization.get_secret_value()
         try:

@@ -16,7 +16,9 @@ _ACCEPTS = {
     Kind.IMAGE2D: ["PNG", "JPEG", "TIFF", "a DICOM image"],
     Kind.VOLUME3D: ["NIfTI", "NRRD", "MHA", "an enhanced DICOM CT or MR", "a zip archive of one DICOM series"],
 }
-_BY_REFERENCE = ["a file of a dataset", "an object of the platform's bucket", "a study, series or instance by DICOMweb"]
+_STORED = ["a file of a dataset", "an object of the platform's bucket"]
+_BY_REFERENCE = {Kind.TEXT: _STORED, Kind.IMAGE2D: [*_STORED, "an instance by DICOMweb"],
+                 Kind.VOLUME3D: [*_STORED, "a study, series or instance by DICOMweb"]}  # fmt: skip
 _EXAMPLES = {Kind.IMAGE2D: "image.png", Kind.VOLUME3D: "scan.nii.gz"}
 _ENDINGS = {"segment": {Kind.VOLUME3D: "mask.nii.gz", Kind.IMAGE2D: "mask.png"}}
 
@@ -27,7 +29,7 @@ def page_of(served: Served, settings: Settings) -> ModelPage:
     return ModelPage(
         name=info.name, version=info.version, task=info.task, modality=info.modality, kind=info.kind,
         classes=info.classes, sample_shape=info.sample_shape, calls=served.calls, model_id=served.model_id,
-        accepts=_ACCEPTS[info.kind] + ([] if info.kind is Kind.TEXT else _BY_REFERENCE),
+        accepts=_ACCEPTS[info.kind] + _BY_REFERENCE[info.kind],
         inputs=[Tensor(name=name, shape=info.sample_shape) for name in info.input_names],
         outputs=[Tensor(name=name, shape=_shape(served, name)) for name in info.output_names],
         # 0 is what no class covers

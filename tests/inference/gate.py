@@ -33,10 +33,12 @@ class Gate:
 
     def stop(self) -> None:
         """Go away, with all connections."""
-        assert self._listener is not None
+        if self._listener is None:
+            return
         # a thread that waits in accept keeps a closed socket alive
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._listener = None
         for one in self._sockets:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

@@ -18,7 +18,7 @@ from PIL import Image
 from medcoss.client.streams import events
 from tests.inference.test_inference_answers import nifti, png
 from tests.inference.test_inference_problems import problem
-from tests.medcoss.preprocess.dicom_files import OBLIQUE, export
+from tests.medcoss.preprocess.dicom_files import OBLIQUE, enhanced, export
 
 NIFTI, ATRIUM, LUNGS = "application/gzip", "/v1/models/atrium/segment", "/v1/models/lungs/segment"
 CLASSES = ["left_atrium", "wall"]
@@ -111,6 +111,21 @@ def test_a_dicom_seg_refers_to_the_slices_that_hold_the_masks(
         source = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
         place = item.PlanePositionSequence[0].ImagePositionPatient
         assert place == pytest.approx(headers[source].ImagePositionPatient, abs=1e-3)
+
+
+def test_a_dicom_seg_of_an_enhanced_file_refers_to_its_frames(gateway: httpx.Client, tmp_path: Path) -> None:
+    order = np.random.default_rng(5).permutation(18)
+    volume = np.random.default_rng(4).integers(0, 3000, (18, 24, 20)).astype(np.int16)
+    person = dict.fromkeys(("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"), "")
+    data = enhanced(volume, order, Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1", AccessionNumber="",
+                    ReferringPhysicianName="", **person)  # fmt: skip
+    labels = sitk.GetArrayFromImage(volume_of(gateway.post(ATRIUM, content=data), tmp_path))
+    answer = gateway.post(f"{ATRIUM}?format=dicom-seg", content=data)
+    assert answer.status_code == 200, answer.text
+    frames = hd.seg.segread(io.BytesIO(answer.content)).get_pixels_by_source_frame(
+        "1.2.9", [*range(1, 19)], assert_missing_frames_are_empty=True
+    )
+    assert np.array_equal(frames.any(axis=-1), labels[order] > 0)
 
 
 def test_a_dicom_seg_of_a_radiograph(gateway: httpx.Client, real_data: Path) -> None:

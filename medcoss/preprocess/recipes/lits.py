@@ -24,7 +24,7 @@ from medcoss.preprocess import intensity
 from medcoss.preprocess.nnunet import LITS_SPACING, Array, Fingerprint, Foreground, normalise_ct
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
-from medcoss.preprocess.segmentation import Resampled, original, read_case, resampled, tiles, whole
+from medcoss.preprocess.segmentation import Resampled, original, read_case, recorded, resampled, tiles, whole
 from medcoss.specs.recipes.lits import Lits
 
 _NAME = re.compile(r"(volume|segmentation|test-volume)-(\d+)(\.nii(?:\.gz)?)", re.I)
@@ -96,5 +96,5 @@ def _normalised(case: Resampled, spec: Lits, findings: Any) -> tuple[Array, floa
     if spec.intensity == "window":
         volume = intensity.lits(case.volume).astype(np.float32)
     else:
-        volume = normalise_ct(case.volume, Fingerprint(**findings))
+        volume = normalise_ct(case.volume, Fingerprint(**recorded(findings)))
     return volume, float(volume.min())

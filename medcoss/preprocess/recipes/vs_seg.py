@@ -32,7 +32,17 @@ from medcoss.preprocess.nnunet import Array, median_spacing, normalise_case
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Described, Item, LeftOut, Made, Rejected
 from medcoss.preprocess.rtstruct import StructureSet, rasterised, read_contours, read_structure_set
-from medcoss.preprocess.segmentation import Case, Resampled, case_of, original, read_case, resampled, tiles, whole
+from medcoss.preprocess.segmentation import (
+    Case,
+    Resampled,
+    case_of,
+    original,
+    read_case,
+    recorded,
+    resampled,
+    tiles,
+    whole,
+)
 from medcoss.preprocess.volumes import to_lps
 from medcoss.run import BadInput
 from medcoss.specs.recipes.vs_seg import VsSeg
@@ -98,7 +108,7 @@ def make(spec: VsSeg, item: Item, raw: Raw) -> Iterator[Made]:
 
 def served(image: sitk.Image, spec: VsSeg, findings: Any) -> tuple[Array, Placement]:
     """What tiles are cut of, (1, D, H, W), of a volume in LPS order, and where it lies; serving slides over it."""
-    return whole(image, tuple(findings), spec.size, _normalised)
+    return whole(image, tuple(recorded(findings)), spec.size, _normalised)
 
 
 def _normalised(case: Resampled) -> tuple[Array, float]:

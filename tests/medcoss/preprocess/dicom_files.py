@@ -1,6 +1,7 @@
 """Exports of a PACS, slice by slice, and files with a marker in every header element."""
 
 import io
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.datadict import DicomDictionary
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from tests.medcoss.preprocess.files import dicom_bytes, put
 
@@ -48,6 +49,30 @@ def export(root: Path, volume: NDArray[np.int16], orientation: tuple[float, ...]
         left_out = [tag for tag, value in known.items() if value is None]
         data = dicom_bytes(pixels, "MONOCHROME2", **{tag: value for tag, value in known.items() if tag not in left_out})
         put(root / f"{series}-{tags.get('AcquisitionNumber', 0)}" / f"IM{name:03}", data)
+
+
+def enhanced(volume: NDArray[np.int16], order: Sequence[int], **tags: Any) -> bytes:
+    """An enhanced CT file, its frames the slices of a volume, 2 mm apart, in any order; HU are the values less 1000."""
+    frames = []
+    for number in order:
+        place, content, groups = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [1.0, 2.0, 3.0 + 2 * number]
+        content.TemporalPositionIndex = 1
+        groups.PlanePositionSequence, groups.FrameContentSequence = [place], [content]
+        frames.append(groups)
+    plane, measures, values, shared = Dataset(), Dataset(), Dataset(), Dataset()
+    plane.ImageOrientationPatient, measures.PixelSpacing, measures.SliceThickness = list(AXIAL), [0.7, 0.8], 2.0
+    values.RescaleSlope, values.RescaleIntercept = 1, -1000
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [measures]
+    shared.PixelValueTransformationSequence = [values]
+    depth, height, width = volume.shape
+    known: dict[str, Any] = {
+        "SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.8",
+        "StudyInstanceUID": "1.2.7", "FrameOfReferenceUID": "1.2.6", "PatientID": "P1", "Modality": "CT",
+        "NumberOfFrames": depth, "Rows": height, "Columns": width, "SharedFunctionalGroupsSequence": [shared],
+        "PerFrameFunctionalGroupsSequence": frames, "SamplesPerPixel": 1, "PixelRepresentation": 1,
+    }  # fmt: skip
+    return dicom_bytes(volume[list(order)].reshape(-1, width), "MONOCHROME2", **(known | tags))
 
 
 def marked(tag: int, vr: str) -> DataElement:

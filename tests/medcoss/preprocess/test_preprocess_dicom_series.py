@@ -9,17 +9,16 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_series import Stack, group_series, stacks
-from medcoss.preprocess.dicom_volume import read_stack
+from medcoss.preprocess.dicom_volume import on_slices, read_stack
 from medcoss.preprocess.io import read_image
 from medcoss.preprocess.volumes import to_lps
 from medcoss.run import BadInput
-from tests.medcoss.preprocess.dicom_files import AXIAL, OBLIQUE, export, voxels
-from tests.medcoss.preprocess.files import dicom_bytes, put
+from tests.medcoss.preprocess.dicom_files import AXIAL, OBLIQUE, enhanced, export, voxels
+from tests.medcoss.preprocess.files import put
 
 KEY = b"secret"
 
@@ -217,35 +216,23 @@ def test_a_tilted_gantry_is_put_upright(tmp_path: Path, shift: float) -> None:
     assert image.TransformContinuousIndexToPhysicalPoint((4.0, rows[0], 0.0)) == pytest.approx(
         (-30 + 4 * 0.8, 20 + 20 * 0.7, 7.0), abs=0.02
     )
+    # a mask of the upright rod lies in the stored slices where the rod does
+    (back,) = on_slices((array > 600)[None], stack)
+    assert back.shape == volume.shape
+    for number, one in enumerate(back):
+        (found, _) = np.nonzero(one)
+        assert found.mean() == pytest.approx(20 - number * shift / 0.7, abs=1.01)
 
 
 def test_frames_of_an_enhanced_file_are_slices(tmp_path: Path) -> None:
     volume = voxels()
     order = [3, 0, 5, 1, 4, 2]
-    frames = []
-    for number in order:
-        place, content, groups = Dataset(), Dataset(), Dataset()
-        place.ImagePositionPatient = [1.0, 2.0, 3.0 + 2 * number]
-        content.TemporalPositionIndex = 1
-        groups.PlanePositionSequence, groups.FrameContentSequence = [place], [content]
-        frames.append(groups)
-    plane, measures, values, shared = Dataset(), Dataset(), Dataset(), Dataset()
-    plane.ImageOrientationPatient, measures.PixelSpacing = list(AXIAL), [0.7, 0.8]
-    values.RescaleSlope, values.RescaleIntercept = 1, -1000
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [measures]
-    shared.PixelValueTransformationSequence = [values]
-    tags: dict[str, Any] = {
-        "SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.8",
-        "Modality": "CT", "NumberOfFrames": 6, "Rows": 12, "Columns": 9, "SharedFunctionalGroupsSequence": [shared],
-        "PerFrameFunctionalGroupsSequence": frames, "SamplesPerPixel": 1, "PixelRepresentation": 1,
-    }  # fmt: skip
-    flat = volume[order].reshape(-1, 9)
-    put(tmp_path / "many.dcm", dicom_bytes(flat, "MONOCHROME2", **tags))
+    put(tmp_path / "many.dcm", enhanced(volume, order))
     (stack,) = only_stacks(tmp_path)
     image = read_stack(stack, tmp_path)
     assert image.GetSpacing() == (0.8, 0.7, 2.0) and image.GetOrigin() == (1.0, 2.0, 3.0)
     assert np.array_equal(sitk.GetArrayFromImage(image), volume - 1000.0)
-    put(tmp_path / "many.dcm", dicom_bytes(flat, "MONOCHROME2", **(tags | {"NumberOfFrames": 7})))
+    put(tmp_path / "many.dcm", enhanced(volume, order, NumberOfFrames=7))
     assert "describes 6 of 7 frames" in grouped(tmp_path)[1]["many.dcm"]
 
 
