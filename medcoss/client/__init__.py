@@ -19,6 +19,7 @@ from medcoss.client.errors import (
 from medcoss.client.evaluation_records import Compared, ComparedMetric, Comparison, Evaluated, Evaluation
 from medcoss.client.finding import Found, LocalPart, LocalPlatform, data_folder, find_server, local_platform
 from medcoss.client.gc_records import Amount, GcFinding, GcRun
+from medcoss.client.index_records import Index, IndexBuild, NearestStudy, SearchAnswer
 from medcoss.client.inference_inputs import DicomWeb, S3Object, Stored
 from medcoss.client.job_records import (
     Artifact,
@@ -111,6 +112,8 @@ __all__ = [
     "GcRun",
     "Hit",
     "Holders",
+    "Index",
+    "IndexBuild",
     "InferenceFile",
     "InferenceStep",
     "Job",
@@ -131,6 +134,7 @@ __all__ = [
     "Metric",
     "Model",
     "ModelPage",
+    "NearestStudy",
     "NewKey",
     "NewWebhook",
     "NotConfigured",
@@ -150,6 +154,7 @@ __all__ = [
     "RunGroup",
     "Runs",
     "S3Object",
+    "SearchAnswer",
     "Segmentation",
     "SegmentedAmounts",
     "ServedModel",

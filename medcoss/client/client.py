@@ -10,6 +10,7 @@ from medcoss.client.deployments import Deployments
 from medcoss.client.evaluations import Evaluations
 from medcoss.client.finding import find_server
 from medcoss.client.gc import GarbageCollector
+from medcoss.client.indexes import Indexes
 from medcoss.client.inference import Inference
 from medcoss.client.jobs import Jobs
 from medcoss.client.pipelines import Pipelines
@@ -24,7 +25,7 @@ TIMEOUT_S = 60.0
 
 
 class Client:
-    """Talks to a platform: `datasets`, `uploads`, `jobs`, `pipelines`, `models`, `evaluations`, `aliases`,
+    """Talks to a platform: `datasets`, `uploads`, `jobs`, `pipelines`, `models`, `evaluations`, `indexes`, `aliases`,
     `deployments`, `inference`, `webhooks`, `workers`, and for administrators `projects`, `keys`, `audit` and `gc`.
 
     Without arguments, server and key come from MEDCOSS_SERVER and MEDCOSS_KEY, or else from the data folder of
@@ -64,6 +65,7 @@ class Client:
         self.workers = Workers(self._transport)
         self.gc = GarbageCollector(self._transport)
         self.inference = Inference(self._find_gateway)
+        self.indexes = Indexes(self._transport, self._connections, self._find_gateway, self.jobs)
 
     def platform(self) -> PlatformInfo:
         """Version, the gateway's address and limits."""

@@ -85,6 +85,14 @@ class DeploymentFilters(_List, total=False):
     job_id: Some
 
 
+class IndexFilters(_List, total=False):
+    """Of each, one value has to fit; `encoder` is what was asked for, `model_id` whose vectors answer."""
+
+    name: Some
+    encoder: Some
+    model_id: Some
+
+
 def params(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
     """Filters as parameters of a request. TypeError for one that the list does not have: the server would not mind."""
     names = known.__annotations__.keys() | _List.__annotations__.keys()

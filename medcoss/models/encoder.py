@@ -130,6 +130,11 @@ class Embedder(nn.Module):
         super().__init__()
         self.encoder, self.kind, self.modality = encoder, kind, modality
 
+    @property
+    def width(self) -> int:
+        """Numbers of a feature."""
+        return self.encoder.config.dim
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """`(images,)` or `(ids, attention)` to features (B, d)."""
         if self.kind is Kind.TEXT:

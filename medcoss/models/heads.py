@@ -70,6 +70,33 @@ class Classifier(nn.Module):
         self.spread = nn.Identity()
 
 
+class OfClassifier(nn.Module):
+    """What a classifier says of its input (B, width): class `probabilities`, else the feature they are read from."""
+
+    def __init__(self, classifier: Classifier, *, probabilities: bool) -> None:
+        super().__init__()
+        self.classifier, self.probabilities = classifier, probabilities
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder below the head."""
+        return self.classifier.encoder
+
+    @property
+    def width(self) -> int:
+        """Numbers of an answer: the classes, or those of a feature."""
+        if not self.probabilities:
+            return self.encoder.config.dim
+        last = self.classifier.head if isinstance(self.classifier.head, nn.Linear) else self.classifier.head[-1]  # type: ignore[index]
+        assert isinstance(last, nn.Linear)
+        return last.out_features
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """`(images,)` or `(ids, attention)` to the answer."""
+        logits, feature = self.classifier(*inputs)
+        return torch.softmax(logits.float(), dim=1) if self.probabilities else feature
+
+
 class Segmenter(nn.Module):
     """Logits of K independent channels on the input's grid, from four depths of the encoder.
 

@@ -7,6 +7,7 @@ from medcoss.specs.buffers import BuildBufferSpec
 from medcoss.specs.export import ExportSpec
 from medcoss.specs.forgetting import ForgettingSpec
 from medcoss.specs.imports import ImportModelSpec
+from medcoss.specs.inference import BuildIndexSpec, EmbedSpec, PredictSpec
 from medcoss.specs.inspection import InspectDatasetSpec
 from medcoss.specs.preprocess import (
     ImageFolder,
@@ -47,16 +48,19 @@ JOB_KINDS: dict[str, JobKind] = {
         JobKind("evaluate", EvaluateSpec, "evaluation"),
         JobKind("forgetting", ForgettingSpec, "evaluation"),
         JobKind("compare", CompareSpec, "comparison"),
+        JobKind("embed", EmbedSpec, "embeddings"),
+        JobKind("predict", PredictSpec, "predictions"),
         JobKind("export", ExportSpec, "deployment"),
         JobKind("import_model", ImportModelSpec, "model"),
     )
 }
-# child jobs that the platform makes of a job; nobody submits them
+# jobs that the platform makes, of a job or for an index; nobody submits them
 CHILD_KINDS: dict[str, JobKind] = {
     kind.name: kind
     for kind in (
         JobKind("preprocess_chunk", PreprocessChunkSpec, "parts"),
         JobKind("finetune_run", FinetuneRunSpec, "model", ranks=True),
+        JobKind("build_index", BuildIndexSpec, "index"),
     )
 }
 EVERY_KIND: dict[str, JobKind] = JOB_KINDS | CHILD_KINDS
@@ -66,8 +70,10 @@ __all__ = [
     "EVERY_KIND",
     "JOB_KINDS",
     "BuildBufferSpec",
+    "BuildIndexSpec",
     "CompareSpec",
     "DatasetRef",
+    "EmbedSpec",
     "EvaluateSpec",
     "ExportSpec",
     "FinetuneRunSpec",
@@ -80,6 +86,7 @@ __all__ = [
     "ModelRef",
     "ModelSize",
     "OpeniReports",
+    "PredictSpec",
     "PreprocessChunkSpec",
     "PreprocessSpec",
     "PretrainSpec",

@@ -338,11 +338,7 @@ def evaluation(spec: EvaluateSpec, dataset: DatasetInfo, model: ModelInfo) -> It
         yield Misfit("model", "this model is an encoder without a head; fine-tune it first")
         return
     if not _same_samples(dataset, model):
-        yield Misfit(
-            "dataset",
-            f"its samples are {dataset.kind} {dataset.sample_shape}, the model takes {model.kind} "
-            f"{model.sample_shape}; preprocess with the recipe of the model",
-        )
+        yield Misfit("dataset", _other_samples(dataset, model))
     elif dataset.classes != model.classes:
         yield Misfit("dataset", f"its classes are {dataset.classes}, the model's are {model.classes}")
     elif spec.postprocess and model.task != "segmentation":
@@ -351,6 +347,42 @@ def evaluation(spec: EvaluateSpec, dataset: DatasetInfo, model: ModelInfo) -> It
         yield from _steps(spec.postprocess, dataset)
     elif not with_targets(dataset, spec.split, model.task):
         yield Misfit("split", f"the dataset has no labelled samples in the split '{spec.split}'")
+
+
+def embedding(dataset: DatasetInfo, model: ModelInfo, field: str = "dataset") -> Iterator[Misfit]:
+    """Whose features are asked for has to know the modality of the samples."""
+    if model.task == "segmentation":
+        yield Misfit("model", "a segmentation model has no embedding; expected an encoder or a classifier")
+    elif model.task == "encoder":
+        yield from learnt(model, dataset.modality, field)
+    elif not _readable(dataset, model):
+        yield Misfit(field, _other_samples(dataset, model))
+
+
+def predicting(dataset: DatasetInfo | None, model: ModelInfo) -> Iterator[Misfit]:
+    """A classifier reads prepared samples, a segmenter the files of a raw dataset (None), whose geometry it keeps."""
+    if model.task == "encoder":
+        yield Misfit("model", "this model is an encoder without a head; fine-tune it first, or submit an embed job")
+    elif model.task == "segmentation" and dataset is not None:
+        detail = "this dataset is prepared, its samples have lost the geometry of their files; name the raw dataset"
+        yield Misfit("dataset", detail)
+    elif model.task == "classification" and dataset is None:
+        yield Misfit("dataset", "this dataset is raw; expected one that was preprocessed with the recipe of the model")
+    elif dataset is not None and not _readable(dataset, model):
+        yield Misfit("dataset", _other_samples(dataset, model))
+
+
+def _readable(dataset: DatasetInfo, model: ModelInfo) -> bool:
+    """Whether a classifier can read the samples; of grey images it sees three equal channels."""
+    images = dataset.kind is Kind.IMAGE2D and dataset.kind == model.kind
+    return _same_samples(dataset, model) or (images and dataset.sample_shape[1:] == model.sample_shape[1:])
+
+
+def _other_samples(dataset: DatasetInfo, model: ModelInfo) -> str:
+    return (
+        f"its samples are {dataset.kind} {dataset.sample_shape}, the model takes {model.kind} {model.sample_shape}; "
+        "preprocess with the recipe of the model"
+    )
 
 
 def exporting(spec: ExportSpec, model: ModelInfo) -> Iterator[Misfit]:

@@ -160,6 +160,18 @@ class Draws(Record):
         return (self.digest, self.seed, self.resamples) == (other.digest, other.seed, other.resamples)
 
 
+class IndexInfo(Record):
+    """A version of an index: how many vectors it has, how wide they are, whose they are, and how it is searched."""
+
+    level: Literal["study", "sample"]
+    vectors: int
+    width: int
+    search: Literal["exact", "approximate"]
+    datasets: dict[str, int] = Field(description="vectors of each dataset")
+    modalities: list[str]
+    projected: int = Field(0, description="studies in the 2-D projection")
+
+
 class DeploymentInfo(Record):
     """A model as Triton serves it.
 

@@ -17,6 +17,7 @@ from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.modalities import Kind
 from medcoss.models.encoder import Embedder
+from medcoss.models.heads import OfClassifier
 from medcoss.run import BadInput, RunContext, Stopped
 from medcoss.specs.encoder import REPORT_LENGTH
 from medcoss.specs.plan import all_batches
@@ -148,8 +149,8 @@ def identity(model: Path, dataset: Path, batch_size: int) -> str:
     return f"{fingerprint(model)} {fingerprint(dataset)} {batch_size}"
 
 
-def features(embedder: Embedder, reader: ShardReader, indices: NDArray[np.int64], folder: Path, context: RunContext,
-             *, batch_size: int, tokenizer: Tokenizer | None = None,
+def features(embedder: Embedder | OfClassifier, reader: ShardReader, indices: NDArray[np.int64], folder: Path,
+             context: RunContext, *, batch_size: int, tokenizer: Tokenizer | None = None,
              identity: str = "") -> NDArray[np.float32]:  # fmt: skip
     """Features (N, d) of the samples at `indices`, float32, memory-mapped from a file in `folder`.
 
@@ -162,7 +163,7 @@ def features(embedder: Embedder, reader: ShardReader, indices: NDArray[np.int64]
     config = embedder.encoder.config
     batches = _Batches(reader, indices, batch_size, tokenizer, config.counts_padding)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = _Kept(folder, batches.order, config.dim, identity, context)
+    kept = _Kept(folder, batches.order, embedder.width, identity, context)
     context.progress(kept.done, len(indices), "features")
     # a checkpoint is written between two batches, so the rest begins with a whole one
     rest = range(math.ceil(kept.done / batch_size), len(batches))

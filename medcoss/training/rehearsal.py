@@ -49,7 +49,7 @@ def build_buffer(
     with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=".features-") as work:
         values = None
         if looks_at_features(spec.strategy):
-            embedder = encoder_for(_own_masks(encoder), model, reader.info.modality)
+            embedder = encoder_for(own_masks(encoder), model, reader.info.modality)
             values = features(embedder, reader, indices, Path(work), context, batch_size=spec.batch_size,
                               tokenizer=tokenizer,
                               identity=identity(model_dir, dataset_dir, spec.batch_size))  # fmt: skip
@@ -77,7 +77,7 @@ def _in_words(strategy: str, clusters: int, quota: int) -> str:
     return f"{clusters} clusters, {quota} samples each" if strategy == "kmeans" else f"{clusters * quota} by {strategy}"
 
 
-def _own_masks(encoder: Encoder) -> Encoder:
+def own_masks(encoder: Encoder) -> Encoder:
     """The encoder, with each report's own padding mask: mixed ones make a feature depend on who shares the batch."""
     if encoder.config.attention == "published_batched":
         encoder.config = replace(encoder.config, attention="published")

@@ -24,6 +24,7 @@ from services.api.routes import (
     evaluations,
     gc,
     health,
+    indexes,
     jobs,
     labels,
     lineage,
@@ -107,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     for part in (
         datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, lineage, aliases, deployments,
-        evaluations, deletion, gc, access, audit, streams, webhooks, workers,
+        evaluations, indexes, deletion, gc, access, audit, streams, webhooks, workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES, dependencies=[Depends(no_others)])
     app.include_router(pipelines.expanding, responses=RESPONSES, dependencies=[Depends(no_others)])

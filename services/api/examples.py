@@ -11,6 +11,7 @@ from medcoss.specs import (
     JOB_KINDS,
     BuildBufferSpec,
     CompareSpec,
+    EmbedSpec,
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
@@ -18,6 +19,7 @@ from medcoss.specs import (
     ImageFolder,
     ImportModelSpec,
     InspectDatasetSpec,
+    PredictSpec,
     PreprocessSpec,
     PretrainSpec,
     Spec,
@@ -30,6 +32,7 @@ from services.api import (
     schemas_deployments,
     schemas_evaluations,
     schemas_gc,
+    schemas_indexes,
     schemas_labels,
     schemas_models,
     schemas_pipelines,
@@ -59,6 +62,8 @@ SPECS: dict[str, Spec] = {
     "compare": CompareSpec(
         dataset=PREPARED, task="classification", encoders={"scratch": None, "continual": MODEL}, size="small", epochs=20
     ),
+    "embed": EmbedSpec(model=MODEL, dataset=PREPARED, split="test"),
+    "predict": PredictSpec(model=CLASSIFIER, dataset=PREPARED),
     "export": ExportSpec(model=CLASSIFIER, name="chest"),
     "import_model": ImportModelSpec(dataset=RAW, file="medcoss_vit_b.pth"),
 }
@@ -119,6 +124,7 @@ INSTANCES: tuple[BaseModel, ...] = (
     *schemas_deployments.EXAMPLES,
     *schemas_evaluations.EXAMPLES,
     *schemas_pipelines.EXAMPLES,
+    *schemas_indexes.EXAMPLES,
     *schemas_uploads.EXAMPLES,
     _PROJECT,
     _FILE,

@@ -333,7 +333,9 @@ class JobKindOut(BaseModel):
 
     name: str = Field(description="what `kind` of a request takes")
     description: str = Field(description="what such a job does")
-    produces: str = Field(description="dataset, model, evaluation, comparison, deployment or report")
+    produces: str = Field(
+        description="dataset, model, evaluation, comparison, deployment, report, embeddings or predictions"
+    )
 
 
 class Platform(BaseModel):

@@ -14,7 +14,7 @@ from services.core.lifecycle import State
 from services.core.scheduling import time_run
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
-from services.core.tables import Dataset, DatasetFile, EvaluationFile, Job, Model, ModelFile
+from services.core.tables import Dataset, DatasetFile, EvaluationFile, IndexFile, Job, Model, ModelFile
 from services.core.tables.base import now
 
 Wanted = frozenset[str]
@@ -143,7 +143,7 @@ def _may_wait(row: Job) -> bool:
 
 
 def file_views(store: ObjectStore, settings: Settings, prefix: str,
-               files: Sequence[DatasetFile] | Sequence[ModelFile] | Sequence[EvaluationFile],
+               files: Sequence[DatasetFile] | Sequence[ModelFile] | Sequence[EvaluationFile] | Sequence[IndexFile],
                wanted: frozenset[str]) -> list[FileOut]:  # fmt: skip
     """Files with presigned URLs, which are made only where they are `wanted`."""
     sign = "url" in wanted

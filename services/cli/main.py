@@ -19,6 +19,7 @@ from services.cli import (
     deployments,
     evaluations,
     gc,
+    indexes,
     inference,
     jobs,
     labels,
@@ -68,6 +69,7 @@ for command in (aliases.promote, aliases.gate, aliases.rollback, aliases.history
     models.app.command(command.__name__)(command)
 app.add_typer(models.app, rich_help_panel="Work")
 app.add_typer(evaluations.app, rich_help_panel="Work")
+app.add_typer(indexes.app, rich_help_panel="Work")
 app.add_typer(webhooks.app, rich_help_panel="Work")
 app.add_typer(deployments.app, rich_help_panel="Work")
 app.command("embed", rich_help_panel="Inference")(inference.embed)

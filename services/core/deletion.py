@@ -17,7 +17,18 @@ from services.core.lifecycle import TERMINAL
 from services.core.pipelines import records
 from services.core.scope import EVERYTHING, Scope
 from services.core.served_names import triton_name
-from services.core.tables import Alias, Base, Dataset, Deployment, Job, JobDependency, JobInput, Lineage, Model
+from services.core.tables import (
+    Alias,
+    Base,
+    Dataset,
+    Deployment,
+    Job,
+    JobDependency,
+    JobInput,
+    Lineage,
+    Model,
+    SearchIndex,
+)
 from services.core.tables.base import now
 
 # users of a kind that a refusal names
@@ -149,6 +160,7 @@ def _made_from(session: Session, input_id: str) -> Iterator[str]:
     for noun, table in (("dataset", Dataset), ("model", Model)):
         made = select(table.id).where(table.id.in_(children))
         yield from _named(session, f"{noun} made from it: ", made)
+    yield from _named(session, "the index ", select(SearchIndex.name).where(SearchIndex.id.in_(children)))
 
 
 def _forget_origin(session: Session, child_id: str) -> None:

@@ -82,7 +82,8 @@ class Forecast:
     warnings: tuple[fit.Misfit, ...] = ()
 
 
-def _none(unit: str, why: str) -> Figure:
+def blank(unit: str, why: str) -> Figure:
+    """A number that nobody can know, and why."""
     return Figure(None, unit, why)
 
 
@@ -193,9 +194,9 @@ def _of_training(spec: PretrainSpec | FinetuneSpec, training: Training | None, s
         held = "as many as steps_per_epoch says"
     batches = Figure(steps.per_epoch, "batch", f"whole batches of {spec.batch_size} in an epoch, {held}")
     total = Figure(steps.total, "step", f"{steps.per_epoch} batches an epoch, {spec.epochs} epochs, a step each{ended}")
-    nothing = _none("sample", "the caller counts them")
+    nothing = blank("sample", "the caller counts them")
     if training is None:
-        sizes = (_none("parameter", UNKNOWN_SIZES), _none(BYTE, UNKNOWN_SIZES), _none(BYTE, UNKNOWN_SIZES))
+        sizes = (blank("parameter", UNKNOWN_SIZES), blank(BYTE, UNKNOWN_SIZES), blank(BYTE, UNKNOWN_SIZES))
         return Forecast(nothing, batches, total, *sizes)
     trained = training.updated.parameters
     parameters = Figure(
@@ -263,12 +264,12 @@ def _unlabelled(in_split: int, count: int) -> Iterator[fit.Misfit]:
         yield fit.Misfit("dataset", f"{in_split - count} of {in_split} training samples have no class and are left out")
 
 
-def _reading(model: ModelInfo, dataset: DatasetInfo, count: int, batch_size: int,
-             on_gpu: bool, passes: int = 1) -> tuple[Figure, Figure, Work]:  # fmt: skip
+def reading(model: ModelInfo, dataset: DatasetInfo, count: int, batch_size: int,
+            on_gpu: bool, passes: int = 1) -> tuple[Figure, Figure, Work]:  # fmt: skip
     """Parameters, memory and work of a model that only reads samples."""
     config, work = _config(model, SIZES["tiny"]), Work(count, modality=dataset.modality, size=model.size)
     if config is None:
-        return _none("parameter", UNKNOWN_SIZES), _none(BYTE, UNKNOWN_SIZES), work
+        return blank("parameter", UNKNOWN_SIZES), blank(BYTE, UNKNOWN_SIZES), work
     shape = Shape.of(dataset.kind, dataset.sample_shape)
     cost, memory = inference(config, shape, model.task, len(model.classes or []), min(batch_size, count), on_gpu)
     return (
@@ -287,7 +288,7 @@ def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], hardware: Hardware
     count = dataset.splits.get("train", 0)
     clusters, quota = buffer_counts(dataset, spec, len(model.modalities))
     chosen, by_clusters = clusters * quota, spec.strategy == "kmeans"
-    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
+    parameters, memory, work = reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
     stored = found.datasets[spec.dataset].total_bytes
     width = int(model.config.get("dim", 0))
     kept = round(stored * chosen / max(dataset.samples, 1))
@@ -297,7 +298,7 @@ def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], hardware: Hardware
         samples=Figure(count, "sample", f"training samples of the dataset, of which {chosen} are chosen: "
                        + (f"{clusters} clusters, {quota} samples each" if by_clusters else f"by {spec.strategy}")),
         batches=Figure(all_batches(count, spec.batch_size), "batch", f"{spec.batch_size} samples at once, each once"),
-        steps=_none("step", "nothing is trained"),
+        steps=blank("step", "nothing is trained"),
         parameters=parameters, memory=memory, work=work,
         storage=Figure(sum(parts.values()), BYTE, f"the dataset's {stored:,} bytes by the share of samples that is "
                        "chosen, and up to three checkpoints of the features while it runs", parts),
@@ -311,18 +312,18 @@ def _(spec: EvaluateSpec, found: Inputs, paths: list[str], hardware: Hardware) -
     dataset, model = found.dataset(spec.dataset), found.model(spec.model)
     assert dataset is not None and model is not None
     count = fit.with_targets(dataset, spec.split, model.task)
-    parameters, memory, work = _reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
+    parameters, memory, work = reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
     batches = Figure(all_batches(count, spec.batch_size), "batch", f"{spec.batch_size} samples at once, each once")
     if model.task == "segmentation":
         # 4 or 8 passes a window
         passes = 2 ** len(model.sample_shape[1:]) if spec.mirror else 1
-        parameters, memory, work = _reading(model, _seen(dataset, model.sample_shape[1:]), count, spec.batch_size,
-                                            hardware.on_gpu, passes)  # fmt: skip
-        batches = _none("batch", "every image or volume is scored for itself, and how many tiles each has is not known")
+        parameters, memory, work = reading(model, _seen(dataset, model.sample_shape[1:]), count, spec.batch_size,
+                                           hardware.on_gpu, passes)  # fmt: skip
+        batches = blank("batch", "every image or volume is scored for itself, and how many tiles each has is not known")
     return Forecast(
         samples=Figure(count, "sample", f"samples of the split '{spec.split}' with a class or a mask"),
-        batches=batches, steps=_none("step", "nothing is trained"), parameters=parameters, memory=memory, work=work,
-        storage=_none(BYTE, "a table of the cases and a picture, whose sizes depend on what is found; no checkpoints"),
+        batches=batches, steps=blank("step", "nothing is trained"), parameters=parameters, memory=memory, work=work,
+        storage=blank(BYTE, "a table of the cases and a picture, whose sizes depend on what is found; no checkpoints"),
     )  # fmt: skip
 
 
@@ -342,11 +343,11 @@ def _(spec: PreprocessSpec, found: Inputs, paths: list[str], hardware: Hardware)
         why = f"{count} files by their names; how many {what} they hold is known once they are read"
         if archives:
             why = f"what {archives[0]} holds is known once it is unpacked"
-        samples, storage = _none("sample", why), _none(BYTE, why)
+        samples, storage = blank("sample", why), blank(BYTE, why)
     told = row.modality is not None and row.modality != shown
     return Forecast(
-        samples=samples, batches=_none("batch", "files are read one by one"), steps=_none("step", "nothing is trained"),
-        parameters=_none("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
+        samples=samples, batches=blank("batch", "files are read one by one"), steps=blank("step", "nothing is trained"),
+        parameters=blank("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
         storage=storage, work=Work(None if archives else count, "file", modality=shown, size=recipe.name),
         warnings=(fit.Misfit("recipe/modality", f"the recipe makes {shown} of a dataset that was uploaded as "
                              f"{row.modality}"),) * told,
@@ -357,13 +358,13 @@ def _(spec: PreprocessSpec, found: Inputs, paths: list[str], hardware: Hardware)
 def _(spec: InspectDatasetSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     dataset, no_model = found.dataset(spec.dataset), "no model takes part"
     count = len(paths) if dataset is None else dataset.samples
-    samples = _none("sample", f"{count} files; how many samples they hold is known once they are read")
+    samples = blank("sample", f"{count} files; how many samples they hold is known once they are read")
     if dataset is not None:
         samples = Figure(count, "sample", "samples of the dataset, each is read once")
     return Forecast(
-        samples=samples, batches=_none("batch", "files are read one by one"), steps=_none("step", "nothing is trained"),
-        parameters=_none("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
-        storage=_none(BYTE, "a report and a few pictures, whose sizes depend on what is found"),
+        samples=samples, batches=blank("batch", "files are read one by one"), steps=blank("step", "nothing is trained"),
+        parameters=blank("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
+        storage=blank(BYTE, "a report and a few pictures, whose sizes depend on what is found"),
         work=Work(count, "file" if dataset is None else "sample", modality=dataset.modality if dataset else None),
     )  # fmt: skip
 
@@ -372,8 +373,8 @@ def _(spec: InspectDatasetSpec, found: Inputs, paths: list[str], hardware: Hardw
 def _(spec: ExportSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     model = found.model(spec.model)
     assert model is not None
-    none, sizes = "no dataset is read", _none(BYTE, UNKNOWN_SIZES)
-    parameters = _none("parameter", UNKNOWN_SIZES)
+    none, sizes = "no dataset is read", blank(BYTE, UNKNOWN_SIZES)
+    parameters = blank("parameter", UNKNOWN_SIZES)
     config = _config(model, SIZES["tiny"])
     if config is not None:
         shape = Shape.of(model.kind, model.sample_shape)
@@ -382,9 +383,9 @@ def _(spec: ExportSpec, found: Inputs, paths: list[str], hardware: Hardware) -> 
         sizes = Figure(FLOAT * cost.parameters, BYTE, "the weights of the graph; parts that the served modality does "
                        "not use are left out, so it is an upper bound")  # fmt: skip
     return Forecast(
-        samples=_none("sample", none), batches=_none("batch", none), steps=_none("step", "nothing is trained"),
+        samples=blank("sample", none), batches=blank("batch", none), steps=blank("step", "nothing is trained"),
         parameters=parameters,
-        memory=_none(BYTE, "the graph is written and compared on the CPU; Triton holds it afterwards"), storage=sizes,
+        memory=blank(BYTE, "the graph is written and compared on the CPU; Triton holds it afterwards"), storage=sizes,
     )  # fmt: skip
 
 
@@ -393,7 +394,7 @@ def _(spec: ImportModelSpec, found: Inputs, paths: list[str], hardware: Hardware
     none, why = "no dataset is read", "known once the checkpoint is read"
     size = found.datasets[spec.dataset].total_bytes
     return Forecast(
-        samples=_none("sample", none), batches=_none("batch", none), steps=_none("step", "nothing is trained"),
-        parameters=_none("parameter", why), memory=Figure(0, BYTE, "no accelerator is used: tensors are only copied"),
+        samples=blank("sample", none), batches=blank("batch", none), steps=blank("step", "nothing is trained"),
+        parameters=blank("parameter", why), memory=Figure(0, BYTE, "no accelerator is used: tensors are only copied"),
         storage=Figure(size, BYTE, "the size of the dataset: every tensor of the checkpoint is kept, at most"),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import services.core.forecast_batch  # noqa: F401 - its forecasts are known from here on
 from medcoss.specs import CompareSpec, FinetuneSpec, Spec
 from medcoss.specs.fit import Misfit
 from medcoss.specs.footprint import Hardware

@@ -9,11 +9,14 @@ from sqlalchemy.orm import Session
 from medcoss.specs import (
     EVERY_KIND,
     BuildBufferSpec,
+    BuildIndexSpec,
     CompareSpec,
+    EmbedSpec,
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
     ForgettingSpec,
+    PredictSpec,
     PretrainSpec,
     Spec,
     fit,
@@ -33,7 +36,7 @@ Row = TypeVar("Row", Dataset, Model)
 # kinds whose datasets are files as they were uploaded
 _READ_RAW = frozenset({"preprocess", "import_model"})
 # kinds that take any dataset
-_READ_ALL = frozenset({"inspect_dataset"})
+_READ_ALL = frozenset({"inspect_dataset", "predict"})
 # kinds to which classes and masks do not matter
 _SAMPLES_ONLY = frozenset({"pretrain", "build_buffer"})
 
@@ -188,6 +191,11 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
         models = [known for name in spec.models if (known := found.model(name)) is not None]
         measured = [info for name in spec.datasets if (info := found.dataset(name)) is not None]
         yield from fit.forgetting(spec, models, measured)
+    if isinstance(spec, PredictSpec) and model is not None:
+        yield from fit.predicting(dataset, model)
+    if isinstance(spec, BuildIndexSpec) and model is not None:
+        # what is wrong with the model is so for every dataset
+        yield from dict.fromkeys(_of_index(spec, model, found))
     if dataset is None:
         return
     if isinstance(spec, MeasuredOn):
@@ -208,6 +216,16 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
         yield from fit.learnt(model, dataset.modality, "model")
     elif isinstance(spec, EvaluateSpec) and model is not None:
         yield from fit.evaluation(spec, dataset, model)
+    elif isinstance(spec, EmbedSpec) and model is not None:
+        yield from fit.embedding(dataset, model)
+
+
+def _of_index(spec: BuildIndexSpec, model: ModelInfo, found: Inputs) -> Iterator[Misfit]:
+    for place, name in enumerate(spec.datasets):
+        if name in spec.datasets[:place]:
+            yield Misfit(f"datasets/{place}", "the same dataset is given twice; give every dataset once")
+        elif (info := found.dataset(name)) is not None:
+            yield from fit.embedding(info, model, f"datasets/{place}")
 
 
 def _of_stage(spec: PretrainSpec, dataset: DatasetInfo, model: ModelInfo | None, found: Inputs,

@@ -32,6 +32,7 @@ from services.core.tables import (
     ModelTag,
     Pipeline,
     Project,
+    SearchIndex,
     Webhook,
 )
 
@@ -257,6 +258,22 @@ PIPELINES: Listing[Pipeline] = Listing(
     ),
 )  # fmt: skip
 
+_OF_INDEXES = ("name", "encoder", "model_id", "created_after", "created_before")
+INDEXES: Listing[SearchIndex] = Listing(
+    "indexes", SearchIndex, SearchIndex.id, SearchIndex.project_id,
+    filters=(
+        Filter("name", "of one of these names", SearchIndex.name, type=Id),
+        Filter("encoder", "of one of these models or aliases, as asked for", SearchIndex.encoder, type=Id),
+        Filter("model_id", "whose vectors are of one of these models", SearchIndex.model_id, type=Id),
+        *created(SearchIndex.created_at),
+    ),
+    sorts=(Sort("created_at", SearchIndex.created_at), Sort("name", SearchIndex.name)),
+    ways=(
+        *(Way((name,), ("created_at",), _OF_INDEXES) for name in ("encoder", "model_id")),
+        Way((), ("created_at", "name"), _OF_INDEXES),
+    ),
+)  # fmt: skip
+
 _OF_KEYS = ("owner", "role", "created_after", "created_before")
 KEYS: Listing[ApiKey] = Listing(
     "keys", ApiKey, ApiKey.id, None,
@@ -328,5 +345,5 @@ AUDIT: Listing[AuditEntry] = Listing(
     first="-at",
 )  # fmt: skip
 LISTINGS: tuple[Listing[Any], ...] = (
-    JOBS, PIPELINES, DATASETS, MODELS, EVALUATIONS, DEPLOYMENTS, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT,
+    JOBS, PIPELINES, DATASETS, MODELS, EVALUATIONS, DEPLOYMENTS, INDEXES, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT,
 )  # fmt: skip

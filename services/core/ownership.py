@@ -1,6 +1,6 @@
 """Whose an object is: what the rows say of a key.
 
-A row names its objects (datasets, models, evaluations, artifacts) or owns all below its folder (deployments,
+A row names its objects (datasets, models, evaluations, indexes, artifacts) or owns all below its folder (deployments,
 checkpoints). What an attempt is still making, and what waits for its removal, is reserved.
 """
 
@@ -22,17 +22,19 @@ from services.core.tables import (
     Deployment,
     Evaluation,
     EvaluationFile,
+    IndexFile,
     Job,
     JobArtifact,
     Leftover,
     Model,
     ModelFile,
+    SearchIndex,
     UploadSession,
 )
 from services.core.tables.uploads import LIVE
 
 # below these everything is the platform's own
-FOLDERS = frozenset({"datasets", "models", "evaluations", "jobs", "triton"})
+FOLDERS = frozenset({"datasets", "models", "evaluations", "indexes", "jobs", "triton"})
 # prefixes of leftovers have at most so many parts: datasets/<id>/raw
 _DEPTH = 3
 
@@ -50,7 +52,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Owner:
-    """The row that an object belongs to; `noun` is dataset, model, evaluation, deployment or job.
+    """The row that an object belongs to; `noun` is dataset, model, evaluation, index, deployment or job.
 
     `size` in bytes is what the row says of a named one; `ended_at` is when the job of a kept one ended.
     """
@@ -91,6 +93,7 @@ def owners(session: Session, keys: Sequence[str]) -> dict[str, Owner]:
     _datasets(session, below["datasets"], found)
     _models(session, below["models"], found)
     _evaluations(session, below["evaluations"], found)
+    _indexes(session, below["indexes"], found)
     _deployments(session, below["triton"], found)
     _jobs(session, below["jobs"], found)
     return found
@@ -148,6 +151,12 @@ def _evaluations(session: Session, below: dict[str, list[str]], found: dict[str,
         found[row.key] = Owner(Use.NAMED, "evaluation", row.owner, row.size)
 
 
+def _indexes(session: Session, below: dict[str, list[str]], found: dict[str, Owner]) -> None:
+    keys = {key for keys in below.values() for key in keys}
+    for row in session.execute(NAMED["index"].rows.where(SearchIndex.id.in_(below), _INDEXED.in_(keys))):
+        found[row.key] = Owner(Use.NAMED, "index", row.owner, row.size)
+
+
 def _deployments(session: Session, below: dict[str, list[str]], found: dict[str, Owner]) -> None:
     names = {folder.rpartition(".")[0] for folder in below}
     named = select(Deployment.id, Deployment.name, Deployment.version).where(
@@ -197,6 +206,7 @@ def _named(table: Any, file: Any, owner_id: Any, key: Any, sha256: Any, order: A
 
 
 _EVALUATED = "evaluations/" + Evaluation.id + "/" + EvaluationFile.path
+_INDEXED = "indexes/" + SearchIndex.id + "/" + IndexFile.path
 # every object that a row names, by the noun of its owner; uploads that are not complete may lack some
 NAMED = {
     "dataset": _named(Dataset, DatasetFile, DatasetFile.dataset_id, Dataset.prefix + "/" + DatasetFile.path,
@@ -205,6 +215,7 @@ NAMED = {
                     ModelFile.seq),
     "evaluation": _named(Evaluation, EvaluationFile, EvaluationFile.evaluation_id, _EVALUATED, EvaluationFile.sha256,
                          EvaluationFile.seq),
+    "index": _named(SearchIndex, IndexFile, IndexFile.index_id, _INDEXED, IndexFile.sha256, IndexFile.seq),
     "job": _named(Job, JobArtifact, JobArtifact.job_id, JobArtifact.key, null(), JobArtifact.name),
 }  # fmt: skip
 NAMED["dataset"] = replace(NAMED["dataset"], rows=NAMED["dataset"].rows.where(Dataset.state != "uploading"))

@@ -8,12 +8,23 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from services.core.errors import NotFound
-from services.core.tables import Alias, Dataset, Deployment, Evaluation, Job, Model, Owned, Pipeline, Webhook
+from services.core.tables import (
+    Alias,
+    Dataset,
+    Deployment,
+    Evaluation,
+    Job,
+    Model,
+    Owned,
+    Pipeline,
+    SearchIndex,
+    Webhook,
+)
 
 T = TypeVar("T", bound=Owned)
 _NOUNS: dict[type[Owned], str] = {
     Alias: "alias", Dataset: "dataset", Deployment: "deployment", Evaluation: "evaluation", Job: "job",
-    Model: "model", Pipeline: "pipeline", Webhook: "webhook",
+    Model: "model", Pipeline: "pipeline", SearchIndex: "index", Webhook: "webhook",
 }  # fmt: skip
 
 

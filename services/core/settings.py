@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     dicomweb_servers: list[DicomWebServer] = Field(
         [], description='DICOMweb servers that inputs may be named of, as JSON: [{"url": ..., "authorization": ...}]'
     )
+    index_memory_bytes: int = Field(
+        8 * 2**30, gt=0, description="what indexes may take in the gateway's memory; the latest used stay"
+    )
     # URLs of S3 are good for a week at most
     upload_expiry_s: int = Field(
         86_400, gt=0, le=604_800, description="time to finish an upload, from its last sign of life"

@@ -17,6 +17,7 @@ from services.core.tables import (
     EvaluationFile,
     GcFinding,
     GcRun,
+    IndexFile,
     JobArtifact,
     ModelFile,
     Promotion,
@@ -54,6 +55,7 @@ def _files(name: str, table: Any, owner: Any) -> Listing[Any]:
 DATASET_FILES: Listing[DatasetFile] = _files("datasets/files", DatasetFile, DatasetFile.dataset_id)
 MODEL_FILES: Listing[ModelFile] = _files("models/files", ModelFile, ModelFile.model_id)
 EVALUATION_FILES: Listing[EvaluationFile] = _files("evaluations/files", EvaluationFile, EvaluationFile.evaluation_id)
+INDEX_FILES: Listing[IndexFile] = _files("indexes/files", IndexFile, IndexFile.index_id)
 
 
 def _in_state(state: str) -> Select[Any]:
@@ -157,6 +159,7 @@ HISTORY: Listing[Promotion] = Listing(
     first="-at", within=(Promotion.project_id, Promotion.alias),
 )  # fmt: skip
 SHORT: tuple[Listing[Any], ...] = (
-    ARTIFACTS, DATASET_FILES, MODEL_FILES, EVALUATION_FILES, WORKERS, DELIVERIES, UPLOADS, GC_RUNS, FINDINGS, HISTORY,
+    ARTIFACTS, DATASET_FILES, MODEL_FILES, EVALUATION_FILES, INDEX_FILES, WORKERS, DELIVERIES, UPLOADS, GC_RUNS,
+    FINDINGS, HISTORY,
 )  # fmt: skip
 EVERY: tuple[Listing[Any], ...] = (*LISTINGS, *SHORT)

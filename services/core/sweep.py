@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from services.core import chunks, deployments, leftovers, once, served_names, uploads, workers
+from services.core import chunks, deployments, indexes, leftovers, once, served_names, uploads, workers
 from services.core.attempts import end_badly
 from services.core.failures import lost
 from services.core.jobs import add_event, changed, needs
@@ -23,7 +23,8 @@ def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
     """Mend everything; safe to run twice, and twice at once. Returns the queued jobs to ring for, see `to_ring`.
 
     Expired leases become queued or failed, waiting jobs are released or fail with what they wait for,
-    uploads that were never completed are forgotten, and what nobody owns is marked for removal.
+    uploads that were never completed are forgotten, indexes follow their aliases, and what nobody owns is marked for
+    removal.
     """
     expired = select(Job).where(Job.state == State.RUNNING, Job.lease_until < moment)
     for job in session.scalars(expired.with_for_update(skip_locked=True)).all():
@@ -38,6 +39,7 @@ def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
     leftovers.set_due(session, moment)
     once.forget(session, moment)
     served_names.free_unused(session, moment)
+    indexes.follow_aliases(session)
     workers.mark_silent(session, moment)
     return to_ring(session, moment)
 

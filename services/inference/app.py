@@ -17,6 +17,7 @@ from services.inference.calls import calls
 from services.inference.gateway import Gateway
 from services.inference.requests import RequestShell
 from services.inference.routes import router, status_router
+from services.inference.routes_indexes import router as index_router
 
 
 class InferenceGateway(FastAPI):
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(router)
     app.include_router(calls)
+    app.include_router(index_router)
     app.include_router(status_router)
     if settings.cors_origins:
         app.add_middleware(

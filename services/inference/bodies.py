@@ -20,7 +20,7 @@ def _object(field: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 _REFERENCE = {"type": "string", "maxLength": MAX_REFERENCE}
-JSON_BODY = {
+JSON_BODY: dict[str, Any] = {
     "schema": {
         "oneOf": [
             _object("text", {"type": "string", "maxLength": MAX_TEXT, "pattern": "\\S"})["schema"],

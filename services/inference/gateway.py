@@ -7,6 +7,7 @@ from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.inference.admission import Admission
 from services.inference.deployments import Deployments
+from services.inference.indexes import Indexes
 from services.inference.predict import Predictor
 from services.inference.references import References
 from services.inference.triton import Triton
@@ -22,6 +23,7 @@ class Gateway:
         self.deployments = Deployments(self.database, store)
         self.references = References(settings, self.database, store)
         self.admission = Admission(settings)
+        self.indexes = Indexes(self.database, store, settings.index_memory_bytes)
         self.access = Access(settings, self.database)
         self.triton = Triton(settings.triton_url)
 

@@ -9,6 +9,7 @@ NEEDED = ("401", "413", "422", "429", "503")
 OF_INPUT = ("400", "404", "406", "408", "409", "504")
 _MEANINGS = {409: "The model does not answer this call; `detail` names one that it answers"}
 _PARAMETERS = {
+    "index": "name of an index",
     "name": "name under which a model is served",
     "format": "of the answer; wins over the header Accept. file: the label map, as nifti or png",
     "slice": "axial slice of an overlay, counted from the feet; by default the one with most in it",

@@ -1,6 +1,6 @@
 """What the gateway answers."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -28,6 +28,39 @@ class Embedding(BaseModel):
     version: int
     embedding: list[float]
     timing_ms: TimingMs
+
+
+class SearchTimingMs(TimingMs):
+    """Milliseconds spent decoding, waiting for the model server, searching, and in all."""
+
+    search: float
+
+
+class NearestStudy(BaseModel):
+    """A study that an index holds, and its cosine to what was searched for: 1 for the same direction."""
+
+    score: float
+    dataset: str
+    sample: str
+    group: str
+    source: str
+    split: str
+    label: str
+    patient: str
+    modality: str
+    samples: int
+
+
+class SearchAnswer(BaseModel):
+    """The nearest studies, nearest first, `among` how many that pass the filters, by which version of the index."""
+
+    index: str
+    version: int
+    model_id: str
+    search: Literal["exact", "approximate"]
+    among: int
+    items: list[NearestStudy]
+    timing_ms: SearchTimingMs
 
 
 class Classification(BaseModel):

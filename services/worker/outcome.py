@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services.core import attempts, deployments, evaluations, registry
+from services.core import attempts, deployments, evaluations, indexes, registry
 from services.core.attempts import Claim
 from services.core.jobs import problem
 from services.core.lifecycle import State
@@ -17,6 +17,7 @@ from services.worker.protocol import (
     DatasetOutput,
     ErrorReport,
     EvaluationOutput,
+    IndexOutput,
     ModelOutput,
     Output,
     ResultReport,
@@ -144,6 +145,11 @@ def _register(session: Session, claim: Claim, output: Output) -> None:
             session, output.id, name=output.name, info=output.info, model_id=output.model_id,
             dataset_id=output.dataset_id, split=output.split, files=output.files, job_id=job_id, project_id=project_id,
             seed=output.seed, fold=output.fold,
+        )  # fmt: skip
+    elif isinstance(output, IndexOutput):
+        indexes.register(
+            session, output.index_id, prefix=output.prefix, info=output.info, files=output.files,
+            model_id=output.model_id, job_id=job_id,
         )  # fmt: skip
     else:
         deployments.publish(session, output.id, output.info, activate=output.activate)

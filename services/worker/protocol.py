@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from medcoss.specs.records import DatasetInfo, DeploymentInfo, EvaluationInfo, FileEntry, ModelInfo
+from medcoss.specs.records import DatasetInfo, DeploymentInfo, EvaluationInfo, FileEntry, IndexInfo, ModelInfo
 
 REPORT_FD = "MEDCOSS_REPORT_FD"
 STOPPED = 75
@@ -165,7 +165,18 @@ class EvaluationOutput(_Output):
     fold: int | None = None
 
 
-Output = Annotated[DatasetOutput | ModelOutput | DeploymentOutput | EvaluationOutput, Field(discriminator="resource")]
+class IndexOutput(_Output):
+    """A version of the index `index_id`, and the model that it was embedded with."""
+
+    resource: Literal["index"] = "index"
+    info: IndexInfo
+    index_id: str
+    model_id: str
+
+
+Output = Annotated[
+    DatasetOutput | ModelOutput | DeploymentOutput | EvaluationOutput | IndexOutput, Field(discriminator="resource")
+]
 
 
 class ResultReport(BaseModel):

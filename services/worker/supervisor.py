@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from medcoss.specs import EVERY_KIND, ExportSpec, fit
 from medcoss.specs.records import ModelInfo
-from services.core import attempts, deployments, evaluations, leftovers, registry, shares, tracing
+from services.core import attempts, deployments, evaluations, indexes, leftovers, registry, shares, tracing
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.ids import new_id
@@ -28,7 +28,7 @@ from services.worker.room import Room
 from services.worker.workdir import WorkFolder
 
 _log = structlog.get_logger()
-_PLACES = {"dataset": ("ds", "datasets"), "model": ("mdl", "models")}
+_PLACES = {"dataset": ("ds", "datasets"), "model": ("mdl", "models"), "index": ("ixv", "indexes")}
 # a dataset that is larger is not fetched for a few golden inputs, unless the spec names it
 GOLDEN_BYTES = 4 * 2**30
 # kinds whose attempts may score a model
@@ -168,5 +168,8 @@ def _reserve_place(session: Session, claim: Claim) -> tuple[str, int]:
         return "", 0
     id_prefix, folder = _PLACES[resource]
     output_id = new_id(id_prefix)
+    if resource == "index":
+        # a version of an index that is there already
+        folder = indexes.folder_of(claim.spec["index"])
     leftovers.reserve(session, f"{folder}/{output_id}/", claim.job_id, claim.fence)
     return output_id, 0

@@ -33,7 +33,7 @@ MEANT: dict[str, Any] = {
     "datasets.role": ("raw", "prepared", "buffer"), "datasets.state": ("uploading", "ready"), "datasets.parents": [],
     "datasets.info": None, "datasets.modality": "xray",
     "models.info": model_info().model_dump(mode="json"), "models.parents": [], "models.task": "encoder",
-    "models.modality": "xray",
+    "models.modality": "xray", "indexes.options": {"level": "study"}, "indexes.datasets": [], "indexes.info": None,
     "deployments.info": SERVED.model_dump(mode="json"), "deployments.state": "ready",
     "webhooks.topics": ["job.queued"], "webhook_deliveries.state": ("pending", "delivered", "failed"),
     "upload_sessions.state": ("open", "completed"), "upload_sessions.dataset_id": "0-id",
@@ -44,7 +44,7 @@ MEANT: dict[str, Any] = {
     "webhook_deliveries.webhook_id": "0-id", "promotions.alias": "0-name", "lineage.input_id": "0-id",
     "job_words.word": "chest", "dataset_words.word": "chest", "model_words.word": "chest",
 }  # fmt: skip
-NAMED = {"alias": "0-name"}
+NAMED = {"alias": "0-name", "index": "0-name"}
 QUESTIONS = {"/v1/search": {"q": "chest"}}
 # as long as the program is, or read from the object store
 FIXED = {"/v1/job-kinds", "/v1/datasets/{dataset_id}/uploads/{upload_id}/parts"}

@@ -74,6 +74,8 @@ def test_kinds_come_with_schema_and_defaults(served: Served) -> None:
         "comparison",
         "deployment",
         "report",
+        "embeddings",
+        "predictions",
     }
     for name, kind in JOB_KINDS.items():
         schema = served.viewer.get(f"/v1/job-kinds/{name}/schema").json()

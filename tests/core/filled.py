@@ -10,7 +10,7 @@ from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT, Base, Deployment, Job, ServedName, Webhook
 from services.core.tables.base import now
 from services.worker.checkpoints import S3Checkpoints
-from tests.core.owned import dataset, evaluation, failed_job, model, started
+from tests.core.owned import dataset, evaluation, failed_job, index, model, started
 from tests.core.rows import value
 from tests.core.steps import running, submitted
 
@@ -23,6 +23,7 @@ def fill(database: Database, store: ObjectStore, folder: Path) -> dict[str, str]
     dataset(database, store, "ds_coming", "late.png", state="uploading")
     model(database, store, "mdl_1")
     evaluation(database, store, "evl_1", "roc.png")
+    index(database, store, "idx_1", "ixv_1/vectors.faiss")
     store.put_bytes("triton/chest.2/1/model.onnx", b"onnx")
     goes_on, claim = submitted(database), running(database, max_attempts=3)
     S3Checkpoints(store, claim.job_id, claim.fence).save(7, saved(folder / "checkpoint"))

@@ -9,7 +9,17 @@ from services.core.db import Database
 from services.core.garbage import runs
 from services.core.garbage.runs import Asked
 from services.core.storage import ObjectStore
-from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile, Evaluation, EvaluationFile, Model, ModelFile
+from services.core.tables import (
+    DEFAULT_PROJECT,
+    Dataset,
+    DatasetFile,
+    Evaluation,
+    EvaluationFile,
+    IndexFile,
+    Model,
+    ModelFile,
+    SearchIndex,
+)
 from tests.core.steps import WRONG_INPUT, running
 
 GRACE = timedelta(hours=1)
@@ -57,6 +67,20 @@ def evaluation(database: Database, store: ObjectStore, evaluation_id: str, *path
     for path in paths:
         store.put_bytes(f"evaluations/{evaluation_id}/{path}", b"x")
     return evaluation_id
+
+
+def index(database: Database, store: ObjectStore, index_id: str, *paths: str) -> str:
+    with database.session() as session:
+        session.add(
+            SearchIndex(
+                id=index_id, name=index_id.replace("_", "-"), encoder="mdl_1", datasets=["ds_1"],
+                options={"level": "study"}, version=1, model_id="mdl_1", wanted_id="mdl_1", created_by="ada",
+                project_id=DEFAULT_PROJECT, files=[IndexFile(**entry(path).model_dump()) for path in paths],
+            )
+        )  # fmt: skip
+    for path in paths:
+        store.put_bytes(f"indexes/{index_id}/{path}", b"x")
+    return index_id
 
 
 def failed_job(database: Database) -> str:

@@ -102,14 +102,14 @@ def test_from_sqlite_to_postgresql_and_back_nothing_changes(
         last = session.scalars(select(func.max(JobEvent.seq))).one()
         session.execute(text("DELETE FROM job_events WHERE seq = :last"), {"last": last})
     header, found = taken(database, store, tmp_path / "first")
-    assert found.wrong == 0 and found.objects == 2 + 1 + 1 + 1 + 1 + 2, (
-        "datasets, model, evaluation, served, artifact, checkpoint"
+    assert found.wrong == 0 and found.objects == 2 + 1 + 1 + 1 + 1 + 1 + 2, (
+        "datasets, model, evaluation, index, served, artifact, checkpoint"
     )
     assert all(table.lines for table in header.tables.values()), "no table is forgotten"
     assert header.tables["job_events"].counter == ("seq", last), "numbers of deleted rows are not given again"
 
     _, back = restored(postgres, other_store, tmp_path / "first")
-    assert (back.objects, back.stored, back.wrong) == (8, 8, 0)
+    assert (back.objects, back.stored, back.wrong) == (9, 9, 0)
     taken(open_database(postgres), other_store, tmp_path / "second")
     file = f"sqlite:///{tmp_path / 'again.db'}"
     restored(file, other_store, tmp_path / "second")
@@ -316,12 +316,13 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(
     database: Database, target: str, store: ObjectStore, tmp_path: Path, open_database: Callable[[str], Database],
 ) -> None:  # fmt: skip
     """As if it had been made before the garbage collector's tables, that of files in parts, the projects' salts,
-    child jobs, evaluations, and deployments that load or have failed.
+    child jobs, evaluations, deployments that load or have failed, and indexes.
     """
     dataset(database, store, "ds_1", "a")
     taken(database, store, tmp_path / "backup")
     document = json.loads((tmp_path / "backup" / HEADER).read_text())
-    for table in ("gc_runs", "gc_findings", "upload_sessions", "evaluations", "evaluation_files"):
+    for table in ("gc_runs", "gc_findings", "upload_sessions", "evaluations", "evaluation_files", "indexes",
+                  "index_files"):  # fmt: skip
         del document["tables"][table]
     of_deployments = [("deployments", column) for column in ("error", "ready_at", "activated_at")]
     for table, column in (("projects", "patient_salt"), ("jobs", "parent_id"), ("jobs", "children"), *of_deployments):

@@ -29,7 +29,7 @@ from services.core.tables.base import now
 from services.embedded.servers import free_port
 from services.worker.collector import Collector
 from tests.core.databases import engines
-from tests.core.owned import GRACE, dataset, entry, evaluation, failed_job, model, started
+from tests.core.owned import GRACE, dataset, entry, evaluation, failed_job, index, model, started
 from tests.core.steps import running, submitted
 
 
@@ -92,6 +92,8 @@ def test_everything_is_told_apart_and_only_what_nobody_owns_goes(database: Datab
     evaluation(database, store, "evl_hurt", "roc.png", "gone.png")
     store.remove(["evaluations/evl_hurt/gone.png"])
     store.put_bytes("evaluations/evl_never/roc.png", b"x")
+    index(database, store, "idx_two", "ixv_2/vectors.faiss")
+    store.put_bytes("indexes/idx_two/ixv_1/vectors.faiss", b"x")
     with database.session() as session:
         for name in ("chest", "lost"):
             session.add(
@@ -109,7 +111,7 @@ def test_everything_is_told_apart_and_only_what_nobody_owns_goes(database: Datab
     store.put_bytes("somebody/elses", b"x")
     before = store.sizes("")
 
-    counts = {"stored": 2 + 1 + 1 + 1 + 1, "unfinished": 2, "reserved": 1, "orphan": 4, "foreign": 1, "missing": 3,
+    counts = {"stored": 2 + 1 + 1 + 1 + 1 + 1, "unfinished": 2, "reserved": 1, "orphan": 5, "foreign": 1, "missing": 3,
               "wrong_size": 1}  # fmt: skip
     assert collected(database, store) == counts
     assert store.sizes("") == before, "a dry run removes nothing"
@@ -121,18 +123,19 @@ def test_everything_is_told_apart_and_only_what_nobody_owns_goes(database: Datab
         ("orphan", "datasets/ds_never/", None, 1),
         ("orphan", "datasets/ds_whole/", None, 1),
         ("orphan", "evaluations/evl_never/", None, 1),
+        ("orphan", "indexes/idx_two/", None, 1),
         ("orphan", "triton/chest.1/", None, 1),
         ("wrong_size", "datasets/ds_hurt/", "ds_hurt", 1),
     ]
     assert found(database) == told
     young = collected(database, store, later=timedelta(), dry_run=False)
-    assert young["young"] == 4 and "orphan" not in young and store.sizes("") == before, "the grace is not over"
+    assert young["young"] == 5 and "orphan" not in young and store.sizes("") == before, "the grace is not over"
 
     unloaded: list[str] = []
-    assert collected(database, store, unloaded.append, dry_run=False) == counts | {"removed": 4}
+    assert collected(database, store, unloaded.append, dry_run=False) == counts | {"removed": 5}
     assert before.keys() - store.sizes("").keys() == {
         "datasets/ds_whole/raw/unasked.png", "datasets/ds_never/shards/a", "triton/chest.1/1/model.onnx",
-        "evaluations/evl_never/roc.png",
+        "evaluations/evl_never/roc.png", "indexes/idx_two/ixv_1/vectors.faiss",
     }  # fmt: skip
     assert unloaded == ["chest.1"], "it is taken out of Triton first"
     after = collected(database, store, dry_run=False)

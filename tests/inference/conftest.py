@@ -83,8 +83,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
         yield Repository(f"127.0.0.1:{port}", root, work / "server" / "triton.log", models, retired)
 
 
-def register(settings: Settings, exported: Exported) -> None:
-    """Record an exported model as the jobs of the platform do."""
+def register(settings: Settings, exported: Exported) -> str:
+    """Record an exported model as the jobs of the platform do; the model's id."""
     model_id = new_id("mdl")
     files = ObjectStore(settings).upload_dir(f"models/{model_id}", exported.model_dir)
     info = ModelInfo.model_validate_json((exported.model_dir / "config.json").read_text())
@@ -98,6 +98,7 @@ def register(settings: Settings, exported: Exported) -> None:
         register_deployment(
             session, new_id("dep"), info=exported.info, model_id=model_id, job_id="job_x", project_id=DEFAULT_PROJECT
         )
+    return model_id
 
 
 @contextmanager

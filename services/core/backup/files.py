@@ -53,7 +53,7 @@ class Table(Lines):
 class StoredEntry(_Record):
     """An object that rows own: key, size in bytes, SHA-256 ("" while it is not known), and whose it is."""
 
-    key: str = Field(pattern="^(datasets|models|evaluations|jobs|triton)/")
+    key: str = Field(pattern="^(datasets|models|evaluations|indexes|jobs|triton)/")
     size: int
     sha256: str = Field(pattern="^([0-9a-f]{64})?$")
     owner: str

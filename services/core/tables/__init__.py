@@ -6,6 +6,7 @@ from services.core.tables.base import Base
 from services.core.tables.evaluations import Evaluation, EvaluationFile
 from services.core.tables.garbage import GcFinding, GcRun
 from services.core.tables.idempotency import IdempotencyKey
+from services.core.tables.indexes import IndexFile, SearchIndex
 from services.core.tables.jobs import (
     Job,
     JobArtifact,
@@ -51,6 +52,7 @@ __all__ = [
     "GcFinding",
     "GcRun",
     "IdempotencyKey",
+    "IndexFile",
     "Job",
     "JobArtifact",
     "JobDependency",
@@ -73,6 +75,7 @@ __all__ = [
     "PipelineStep",
     "Project",
     "Promotion",
+    "SearchIndex",
     "ServedName",
     "UploadSession",
     "Webhook",

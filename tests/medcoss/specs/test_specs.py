@@ -13,7 +13,9 @@ from medcoss.modalities import BUILTIN, Kind, Modality, get_modality
 from medcoss.specs import (
     JOB_KINDS,
     BuildBufferSpec,
+    BuildIndexSpec,
     CompareSpec,
+    EmbedSpec,
     EvaluateSpec,
     ExportSpec,
     FinetuneSpec,
@@ -22,6 +24,7 @@ from medcoss.specs import (
     ImportModelSpec,
     InspectDatasetSpec,
     OpeniReports,
+    PredictSpec,
     PreprocessSpec,
     PretrainSpec,
     Spec,
@@ -38,6 +41,9 @@ MINIMAL: dict[type[Spec], dict[str, Any]] = {
     EvaluateSpec: {"dataset": DATASET, "model": MODEL},
     ForgettingSpec: {"models": [MODEL], "datasets": [DATASET]},
     CompareSpec: {"dataset": DATASET, "task": "classification", "encoders": {"scratch": None, "other": MODEL}},
+    EmbedSpec: {"dataset": DATASET, "model": MODEL},
+    PredictSpec: {"dataset": DATASET, "model": MODEL},
+    BuildIndexSpec: {"index": "idx_0123456789", "datasets": [DATASET], "model": MODEL},
     ExportSpec: {"model": MODEL, "name": "chest"},
     ImportModelSpec: {"dataset": DATASET},
     InspectDatasetSpec: {"dataset": DATASET},
@@ -53,7 +59,9 @@ def test_every_job_kind_is_tested_here() -> None:
     assert {kind.spec for kind in JOB_KINDS.values()} <= set(KINDS)
     for kind in JOB_KINDS.values():
         assert kind.description.endswith(".")
-        assert kind.produces in {"dataset", "model", "evaluation", "comparison", "deployment", "report"}
+        assert kind.produces in {
+            "dataset", "model", "evaluation", "comparison", "deployment", "report", "embeddings", "predictions",
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
