@@ -4,9 +4,26 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo up test test-deploy lint format clean
+CONSOLE := services/api/console_files/index.html
+CONSOLE_SOURCES := $(shell find services/console/src -type f ! -name schema.d.ts 2>/dev/null) \
+	$(addprefix services/console/,index.html package.json package-lock.json tsconfig.json vite.config.ts)
+
+.PHONY: setup console demo up test test-deploy lint format clean
 
 setup: $(STAMP)
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory console || echo "the web console could not be built (see above); all else works" >&2; \
+	else echo "npm is not there, so the web console is not built; 'make console' builds it with Node 20.19 or later"; fi
+
+console: $(CONSOLE)
+
+# the web console: a file of its own for the packages, which change seldom
+$(CONSOLE): services/console/node_modules/.installed $(CONSOLE_SOURCES)
+	cd services/console && npm run --silent build
+
+services/console/node_modules/.installed: services/console/package.json services/console/package-lock.json
+	cd services/console && npm ci --prefer-offline --silent --no-audit --no-fund
+	touch $@
 
 # nvidia-pytriton is installed for the server it carries; its Python requirements (numpy 1) are not wanted
 $(STAMP): pyproject.toml constraints.txt

@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from medcoss import __version__
-from services.api import openapi, problems
+from services.api import console, openapi, problems
 from services.api.admission import Admission
 from services.api.dependencies import Parts, no_others
 from services.api.etags import ETags
@@ -106,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.numbers = health.numbers_of(lambda: app.state.parts)
     problems.install(app)
     app.include_router(health.router)
+    app.include_router(console.router(chosen))
     for part in (
         datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, lineage, aliases, deployments,
         evaluations, indexes, deletion, gc, access, audit, streams, webhooks, workers,

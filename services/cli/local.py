@@ -60,6 +60,7 @@ def up(
         parts = [(p.name, state("running"), p.address) for p in running.parts]
         console.print(table(["part", "state", "address"], parts))
         say(f"ready: {running.url} (API description: {running.url}/docs); Ctrl-C stops it")
+        say(f"console: {running.url}/console, which asks for the key that `medcoss key` prints")
 
     platform = Platform(folder, port, say)
 

@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     )
     oidc_projects_claim: str = Field("groups", description="the claim that holds names of projects")
     cors_origins: list[str] = Field([], description="web pages that may call, as https://host; none by default")
+    console_dir: Path | None = Field(None, description="folder of the built web console; None: that of the package")
     log_level: str = "INFO"
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="where a worker tells its numbers; None: nowhere"

@@ -1,0 +1,54 @@
+import { EventSourceParserStream } from "eventsource-parser/stream";
+
+import { session } from "../session";
+import { authorization, refusal } from "./client";
+
+export interface Heard {
+  name: string;
+  data: unknown;
+  id: string | undefined;
+}
+
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 30_000;
+
+/** Listens to a stream of the platform until the signal ends it or the platform has said `end`. It connects again
+ * where it broke off. EventSource cannot send the key, and a key in an address would be in logs.
+ */
+export async function listen(
+  path: string,
+  signal: AbortSignal,
+  heard: (event: Heard) => void,
+  connected: (is: boolean) => void = () => undefined,
+): Promise<void> {
+  let last: string | undefined;
+  let pause = FIRST_PAUSE_MS;
+  while (!signal.aborted) {
+    const key = session.now().key;
+    try {
+      const headers = { ...authorization(key), ...(last ? { "Last-Event-ID": last } : {}) };
+      const response = await fetch(path, { headers, signal, cache: "no-store" });
+      if (response.status === 204) return;
+      if (!response.ok || !response.body) {
+        const problem = await refusal(response);
+        if (response.status === 401) session.end(problem.message, key);
+        if (response.status >= 400 && response.status < 500 && response.status !== 429) return;
+        throw problem;
+      }
+      connected(true);
+      pause = FIRST_PAUSE_MS;
+      const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream()).getReader();
+      for (let next = await events.read(); !next.done; next = await events.read()) {
+        const { event, data, id } = next.value;
+        last = id ?? last;
+        if (event) heard({ name: event, data: JSON.parse(data), id });
+        if (event === "end") return;
+      }
+    } catch {
+      if (signal.aborted) return;
+    }
+    connected(false);
+    await new Promise((resume) => setTimeout(resume, pause * (0.5 + Math.random())));
+    pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+  }
+}

@@ -1,0 +1,128 @@
+import type { QueryClient } from "@tanstack/react-query";
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, retainSearchParams } from "@tanstack/react-router";
+
+import { STATES } from "./api/live";
+import type { JobState } from "./api/client";
+import { Failure } from "./components/Failure";
+import { NotThere } from "./components/NotThere";
+import { Shell } from "./Shell";
+
+/** Addresses people can read and write: ?state=running,queued&kind=pretrain */
+type Raw = Record<string, unknown>;
+
+const text = (value: unknown): string | undefined => (typeof value === "string" && value ? value : undefined);
+const words = (value: unknown): string[] | undefined => {
+  const found = (Array.isArray(value) ? value.map(String) : text(value)?.split(",") ?? []).filter(Boolean);
+  return found.length ? found : undefined;
+};
+function among<T extends string>(value: unknown, allowed: readonly T[]): T[] | undefined {
+  const found = words(value)?.filter((each): each is T => (allowed as readonly string[]).includes(each));
+  return found?.length ? found : undefined;
+}
+
+export const TASKS = ["encoder", "classification", "segmentation"] as const;
+export const ROLES = ["raw", "prepared", "buffer"] as const;
+export const MODALITIES = ["report", "xray", "ct", "mr", "pathology"] as const;
+
+const root = createRootRoute({
+  component: Shell,
+  notFoundComponent: NotThere,
+  errorComponent: ({ error }) => <Failure error={error} />,
+  validateSearch: (given: Raw): { project?: string | undefined } => ({ project: text(given.project) }),
+  search: { middlewares: [retainSearchParams(["project"])] },
+});
+
+const home = createRoute({ getParentRoute: () => root, path: "/", component: lazyRouteComponent(() => import("./pages/Home")) });
+
+export interface JobsSearch {
+  state?: JobState[] | undefined;
+  kind?: string[] | undefined;
+  name?: string | undefined;
+  tag?: string | undefined;
+  created_by?: string | undefined;
+  sort?: string | undefined;
+}
+const jobs = createRoute({
+  getParentRoute: () => root,
+  path: "/jobs",
+  component: lazyRouteComponent(() => import("./pages/Jobs")),
+  validateSearch: (given: Raw): JobsSearch => ({
+    state: among(given.state, STATES),
+    kind: words(given.kind),
+    name: text(given.name),
+    tag: text(given.tag),
+    created_by: text(given.created_by),
+    sort: text(given.sort),
+  }),
+});
+
+export interface JobSearch {
+  with?: string[] | undefined;
+  curves?: string[] | undefined;
+  tab?: "curves" | "log" | "attempts" | "spec" | "files" | undefined;
+}
+const job = createRoute({
+  getParentRoute: () => root,
+  path: "/jobs/$id",
+  component: lazyRouteComponent(() => import("./pages/Job")),
+  validateSearch: (given: Raw): JobSearch => ({
+    with: words(given.with)?.slice(0, 7),
+    curves: words(given.curves),
+    tab: among(given.tab, ["curves", "log", "attempts", "spec", "files"] as const)?.[0],
+  }),
+});
+
+export interface DatasetsSearch {
+  role?: (typeof ROLES)[number][] | undefined;
+  modality?: (typeof MODALITIES)[number][] | undefined;
+  name?: string | undefined;
+}
+const datasets = createRoute({
+  getParentRoute: () => root,
+  path: "/datasets",
+  component: lazyRouteComponent(() => import("./pages/Datasets")),
+  validateSearch: (given: Raw): DatasetsSearch => ({
+    role: among(given.role, ROLES), modality: among(given.modality, MODALITIES), name: text(given.name),
+  }),
+});
+
+export interface ModelsSearch {
+  task?: (typeof TASKS)[number][] | undefined;
+  modality?: (typeof MODALITIES)[number][] | undefined;
+  name?: string | undefined;
+}
+const models = createRoute({
+  getParentRoute: () => root,
+  path: "/models",
+  component: lazyRouteComponent(() => import("./pages/Models")),
+  validateSearch: (given: Raw): ModelsSearch => ({
+    task: among(given.task, TASKS), modality: among(given.modality, MODALITIES), name: text(given.name),
+  }),
+});
+
+const tree = root.addChildren([home, jobs, job, datasets, models]);
+
+function parseSearch(search: string): Raw {
+  return Object.fromEntries(new URLSearchParams(search));
+}
+
+function stringifySearch(search: Raw): string {
+  const found = Object.entries(search).flatMap(([name, value]) => {
+    const written = Array.isArray(value) ? value.join(",") : value == null ? "" : String(value);
+    return written ? [`${name}=${encodeURIComponent(written).replaceAll("%2C", ",")}`] : [];
+  });
+  return found.length ? `?${found.join("&")}` : "";
+}
+
+export function makeRouter(queries: QueryClient) {
+  return createRouter({
+    routeTree: tree, basepath: "/console", parseSearch, stringifySearch, context: { queries }, scrollRestoration: true,
+    defaultPreload: "intent",
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}

@@ -1,0 +1,173 @@
+"""The console as the control plane serves it, and what it shows of a platform without workers."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import insert
+
+from services.api.console import BUILT
+from services.core.settings import Settings
+from services.core.tables import DEFAULT_PROJECT, Job
+from tests.api.calls import problem
+from tests.api.serving import KEYS, Role, Served
+from tests.browser import Watched, browser, faults, log_in, missing
+
+__all__ = ["browser"]
+FIRST_PAGE_BYTES = 300_000
+needs_build = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+def test_the_page_and_its_files_are_served_with_a_strict_policy(
+    serve: Callable[[Settings], Served], settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "built" / "assets").mkdir(parents=True)
+    (tmp_path / "built" / "index.html").write_text('<meta name="nonce" content="__NONCE__">')
+    (tmp_path / "built" / "assets" / "app-1.js").write_text("plain")
+    (tmp_path / "built" / "assets" / "app-1.js.gz").write_bytes(b"packed")
+    (tmp_path / "secret.js").write_text("secret")
+    served = serve(settings.model_copy(update={"console_dir": tmp_path / "built"}))
+    get = served.stranger.get
+
+    nonces = set()
+    for path in ("/console", "/console/", "/console/jobs/job_1", "/console/models?task=encoder"):
+        page = get(path)
+        policy = page.headers["content-security-policy"]
+        nonce = re.search(r'content="([^"]+)"', page.text)[1]
+        nonces.add(nonce)
+        assert page.status_code == 200 and page.headers["cache-control"] == "no-store"
+        assert f"'nonce-{nonce}'" in policy
+        assert "default-src 'none'" in policy and "script-src 'self';" in policy
+        assert "unsafe" not in policy and "*" not in policy
+    assert len(nonces) == 4, "a nonce is for one answer"
+
+    packed = served.stranger.build_request("GET", "/console/assets/app-1.js", headers={"Accept-Encoding": "gzip"})
+    answer = served.stranger.send(packed, stream=True)
+    assert answer.headers["content-encoding"] == "gzip" and b"".join(answer.iter_raw()) == b"packed"
+    answer.close()
+    plain = get("/console/assets/app-1.js", headers={"Accept-Encoding": "identity"})
+    assert plain.text == "plain" and plain.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in plain.headers["cache-control"]
+    # outside of the folder, of another kind, not there
+    for path in ("assets/..%2f..%2fsecret.js", "assets/app-1.js.gz", "assets/app-2.js", "assets/"):
+        problem(get(f"/console/{path}"), 404)
+
+
+def test_without_a_build_a_page_says_how_to_get_one(
+    serve: Callable[[Settings], Served], settings: Settings, tmp_path: Path
+) -> None:
+    served = serve(settings.model_copy(update={"console_dir": tmp_path}))
+    page = served.stranger.get("/console/jobs")
+    assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
+    for word in ("make console", "Node", "MEDCOSS_CONSOLE_DIR"):
+        assert word in page.text
+
+
+class _Files(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        about = dict(attrs)
+        assert tag != "style" and "style" not in about and not any(name.startswith("on") for name in about)
+        assert tag != "script" or about.get("src")
+        self.found += [str(about[name]) for name in ("src", "href") if name in about and tag != "a"]
+
+
+@needs_build
+def test_the_first_page_is_small_and_asks_for_no_other_host() -> None:
+    page = _Files()
+    page.feed((BUILT / "index.html").read_text(encoding="utf-8"))
+    files = [each for each in page.found if not each.startswith("data:")]
+    assert len(files) >= 2 and all(each.startswith("/console/assets/") for each in files)
+    sizes = {each: (BUILT / f"{each.removeprefix('/console/')}.gz").stat().st_size for each in files}
+    assert sum(sizes.values()) < FIRST_PAGE_BYTES, sizes
+
+
+def many_jobs(served: Served, number: int) -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [
+        {
+            "id": f"job_{i:020d}", "project_id": DEFAULT_PROJECT, "kind": ("preprocess", "pretrain")[i % 2],
+            "name": f"number {i}", "state": ("queued", "failed", "succeeded")[i % 3], "spec": {}, "priority": 0,
+            "max_attempts": 1, "created_by": "ada", "created_at": began + timedelta(minutes=i),
+        }
+        for i in range(number)
+    ]  # fmt: skip
+    with served.database.session() as session:
+        session.execute(insert(Job), rows)
+
+
+def test_ten_thousand_jobs_are_listed_filtered_and_followed(served: Served, browser: Watched) -> None:
+    many_jobs(served, 10_000)
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.OPERATOR], "/jobs")
+    table = page.get_by_role("region", name="Jobs")
+    expect(table.get_by_role("link", name="number 9999")).to_be_visible()
+    # the oldest is reached by scrolling, and few rows are drawn however many there are
+    for _ in range(200):
+        if page.get_by_text("10,000 jobs", exact=True).is_visible():
+            break
+        table.evaluate("each => each.scrollTo(0, each.scrollHeight)")
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+    table.evaluate("each => each.scrollTo(0, each.scrollHeight)")
+    expect(table.get_by_role("link", name="number 0", exact=True)).to_be_visible()
+    assert table.locator("tbody tr").count() < 60
+    listed = [url for url in browser.requests if "/v1/jobs?" in url]
+    assert len(listed) < 40, f"{len(listed)} requests for 10,000 jobs"
+
+    # filters are the address: a second tab shows the same
+    page.get_by_label("Kind").first.click()
+    page.get_by_role("option", name="pretrain", exact=True).click()
+    page.keyboard.press("Escape")
+    page.wait_for_url(re.compile(r"kind=pretrain"))
+    expect(table.get_by_role("link", name="number 9998")).to_be_hidden()
+    page.reload()
+    expect(table.get_by_role("link", name="number 9999")).to_be_visible()
+    expect(table.get_by_role("link", name="number 9998")).to_be_hidden()
+
+    # a change comes by itself
+    expect(page.locator("[data-live=true]")).to_be_visible()
+    waits = "job_" + "9999".rjust(20, "0")
+    row = table.locator(f"tr[data-job={waits}]")
+    expect(row.locator("[data-state=queued]")).to_be_visible()
+    assert served.operator.post(f"/v1/jobs/{waits}/cancel").status_code == 200
+    expect(row.locator("[data-state=cancelled]")).to_be_visible()
+    assert not faults(page) and not browser.errors
+    assert browser.hosts() == {httpx.URL(served.url).netloc.decode()}
+
+
+def test_a_key_that_ends_leads_to_the_log_in_and_back(served: Served, browser: Watched) -> None:
+    many_jobs(served, 3)
+    made = served.admin.post("/v1/keys", json={"name": "ward", "role": "viewer"}).json()
+    page = browser.page()
+    page.goto(f"{served.url}/console/jobs?state=failed")
+    page.get_by_label("API key").fill("mk_wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text(re.compile("key", re.IGNORECASE)).first).to_be_visible()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
+    page.get_by_label("API key").fill(made["secret"])
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="number 1").click()
+    expect(page.get_by_role("heading", name="number 1")).to_be_visible()
+    # a viewer is offered nothing that would be refused
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+    # the key is in no address and in no other tab
+    assert not any(made["secret"] in url for url in [*browser.requests, page.url])
+    other = browser.page()
+    other.goto(f"{served.url}/console/")
+    expect(other.get_by_label("API key")).to_be_visible()
+
+    assert served.admin.delete(f"/v1/keys/{made['key']['id']}").status_code == 204
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_role("alert")).to_contain_text("Your session has ended")
+    assert page.evaluate("() => JSON.stringify({...sessionStorage})").find(made["secret"]) == -1
+    page.get_by_label("API key").fill(KEYS[Role.OPERATOR])
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Models", level=1)).to_be_visible()
