@@ -70,10 +70,13 @@ def owned(served: Served) -> dict[str, str]:
     hook = served.operator.post("/v1/webhooks", json={"url": "https://8.8.8.8/"}).json()["webhook"]["id"]
     message = served.operator.post(f"/v1/webhooks/{hook}/test").json()["id"]
     run = served.admin.post("/v1/gc", json={"dry_run": True}).json()["id"]
+    films = {"kind": "preprocess", "spec": {"dataset": dataset, "recipe": {"name": "image_folder"}}}
+    pipeline = served.operator.post("/v1/pipelines", json={"steps": {"films": films}}).json()
     return {
         "run_id": run, "webhook_id": hook, "delivery_id": message,
         "deployment_id": "dep_00000000", "evaluation_id": evaluation(served.database, served.store, "evl_00000000"),
-        "dataset_id": dataset, "upload_id": upload["id"], "job_id": preprocess(served.operator, dataset).json()["id"],
+        "dataset_id": dataset, "upload_id": upload["id"], "job_id": pipeline["steps"][0]["job_id"],
+        "pipeline_id": pipeline["id"],
         "model_id": "mdl_00000000", "project_id": "prj_default", "key_id": served.admin.get("/v1/me").json()["key_id"],
     }  # fmt: skip
 
@@ -112,7 +115,14 @@ def test_another_projects_ids_answer_like_those_that_do_not_exist(
 
 def test_lists_show_the_callers_projects_only(served: Served, south: httpx.Client, owned: dict[str, str]) -> None:
     theirs = announced(south, {"b": b"y"})["dataset"]
-    for name, count in (("datasets", 1), ("jobs", 1), ("models", 1), ("deployments", 1), ("projects", 2)):
+    for name, count in (
+        ("datasets", 1),
+        ("jobs", 1),
+        ("pipelines", 1),
+        ("models", 1),
+        ("deployments", 1),
+        ("projects", 2),
+    ):
         mine = {item["id"] for item in served.operator.get(f"/v1/{name}").json()["items"]}
         others = {item["id"] for item in south.get(f"/v1/{name}").json()["items"]}
         everything = {item["id"] for item in served.admin.get(f"/v1/{name}").json()["items"]}
