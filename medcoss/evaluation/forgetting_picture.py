@@ -46,7 +46,7 @@ def draw_forgetting(found: ForgettingInfo, path: Path) -> None:
                 continue
             place = (row.stage, names.index(row.modality))
             cells[place] = number
-            words[place] = f"{number:+.1%}\n{under:.3f}" if under is not None else f"{number:.2f}"
+            words[place] = f"{round(number, 3) + 0.0:+.1%}\n{under:.3f}" if under is not None else f"{number:.2f}"
         _heat(axis, cells, words, colours)
         axis.set_title(title, fontsize=9)
         axis.set_xticks(range(len(names)), names, fontsize=8)
@@ -62,7 +62,7 @@ def _heat(axis: Axes, cells: np.ndarray, words: dict[tuple[int, int], str], colo
     around_zero = colours.endswith("_r")
     reach = max(float(np.nanmax(np.abs(cells))) if np.isfinite(cells).any() else 0.0, 0.1)
     low, high = (-reach, reach) if around_zero else (0.0, 1.0)
-    scale = plt.get_cmap(colours).with_extremes(bad="#f2f2f2")
+    scale = plt.get_cmap(colours).with_extremes(bad="#dcdcdc")
     axis.imshow(cells, cmap=scale, vmin=low, vmax=high, aspect="auto")
     for (row, column), text in words.items():
         red, green, blue, _ = scale((cells[row, column] - low) / (high - low))
