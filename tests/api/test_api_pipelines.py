@@ -122,6 +122,31 @@ def test_steps_wait_for_what_others_make_and_get_its_identifiers(data: Served) -
     assert data.operator.delete(f"/v1/jobs/{row.id}").status_code == 204
 
 
+@engines
+def test_trainings_that_a_step_is_shared_out_among_get_the_identifiers_too(data: Served) -> None:
+    """A step with several seeds waits with its child jobs; they run once its encoder is there, and it behind them."""
+    labelled = prepared(data.database, "ds_00000000000000000009", classes=["a", "b"], labelled={"train": 8, "val": 2},
+                        **ABOUT)  # fmt: skip
+    tune = {"dataset": labelled, "init_model": {"from": "xray.model"}, "task": "classification", "seeds": [0, 1]}
+    made = posted(data, {"xray": stage(DATA), "tune": {"kind": "finetune", "spec": tune}})
+    steps = shown(data, made)
+
+    def runs() -> list[Body]:
+        return list(data.viewer.get("/v1/jobs", params={"parent": steps["tune"]["job_id"]}).json()["items"])
+
+    assert [run["state"] for run in runs()] == ["waiting", "waiting"]
+    encoder = done(data, steps["xray"]["job_id"])
+    assert [(run["state"], run["spec"]["init_model"]) for run in runs()] == [("queued", encoder)] * 2
+    assert shown(data, made)["tune"]["state"] == "waiting"
+    for run in runs():
+        claim = take(data.database, run["id"])
+        with data.database.session() as session:
+            attempts.succeed(session, run["id"], claim.fence, {"outputs": {}, "metrics": {}})
+    swept(data)
+    job = data.viewer.get(f"/v1/jobs/{steps['tune']['job_id']}").json()
+    assert (job["state"], job["spec"]["init_model"]) == ("queued", encoder)
+
+
 WRONG: list[tuple[Body, dict[str, str]]] = [
     ({"pathology": stage(OTHER, init_model={"from": "nobody.model"})},
      {"/steps/pathology/spec/init_model/from": "there is no step 'nobody' in this pipeline"}),

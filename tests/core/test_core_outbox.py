@@ -12,6 +12,7 @@ from services.core import attempts, deliveries, jobs, outbox, projects, webhooks
 from services.core.db import Database
 from services.core.deliveries import Parcel, Result, Round
 from services.core.errors import Conflict, Unavailable
+from services.core.lifecycle import TERMINAL
 from services.core.scope import EVERYTHING
 from services.core.sealing import Seal, Sealed
 from services.core.settings import Settings
@@ -237,4 +238,5 @@ def test_secrets_are_sealed_and_survive_a_key_of_ones_own() -> None:
 
 
 def test_every_topic_that_is_offered_is_one_that_is_written() -> None:
-    assert {f"job.{name}" for name in outbox.JOB_EVENTS} | {outbox.DISABLED} == set(outbox.TOPICS)
+    told = {f"job.{name}" for name in outbox.JOB_EVENTS} | {f"pipeline.{name}" for name in TERMINAL}
+    assert told | {outbox.DISABLED} == set(outbox.TOPICS)
