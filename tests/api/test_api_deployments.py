@@ -10,6 +10,7 @@ from services.core.tables import DEFAULT_PROJECT, Deployment, Job
 from tests.api.calls import problem, trained
 from tests.api.serving import Served
 from tests.api.test_api_registry import deployment_info
+from tests.core.databases import engines
 from tests.core.steps import swept
 
 MODEL = "mdl_00000000"
@@ -65,6 +66,7 @@ def test_an_export_job_makes_one_too(served: Served, model: str) -> None:
     assert (found["name"], found["state"], found["model_id"]) == ("chest", "loading", model)
 
 
+@engines
 def test_an_export_that_ends_badly_leaves_the_version_that_answers(served: Served, model: str) -> None:
     good = exported(served, created(served).json()["id"])
     bad = created(served).json()
@@ -87,6 +89,7 @@ def test_an_export_that_ends_badly_leaves_the_version_that_answers(served: Serve
     assert "was cancelled" in shown(served, cancelled["id"])["error"]["detail"]
 
 
+@engines
 def test_switching_and_going_back(served: Served, model: str) -> None:
     one, two, three = (exported(served, created(served).json()["id"])["id"] for _ in range(3))
 
