@@ -60,6 +60,11 @@ class Platform:
         """Bytes of main memory of the gateway, and of Triton with its backends; shared pages count by their share."""
         return [sum(_share(p) for p in _family(process)) for process in self.processes]
 
+    def cpu_seconds(self) -> float:
+        """CPU time that gateway and Triton have taken so far, with their children."""
+        times = [p.cpu_times() for process in self.processes for p in _family(process)]
+        return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+
 
 def _family(process: Process) -> list[psutil.Process]:
     root = psutil.Process(process.pid)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from services.core import chunks, inputs, pending
+from services.core import chunks, deployments, inputs, pending
 from services.core.jobs import NewJob, add_event, changed, problem
 from services.core.lifecycle import State
 from services.core.pipelines import keys
@@ -41,6 +41,9 @@ def release(session: Session, job_id: str) -> bool:
     if named:
         rows = [{"job_id": job_id, "input_id": name, "resource": resource} for name, resource in named.items()]
         session.execute(insert(table_of(JobInput)), rows)
+    if row.kind == "export":
+        # what it serves is known now
+        deployments.announce(session, session.get_one(Job, job_id, populate_existing=True))
     add_event(session, job_id, 0, "queued", **({"inputs": ids} if ids else {}))
     return True
 
