@@ -17,6 +17,7 @@ FEWEST = 8
 _NEIGHBOURS, _SEED = 15, 0
 # names in a legend; the rest are grey
 _NAMED = 10
+_NONE = "no label"
 
 
 def project(units: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -35,7 +36,7 @@ def draw_projection(places: NDArray[np.float32], studies: Sequence[Study], names
     """A picture of points (N, 2), coloured by label on the left and by dataset on the right."""
     figure = Figure(figsize=(13, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _scatter(left, places, [study.label or "no label" for study in studies], "label")
+    _scatter(left, places, [study.label or _NONE for study in studies], "label")
     _scatter(right, places, [names.get(study.dataset, study.dataset) for study in studies], "dataset")
     figure.savefig(path, dpi=120)
 
@@ -49,7 +50,8 @@ def _scatter(axes: Any, places: NDArray[np.float32], of: list[str], title: str) 
         axes.scatter(*places[rest].T, s=size, color="#c8c8c8", linewidths=0, label=f"{len(set(groups[rest]))} others")
     for number, name in enumerate(named):
         mine = groups == name
-        axes.scatter(*places[mine].T, s=size, color=f"C{number}", linewidths=0, alpha=0.75,
+        colour = "#9a9a9a" if name == _NONE else f"C{number}"
+        axes.scatter(*places[mine].T, s=size, color=colour, linewidths=0, alpha=0.75,
                      label=f"{name} ({mine.sum()})")  # fmt: skip
     axes.set_title(f"by {title}")
     axes.set_xlabel("UMAP 1")

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from medcoss.specs.inference import IndexOptions
-from services.core import indexes, leftovers
+from services.core import leftovers
 from services.core.db import Database
 from services.core.jobs import request_cancel
 from services.core.registry import entries
@@ -23,7 +22,6 @@ from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.sweep import sweep
 from services.core.tables import (
-    DEFAULT_PROJECT,
     Dataset,
     DatasetFile,
     Evaluation,
@@ -32,7 +30,6 @@ from services.core.tables import (
     Leftover,
     Model,
     ModelFile,
-    SearchIndex,
 )
 from services.core.tables.base import now
 from services.worker.supervisor import Supervisor
@@ -321,7 +318,6 @@ def test_the_next_stage_a_head_and_its_scores(worker: Supervisor, dataset: str, 
     stored = ObjectStore(worker.settings).sizes(below)
     assert {key.removeprefix(below): size for key, size in stored.items()} == files
     assert {"evaluation.json", "confusion.png"} <= files.keys() and left == []
-    whole_dataset(worker, dataset, encoder, str(head["outputs"]["model"]))
     assert 0 <= scores["evaluation"]["metrics"]["accuracy"] <= 1
     assert len(scores["evaluation"]["confusion"]) == 2
     _measured_line(worker, [encoder, made.id])
@@ -344,27 +340,3 @@ def _measured_line(worker: Supervisor, models: list[str]) -> None:
     table = report.info["forgetting"]["table"]
     assert [(line["stage"], line["modality"]) for line in table] == [(0, "xray"), (1, "xray")]
     assert table[1]["cka"] is not None and report.info["metrics"]["accuracy/xray"] > 0.5
-
-
-def whole_dataset(worker: Supervisor, dataset: str, encoder: str, head: str) -> None:
-    """Embeddings, probabilities and an index of every sample, by jobs of their own."""
-    database, store = worker.database, ObjectStore(worker.settings)
-    for kind, model, expected in (("embed", encoder, "embeddings.npy"), ("predict", head, "predictions.parquet")):
-        job_id = submitted(database, kind, {"model": model, "dataset": dataset})
-        told = finished(worker, job_id).result
-        assert told is not None and PICTURES in told["metrics"].values()
-        with database.reading() as session:
-            kept = {a.name: a.key for a in session.scalars(select(JobArtifact).where(JobArtifact.job_id == job_id))}
-        assert expected in kept and store.size(kept[expected])
-    with database.session() as session:
-        index, job = indexes.create(session, DEFAULT_PROJECT, "small", encoder, [dataset], IndexOptions(projection=0),
-                                    "", "test", attempts=1, quota=None)  # fmt: skip
-    finished(worker, job.id)
-    with database.reading() as session:
-        made = session.get_one(SearchIndex, index.id)
-        below = f"indexes/{made.id}/"
-        stored = {key.removeprefix(below): size for key, size in store.sizes(below).items()}
-        assert stored == {file.path: file.size for file in made.files}
-        assert not session.scalars(select(Leftover.prefix).where(Leftover.prefix.startswith("indexes/"))).all()
-    assert (made.version, made.model_id) == (1, encoder) and (made.info or {})["vectors"] == PICTURES
-    assert {path.rpartition("/")[2] for path in stored} == {"vectors.faiss", "studies.parquet", "index.json"}
