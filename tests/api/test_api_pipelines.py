@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from services.core import attempts
 from services.core.ids import new_id
+from services.core.release import release
 from services.core.settings import Settings
 from services.core.sweep import sweep
 from services.core.tables import Delivery, Job, JobInput, Model, Pipeline, Webhook
@@ -111,6 +112,8 @@ def test_steps_wait_for_what_others_make_and_get_its_identifiers(data: Served) -
     with data.database.reading() as session:
         row = session.get_one(Job, steps["pathology"]["job_id"])
         named = session.scalars(select(JobInput.input_id).where(JobInput.job_id == row.id)).all()
+        with data.database.session() as second:
+            assert not release(second, row.id), "whoever comes later does nothing"
     assert (row.state, row.spec["init_model"], row.spec["rehearsal"]) == ("queued", encoder, [buffer])
     assert sorted(named) == sorted([OTHER, encoder, buffer])
     last = done(data, row.id)
@@ -395,6 +398,11 @@ def test_a_curriculum_is_expanded_to_stages_with_the_buffers_before_them(data: S
     assert {name: step["spec"] for name, step in shown_.items()} == {n: s["spec"] for n, s in steps.items()}
     none = data.operator.post("/v1/pipelines:expand", json=curriculum(rehearsal="none")).json()["steps"]
     assert list(none) == ["xray", "pathology"] and not none["pathology"]["spec"].get("rehearsal")
+    measured = data.operator.post("/v1/pipelines:validate", json=curriculum(forgetting={"samples": 4})).json()
+    assert measured["valid"], measured["errors"]
+    assert [name for name in measured["steps"] if name.endswith("-forgetting")] == [
+        "xray-forgetting", "pathology-forgetting",
+    ]  # fmt: skip
     for wrong, where in (
         (curriculum(stages=[{"modality": "ct", "dataset": DATA}]), "/curriculum/stages/0/modality"),
         (curriculum(training={"epochs": 0}), "/curriculum/training/epochs"),
