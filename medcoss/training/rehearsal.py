@@ -37,7 +37,7 @@ def build_buffer(
     indices = reader.indices("train")
     longest = max((len(reader.text(int(i)).encode()) for i in indices), default=0) or None
     refuse(fit.buffer_building(spec, reader.info, model, longest))
-    refuse(fit.learnt(model, reader.info.modality, "model"))
+    refuse(fit.learnt(model, reader.info.modality, "modality"))
     seen = patients.of_model(model_dir) | patients.of_training(dataset_dir, patients.called(spec, dataset_dir))
     measured = patients.held_out(spec, dataset_dir, measured_on)
     leakage = patients.check_leakage(seen, measured, spec.allow_leakage, context)
