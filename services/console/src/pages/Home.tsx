@@ -1,6 +1,5 @@
 import { Anchor, Card, Group, List, SimpleGrid, Stack, Text, Title } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
 
 import type { Job, JobState, Worker } from "../api/client";
@@ -159,7 +158,7 @@ function Models() {
   );
 }
 
-const HEADLINES = ["dice", "auc", "accuracy", "loss"];
+const HEADLINES = ["val/dice", "dice", "val/auc", "auc", "accuracy", "reconstruction", "loss"];
 
 /** The number that says most of a model. */
 export function headline(metrics: Record<string, number>): string {

@@ -5,12 +5,17 @@ import { StateBadge } from "../../components/State";
 import { STATES } from "../../api/live";
 import { moment } from "../../format";
 
-/** What an event knows, as words. */
-function said(event: JobEvent): string {
-  const { reason, detail, title, ...rest } = event.data as Record<string, unknown>;
-  const words = [reason, title, detail].filter((each) => typeof each === "string" && each);
-  for (const [name, value] of Object.entries(rest)) {
-    if (typeof value === "string" || typeof value === "number") words.push(`${name.replaceAll("_", " ")} ${value}`);
+const PLAIN = new Set(["detail", "reason", "title", "worker", "host"]);
+
+/** What an event knows, as words; a problem within it by what it says. */
+function said(data: Record<string, unknown>): string {
+  const words: string[] = [];
+  for (const [name, value] of Object.entries(data)) {
+    if (typeof value === "string" || typeof value === "number") words.push(PLAIN.has(name) ? String(value) : `${name.replaceAll("_", " ")} ${value}`);
+    else if (value && typeof value === "object" && !Array.isArray(value)) {
+      const { detail, title } = value as { detail?: string; title?: string };
+      if (detail ?? title) words.push(String(detail ?? title));
+    }
   }
   return words.join("; ");
 }
@@ -30,7 +35,7 @@ export function Attempts({ events }: { events: readonly JobEvent[] }) {
               <td>{moment(event.at)}</td>
               <td className="num">{event.attempt || "–"}</td>
               <td>{(STATES as readonly string[]).includes(event.type) ? <StateBadge state={event.type} /> : event.type.replaceAll("_", " ")}</td>
-              <td>{said(event)}</td>
+              <td>{said(event.data)}</td>
             </tr>
           ))}
         </tbody>
