@@ -184,9 +184,9 @@ class Indexes:
         texts, or files of `modality`. Conflict when none is served, ValidationFailed when several modalities fit.
         """
         with self._database.reading() as session:
-            ready = Scope.of(version.project_id).select(Deployment).where(
-                Deployment.model_id == version.model_id, Deployment.state == READY
-            )  # fmt: skip
+            scope = Scope.of(version.project_id)
+            mine = scope.select(Deployment).where(Deployment.model_id == version.model_id)
+            ready = mine.where(Deployment.state == READY)
             rows = session.scalars(ready.order_by(Deployment.version)).all()
             served = [
                 Served(row.id, row.model_id, DeploymentInfo.model_validate(row.info))
