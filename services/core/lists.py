@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from sqlalchemy import select
 
-from medcoss.modalities import ModalityName
+from medcoss.modalities import BUILTIN, ModalityName, get_modality
 from medcoss.specs import EVERY_KIND
 from services.core.labels import tag_of
 from services.core.lifecycle import TERMINAL, State
@@ -53,7 +53,15 @@ def _is_written_out(value: Any) -> Any:
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
-Modality = ModalityName
+def _is_modality(name: str) -> str:
+    """A built-in modality, or the name of one that datasets may declare; a built-in one that is misspelt is refused."""
+    for known in BUILTIN:
+        if len(name) == len(known) > 3 and sum(a != b for a, b in zip(name, known, strict=True)) == 1:
+            get_modality(name)
+    return name
+
+
+Modality = Annotated[ModalityName, AfterValidator(_is_modality)]
 
 
 def _is_metric(text: str) -> str:
