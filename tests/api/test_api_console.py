@@ -168,6 +168,14 @@ def test_a_key_that_ends_leads_to_the_log_in_and_back(served: Served, browser: W
     page.get_by_role("link", name="Models").click()
     expect(page.get_by_role("alert")).to_contain_text("Your session has ended")
     assert page.evaluate("() => JSON.stringify({...sessionStorage})").find(made["secret"]) == -1
-    page.get_by_label("API key").fill(KEYS[Role.OPERATOR])
+    assert served.admin.post("/v1/projects", json={"name": "elsewhere"}).status_code == 201
+    page.get_by_label("API key").fill(KEYS[Role.ADMIN])
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Models", level=1)).to_be_visible()
+
+    # a project narrows every page, and is part of the address
+    page.get_by_label("Project").first.click()
+    page.get_by_role("option", name="elsewhere").click()
+    page.get_by_role("link", name="Jobs").click()
+    page.wait_for_url(re.compile(r"/jobs\?project=elsewhere"))
+    expect(page.get_by_text("No job is like that")).to_be_visible()
