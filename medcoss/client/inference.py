@@ -10,18 +10,20 @@ import httpx
 
 from medcoss.client.errors import ApiError, UnexpectedAnswer
 from medcoss.client.inference_inputs import Given, body_of
-from medcoss.client.paging import pages
-from medcoss.client.records import (
+from medcoss.client.inference_records import (
     Classification,
     Embedding,
     InferenceFile,
     InferenceStep,
     ModelPage,
-    Record,
     Segmentation,
     SegmentedAmounts,
     ServedModel,
     TimingMs,
+)
+from medcoss.client.paging import pages
+from medcoss.client.records import (
+    Record,
 )
 from medcoss.client.streams import PASSING, SILENCE_S, events
 from medcoss.client.transport import CONNECT_TIMEOUT_S, Transport, problem

@@ -10,7 +10,7 @@ from torch import nn
 from medcoss.modalities import Kind
 from medcoss.models.registry import encoder_for
 from medcoss.run import BadInput
-from medcoss.specs import ExportSpec, fit
+from medcoss.specs import ExportSpec, fit_export
 from medcoss.specs.encoder import REPORT_LENGTH
 from medcoss.specs.records import ModelInfo
 
@@ -69,10 +69,10 @@ def served(spec: ExportSpec, module: nn.Module, info: ModelInfo) -> tuple[nn.Mod
 
     Raises BadInput when the modality is not clear, not learnt, or its preprocessing is not known.
     """
-    for misfit in fit.exporting(spec, info):
+    for misfit in fit_export.exporting(spec, info):
         raise BadInput(misfit.detail, f"/spec/{misfit.field}")
-    modality = fit.served_modality(spec, info)
-    kind, recipe = info.modality_named(modality).kind, fit.served_recipe(info, modality)
+    modality = fit_export.served_modality(spec, info)
+    kind, recipe = info.modality_named(modality).kind, fit_export.served_recipe(info, modality)
     if info.task == "encoder":
         module = encoder_for(module, info, modality)
     # the window of a segmenter may be smaller than the tiles of its data

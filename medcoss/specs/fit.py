@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from medcoss.modalities import Kind
 from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.encoder import PATCH, TABLE_ROWS
-from medcoss.specs.export import ExportSpec
 from medcoss.specs.forgetting import ForgettingOptions
 from medcoss.specs.plan import affordable, sample_bytes
 from medcoss.specs.postprocess import PostProcessing, unknown
@@ -383,40 +382,3 @@ def _other_samples(dataset: DatasetInfo, model: ModelInfo) -> str:
         f"its samples are {dataset.kind} {dataset.sample_shape}, the model takes {model.kind} {model.sample_shape}; "
         "preprocess with the recipe of the model"
     )
-
-
-def exporting(spec: ExportSpec, model: ModelInfo) -> Iterator[Misfit]:
-    """What is served has one modality whose preprocessing is known."""
-    known = model.modalities if model.task == "encoder" else [model.modality]
-    names = ", ".join(known)
-    if not known:
-        yield Misfit("model", "this encoder has learnt no modality yet; pre-train a stage on one first")
-        return
-    if spec.modality is None and len(known) > 1:
-        yield Misfit("modality", f"this encoder has learnt several modalities ({names}); name the one to serve")
-        return
-    if spec.modality is not None and spec.modality not in known:
-        what = "encoder has learnt" if model.task == "encoder" else f"{model.task} model reads"
-        yield Misfit("modality", f"this {what} {names}, not '{spec.modality}'; name one of them")
-        return
-    modality = served_modality(spec, model)
-    if not served_recipe(model, modality):
-        yield Misfit(
-            "model",
-            f"the model does not say how '{modality}' was preprocessed; go on training it on a prepared dataset first",
-        )
-
-
-def served_modality(spec: ExportSpec, model: ModelInfo) -> str:
-    """The modality whose input is exported, of a model that fits."""
-    return spec.modality or (model.modalities[0] if model.task == "encoder" else model.modality)
-
-
-def served_recipe(model: ModelInfo, modality: str) -> dict[str, object]:
-    """How a modality was preprocessed; empty when the model does not say.
-
-    Of a fine-tuned model that is how its own data was, not that of the encoder that it was made of.
-    """
-    if model.task != "encoder":
-        return model.recipe if modality == model.modality else {}
-    return model.recipes.get(modality) or (model.recipe if modality == model.modality else {})

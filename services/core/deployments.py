@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from medcoss.modalities import get_modality
-from medcoss.specs import ExportSpec, fit
+from medcoss.specs import ExportSpec, fit_export
 from medcoss.specs.records import DeploymentInfo, ModelInfo
 from services.core import leftovers, served_names
 from services.core.errors import Conflict
@@ -37,7 +37,7 @@ def announce(session: Session, job: Job) -> None:
         spec, info = ExportSpec.model_validate(job.spec), ModelInfo.model_validate(model.info)
     except ValidationError:
         return
-    if any(fit.exporting(spec, info)):
+    if any(fit_export.exporting(spec, info)):
         return
     session.add(
         Deployment(
@@ -50,7 +50,7 @@ def announce(session: Session, job: Job) -> None:
 
 def _described(spec: ExportSpec, model: ModelInfo) -> dict[str, Any]:
     """What is known before the export; the graph's inputs and outputs are not."""
-    modality = fit.served_modality(spec, model)
+    modality = fit_export.served_modality(spec, model)
     described = DeploymentInfo(
         name=spec.name, task=model.task, modality=modality, kind=get_modality(modality).kind, triton_model="",
         version=0, classes=model.classes, sample_shape=[], recipe={}, input_names=[], output_names=[],

@@ -20,6 +20,7 @@ from medcoss.specs import (
     PretrainSpec,
     Spec,
     fit,
+    fit_export,
 )
 from medcoss.specs.fit import Misfit
 from medcoss.specs.records import DatasetInfo, ModelInfo
@@ -186,7 +187,7 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
     spec, dataset = typed(asked), found.dataset(asked.spec.get("dataset"))
     model = found.model(asked.spec.get("model") or asked.spec.get("init_model"))
     if isinstance(spec, ExportSpec) and model is not None:
-        yield from fit.exporting(spec, model)
+        yield from fit_export.exporting(spec, model)
     if isinstance(spec, ForgettingSpec):
         models = [known for name in spec.models if (known := found.model(name)) is not None]
         measured = [info for name in spec.datasets if (info := found.dataset(name)) is not None]

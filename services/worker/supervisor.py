@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from medcoss.specs import EVERY_KIND, ExportSpec, fit
+from medcoss.specs import EVERY_KIND, ExportSpec, fit_export
 from medcoss.specs.records import ModelInfo
 from services.core import attempts, deployments, evaluations, indexes, leftovers, registry, shares, tracing
 from services.core.attempts import Claim
@@ -117,7 +117,7 @@ def _golden(session: Session, claim: Claim, inputs: dict[str, InputRecord]) -> s
         return spec.golden
     scope = Scope.of(claim.project_id)
     model = registry.get_model(session, scope, spec.model)
-    modality = fit.served_modality(spec, ModelInfo.model_validate(model.info))
+    modality = fit_export.served_modality(spec, ModelInfo.model_validate(model.info))
     made_of = registry.origins(session, model.id) | ({model.dataset_id} if model.dataset_id else set())
     fitting = scope.select(Dataset).where(
         Dataset.id.in_(made_of), Dataset.role == "prepared", Dataset.state == "ready", Dataset.modality == modality,
