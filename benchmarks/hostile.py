@@ -158,7 +158,10 @@ def leads_outside(created: dict[str, Any]) -> list[str]:
 
 
 def _theirs(target: Target) -> dict[str, Any]:
-    """What the other project sees of itself; URLs are signed anew each time."""
+    """What the other project sees of itself, problems where a parameter is missing among it.
+
+    URLs are signed anew each time, and each request has an id of its own.
+    """
     contract = Contract(_document(target.url), [])
     reads = [
         o
@@ -178,7 +181,7 @@ def _is_of(operation: Operation, project: Project) -> bool:
 
 def _plain(found: Any) -> Any:
     if isinstance(found, dict):
-        return {name: _plain(held) for name, held in found.items() if name != "url"}
+        return {name: _plain(held) for name, held in found.items() if name not in {"url", "request_id"}}
     return [_plain(held) for held in found] if isinstance(found, list) else found
 
 
