@@ -1,6 +1,6 @@
 """`medcoss deployments` from the request to the version that answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,14 +11,19 @@ from tests.api.calls import trained
 from tests.api.test_api_registry import deployment_info
 from tests.cli.conftest import Done
 from tests.core.steps import swept
-from tests.medcoss.client.control_plane import ControlPlane
+from tests.medcoss.client.control_plane import KEY, ControlPlane
 
 MODEL = "mdl_cliserved1"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def model(plane: ControlPlane) -> str:
-    return trained(plane.database, None, MODEL, recipe={"name": "image_folder"})
+def model(plane: ControlPlane) -> Iterator[str]:
+    """A model that is on record alone, and is removed again: other tests look for what has no files."""
+    yield trained(plane.database, None, MODEL, recipe={"name": "image_folder"})
+    with Client(plane.url, KEY) as client:
+        for deployment in [*client.deployments.list(model_id=[MODEL])]:
+            client.deployments.delete(deployment.id)
+        client.models.delete(MODEL)
 
 
 def test_deploy_and_give_up(medcoss: Callable[..., Done], client: Client, plane: ControlPlane) -> None:
