@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 # JPEG lossless, which many archives keep CT and MR in; JPEG-LS
 _BY_GDCM = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
@@ -21,8 +22,8 @@ def why_unreadable(error: Exception, dataset: Dataset | None) -> str:
     values, and how the pixels are encoded.
     """
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    # a UID that is not in the dictionary has itself as its name
-    encoded = f", encoded as {syntax.name}" if syntax is not None and syntax.is_transfer_syntax else ""
+    # a damaged file may name several, and a UID that is not in the dictionary has itself as its name
+    encoded = f", encoded as {syntax.name}" if isinstance(syntax, UID) and syntax.is_transfer_syntax else ""
     return f"{type(error).__name__}{encoded}"
 
 

@@ -60,7 +60,7 @@ def test_a_stage_writes_its_tree_and_the_resolved_options(encoder: Path, stripes
     told = json.loads((encoder / "options.json").read_text())
     assert told["function"] == "pretrain"
     assert told["medcoss"] == medcoss.__version__
-    nothing = {"init_model": None, "rehearsal": [], "vocabulary": None, "measured_on": []}
+    nothing = {"init_model": None, "rehearsal": [], "joint": [], "vocabulary": None, "measured_on": []}
     assert told["sha256"] == {"data": fingerprint(stripes), **nothing}
     assert told["inputs"] == {"data": str(stripes), **nothing}
     given = {n: v for n, v in SHORT.items() if n != "quiet"}

@@ -227,6 +227,12 @@ def test_damaged_images_are_read_or_refused_but_never_crash(data: bytes, seed: i
         assert found.ndim in (2, 3)
 
 
+def test_dicom_that_names_two_encodings_and_no_colours_is_refused() -> None:
+    # a byte of the UID has become the mark between values, and the colours' tag another one
+    data = dicom_bytes(GREY, "MONOCHROME1").replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008\\1.2.1")
+    assert "no readable pixels (AttributeError)" in refused(data.replace(b"\x28\x00\x04\x00CS", b"\x29\x00\x04\x00CS"))
+
+
 # volumes
 
 
