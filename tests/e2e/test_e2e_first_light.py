@@ -123,8 +123,8 @@ def kill_trainer_after_checkpoint(client: Client, job: Job, platform_pid: int) -
 @pytest.fixture(scope="module")
 def classifier(client: Client, stage_one: Job, xray_dataset: str) -> Job:
     spec = FinetuneSpec(
-        task="classification", dataset=xray_dataset, init_model=stage_one.outputs["model"], epochs=25, batch_size=16,
-        lr=5e-4, drop_path=0.0, validate_every=5,
+        task="classification", dataset=xray_dataset, init_model=stage_one.outputs["model"], epochs=40, batch_size=16,
+        lr=5e-4, drop_path=0.0, validate_every=5, keep="last",
     )  # fmt: skip
     return finished(client, client.jobs.submit("finetune", spec))
 
@@ -162,8 +162,8 @@ def stage_two(client: Client, stage_one: Job, xray_dataset: str, la_dataset: str
 @pytest.fixture(scope="module")
 def segmenter(client: Client, stage_two: Job, la_dataset: str) -> Job:
     spec = FinetuneSpec(
-        task="segmentation", dataset=la_dataset, init_model=stage_two.outputs["model"], epochs=40, max_steps=300,
-        batch_size=4, lr=2e-3, drop_path=0.0, validate_every=20,
+        task="segmentation", dataset=la_dataset, init_model=stage_two.outputs["model"], epochs=40, max_steps=200,
+        batch_size=4, lr=3e-3, drop_path=0.0, validate_every=20,
     )  # fmt: skip
     return finished(client, client.jobs.submit("finetune", spec))
 
