@@ -1,11 +1,9 @@
 """Runs the garbage collector beside the sweeper, which goes on meanwhile."""
 
-import threading
 from collections.abc import Callable
 
 import structlog
 from minio.error import MinioException
-from sqlalchemy.exc import DBAPIError
 from urllib3.exceptions import HTTPError
 
 from services.core import audit
@@ -15,6 +13,7 @@ from services.core.garbage.collect import Collection, TooMuch
 from services.core.storage import ObjectStore
 from services.core.tables import GcRun
 from services.core.tables.base import now
+from services.worker.beside import Beside
 
 _log = structlog.get_logger()
 
@@ -24,25 +23,11 @@ class Collector:
 
     def __init__(self, database: Database, store: ObjectStore, unload: Callable[[str], None]) -> None:
         self._database, self._store, self._unload = database, store, unload
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._beside = Beside("collector", self.run_next)
 
     def kick(self) -> None:
-        """Have the run that waits carried out by a thread of its own, unless one is at it."""
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                # a run whose process ends is begun anew by the next one
-                self._thread = threading.Thread(target=self._work, name="collector", daemon=True)
-                self._thread.start()
-
-    def _work(self) -> None:
-        try:
-            self.run_next()
-        except DBAPIError as error:
-            # its lease runs out, and it is begun anew
-            _log.warning("database_failed", error=type(error.orig).__name__)
-        except Exception:  # noqa: BLE001 - the next sweep begins it anew, a few times
-            _log.exception("garbage_failed")
+        """Have the run that waits carried out, unless one is. One whose process ends is begun anew by the next."""
+        self._beside.kick()
 
     def run_next(self) -> str | None:
         """Carry out the run that waits; how it ended, None when there was none or another collector has it."""

@@ -1,9 +1,6 @@
 """Keeps Triton at what the database says: whatever it has lost, it loads again, and what comes back is checked."""
 
-import threading
-
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from medcoss.run import BadInput
 from medcoss.specs.records import DeploymentInfo
@@ -11,6 +8,7 @@ from services.core import deployments
 from services.core.db import Database
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
+from services.worker.beside import Beside
 from services.worker.errors import TritonRefused
 from services.worker.process import without_folders
 from services.worker.triton import AWAY, TritonRepository
@@ -23,23 +21,11 @@ class Keeper:
 
     def __init__(self, settings: Settings, database: Database, store: ObjectStore) -> None:
         self._settings, self._database, self._store = settings, database, store
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._beside = Beside("keeper", self.keep)
 
     def kick(self) -> None:
-        """Have Triton looked at by a thread of its own, unless one is at it."""
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="keeper", daemon=True)
-                self._thread.start()
-
-    def _work(self) -> None:
-        try:
-            self.keep()
-        except DBAPIError as error:
-            _log.warning("database_failed", error=type(error.orig).__name__)
-        except Exception:  # noqa: BLE001 - the next sweep tries again
-            _log.exception("keeping_failed")
+        """Have Triton looked at, unless somebody is at it."""
+        self._beside.kick()
 
     def keep(self) -> int:
         """Load what is not loaded; how many versions. Nothing while Triton or the object store is away."""
