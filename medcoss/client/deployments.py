@@ -1,6 +1,5 @@
 """Served versions of models."""
 
-import time
 from collections.abc import Iterator
 from typing import Any, Unpack
 
@@ -9,8 +8,7 @@ from medcoss.client.filters import DeploymentFilters, params
 from medcoss.client.paging import pages
 from medcoss.client.records import Deployment
 from medcoss.client.transport import Transport
-
-POLL_S = 0.5
+from medcoss.client.waiting import until_ended
 
 
 class Deployments:
@@ -41,18 +39,12 @@ class Deployments:
         """The version once it is ready; `timeout` in seconds. Raises DeploymentFailed with the reason, and
         TimeoutError; it goes on loading in that case.
         """
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            found = self.get(deployment_id)
-            if found.state == "ready":
-                return found
-            if found.state == "failed":
-                why = found.error or {}
-                what = f"{why.get('title', 'Error')}: {why.get('detail') or 'no reason is recorded'}"
-                raise DeploymentFailed(f"{deployment_id} has failed: {what}", found)
-            if until is not None and time.monotonic() > until:
-                raise TimeoutError(f"{deployment_id} is still loading after {timeout:g} s; it goes on")
-            time.sleep(POLL_S)
+        found = until_ended(lambda: self.get(deployment_id), deployment_id, timeout, None)
+        if found.state == "failed":
+            why = found.error or {}
+            what = f"{why.get('title', 'Error')}: {why.get('detail') or 'no reason is recorded'}"
+            raise DeploymentFailed(f"{deployment_id} has failed: {what}", found)
+        return found
 
     def activate(self, deployment_id: str) -> Deployment:
         """Have a version that is ready answer for its name from now on; no request is dropped."""

@@ -206,6 +206,11 @@ class Deployment(Record):
     ready_at: datetime | None = None
     activated_at: datetime | None = None
 
+    @property
+    def ended(self) -> bool:
+        """True when it has been loaded, or has failed."""
+        return self.state != "loading"
+
 
 class PlatformInfo(Record):
     """What a client has to know of a platform. Limits in bytes."""
