@@ -116,8 +116,10 @@ def loaded(
                 good = False
             took = time.perf_counter() - began
             with lock:
-                found.times.append(took) if good else None
-                found.failed += not good
+                if good:
+                    found.times.append(took)
+                else:
+                    found.failed += 1
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     for thread in threads:

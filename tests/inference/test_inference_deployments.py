@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from services.worker.keeper import Keeper
 from services.worker.triton import TritonRepository
 from tests.inference.conftest import Exported, Repository
 from tests.inference.test_inference_answers import png
+from tests.worker.work import until
 
 NAME = "switched"
 
@@ -109,10 +109,9 @@ class Clients:
 
     def see(self, version: int, times: int = 3) -> None:
         """Wait until a version has answered so many times from now on."""
-        start, deadline = len(self.versions), time.monotonic() + 30
-        while self.versions[start:].count(version) < times:
-            assert time.monotonic() < deadline and not self.dropped, self.dropped
-            time.sleep(0.01)
+        start = len(self.versions)
+        until(lambda: self.dropped or self.versions[start:].count(version) >= times, 30, f"version {version}")
+        assert not self.dropped
 
 
 @contextmanager
@@ -212,10 +211,8 @@ def test_deleting_the_version_that_answers_drops_no_request(gateway: httpx.Clien
         with platform.database.session() as session:
             deletion.delete_deployment(session, EVERYTHING, "dep_switched2", drain_s=0.5)
         clients.see(1)
-        deadline = time.monotonic() + 30
-        while not leftovers.clean(platform.database, platform.repository.store, platform.repository.withdraw, 30):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        store, withdraw = platform.repository.store, platform.repository.withdraw
+        until(lambda: leftovers.clean(platform.database, store, withdraw, 30), 30, "the removal of the version")
         clients.see(1)
     assert clients.dropped == []
     assert platform.repository.loaded().get(triton_name(NAME, 2)) in {None, "", "UNAVAILABLE"}

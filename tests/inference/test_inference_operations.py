@@ -13,9 +13,10 @@ from prometheus_client import REGISTRY
 from services.core.settings import Settings
 from services.inference.app import create_app
 from tests.inference.conftest import KEY, Repository, serving
-from tests.inference.gate import Gate, eventually
+from tests.inference.gate import Gate
 from tests.inference.test_inference_answers import nifti, png
 from tests.inference.test_inference_problems import problem
+from tests.worker.work import until
 
 CLASSIFY = "/v1/models/chest/classify"
 
@@ -89,8 +90,8 @@ def test_a_client_that_goes_away_ends_its_work(
             assert gate.arrived.wait(20)
             assert number("medcoss_inference_admitted") == 1
             line.close()
-            eventually(lambda: number("medcoss_inference_admitted") == 0)
-        eventually(lambda: number("medcoss_inference_given_up_total") > given_up)
+            until(lambda: number("medcoss_inference_admitted") == 0)
+        until(lambda: number("medcoss_inference_given_up_total") > given_up)
         # 31 windows are 8 batches, of which 4 may be on their way
         assert gate.posts - before <= 4
         assert client.post(CLASSIFY, content=png(0)).status_code == 200
@@ -113,7 +114,7 @@ def test_a_gateway_that_is_told_to_end_answers_what_it_has_begun(
 ) -> None:
     def once_it_ends(client: httpx.Client) -> None:
         """Let Triton answer as soon as the gateway takes no more connections."""
-        eventually(lambda: _refuses(client))
+        until(lambda: _refuses(client))
         gate.release()
 
     with ThreadPoolExecutor(2) as pool:
