@@ -1,98 +1,40 @@
 """Pipelines: checked as a whole, recorded as a whole, each step done once."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from services.core import attempts
 from services.core.ids import new_id
 from services.core.release import release
 from services.core.settings import Settings
-from services.core.sweep import sweep
-from services.core.tables import Delivery, Job, JobInput, Model, Pipeline, Webhook
-from services.core.tables.base import now
+from services.core.tables import Delivery, Job, JobInput, Pipeline, Webhook
 from tests.api.calls import model_info, pointers, prepared, problem, take, trained, uploaded
+from tests.api.pipelining import (
+    ABOUT,
+    DATA,
+    OTHER,
+    Body,
+    count,
+    done,
+    failed,
+    posted,
+    shown,
+    stage,
+    swept,
+    three,
+    with_two_datasets,
+)
 from tests.api.serving import Served
 from tests.api.test_api_shell import Serve
 from tests.core.databases import engines
-
-Body = dict[str, Any]
-DATA, OTHER = "ds_00000000000000000001", "ds_00000000000000000002"
-TRAINING = {"size": "tiny", "epochs": 2, "batch_size": 2}
-ABOUT = {"samples": 10, "splits": {"train": 8, "val": 2}}
-EPOCH = {"kind": "pretrain", "spec": {"dataset": DATA} | TRAINING}
-
-
-def stage(dataset: Any, **spec: Any) -> Body:
-    return {"kind": "pretrain", "spec": {"dataset": dataset} | TRAINING | spec}
-
-
-def three(**changed: Body) -> Body:
-    """X-rays, a buffer of them, and pathology behind both."""
-    return {
-        "xray": stage(DATA),
-        "buffer": {"kind": "build_buffer", "spec": {"model": {"from": "xray.model"}, "dataset": DATA}},
-        "pathology": stage(OTHER, init_model={"from": "xray.model"}, rehearsal=[{"from": "buffer.dataset"}]),
-    } | changed  # fmt: skip
 
 
 @pytest.fixture
 def data(served: Served) -> Served:
     """A control plane with two prepared datasets."""
-    prepared(served.database, DATA, **ABOUT)
-    prepared(served.database, OTHER, modality="pathology", sample_shape=[3, 32, 32], **ABOUT)
-    return served
-
-
-def posted(served: Served, steps: Body, **fields: Any) -> Body:
-    answer = served.operator.post("/v1/pipelines", json={"steps": steps} | fields)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
-
-
-def shown(served: Served, pipeline: Body) -> dict[str, Body]:
-    found = served.viewer.get(f"/v1/pipelines/{pipeline['id']}").json()
-    return {"whole": found} | {step["name"]: step for step in found["steps"]}
-
-
-def swept(served: Served) -> None:
-    with served.database.session() as session:
-        sweep(session, now())
-
-
-def done(served: Served, job_id: str, **about: Any) -> str:
-    """Do a job as a worker does; the id of what it has made."""
-    claim = take(served.database, job_id)
-    what, made = "model", new_id("mdl")
-    if claim.kind == "pretrain":
-        modality = "xray" if claim.spec["dataset"] == DATA else "pathology"
-        modalities = ["xray"] if modality == "xray" else ["xray", "pathology"]
-        trained(served.database, None, made, job_id, modality=modality, **{"modalities": modalities} | about)
-        with served.database.session() as session:
-            row = session.get_one(Model, made)
-            row.dataset_id, init = claim.spec["dataset"], claim.spec["init_model"]
-            row.parents = [init] if init else []
-    else:
-        what, made = "dataset", new_id("ds")
-        prepared(served.database, made, job_id, **{"role": "buffer"} | about)
-    with served.database.session() as session:
-        assert attempts.succeed(session, job_id, claim.fence, {"outputs": {what: made}, "metrics": {}})
-    swept(served)
-    return made
-
-
-def failed(served: Served, job_id: str) -> None:
-    claim = take(served.database, job_id)
-    with served.database.session() as session:
-        attempts.fail(session, job_id, claim.fence, {"title": "Wrong", "detail": "no", "reason": "data", "type": "x"})
-    swept(served)
-
-
-def count(served: Served, table: type[Any] = Job) -> int:
-    with served.database.reading() as session:
-        return session.scalars(select(func.count()).select_from(table)).one()
+    return with_two_datasets(served)
 
 
 @engines
@@ -373,61 +315,7 @@ def test_images_that_are_prepared_in_a_pipeline_are_counted_by_their_files(serve
 
 def test_a_pipeline_counts_in_the_quota_with_all_its_jobs(serve: Serve, settings: Settings) -> None:
     few = serve(settings.model_copy(update={"quota_queued": 2}))
-    prepared(few.database, DATA, **ABOUT)
-    prepared(few.database, OTHER, modality="pathology", sample_shape=[3, 32, 32], **ABOUT)
+    with_two_datasets(few)
     problem(few.operator.post("/v1/pipelines", json={"steps": three()}), 429)
     assert count(few) == 0
     assert model_info().task == "encoder"
-
-
-def curriculum(**fields: Any) -> Body:
-    stages = [{"modality": "xray", "dataset": DATA}, {"modality": "pathology", "dataset": OTHER}]
-    return {"curriculum": {"stages": stages, "training": TRAINING} | fields}
-
-
-def test_a_curriculum_is_expanded_to_stages_with_the_buffers_before_them(data: Served) -> None:
-    answer = data.operator.post("/v1/pipelines", json=curriculum())
-    assert answer.status_code == 201, answer.text
-    made = answer.json()
-    steps = {step["name"]: step for step in made["steps"]}
-    assert list(steps) == ["xray", "xray-buffer", "pathology"]
-    assert (steps["pathology"]["spec"]["rehearsal"], made["curriculum"]["training"]["size"]) == (
-        [{"from": "xray-buffer.dataset"}], "tiny",
-    )  # fmt: skip
-    shown_ = data.operator.post("/v1/pipelines:expand", json=curriculum()).json()["steps"]
-    assert {name: step["spec"] for name, step in shown_.items()} == {n: s["spec"] for n, s in steps.items()}
-    none = data.operator.post("/v1/pipelines:expand", json=curriculum(rehearsal="none")).json()["steps"]
-    assert list(none) == ["xray", "pathology"] and not none["pathology"]["spec"].get("rehearsal")
-    measured = data.operator.post("/v1/pipelines:validate", json=curriculum(forgetting={"samples": 4})).json()
-    assert measured["valid"], measured["errors"]
-    assert [name for name in measured["steps"] if name.endswith("-forgetting")] == [
-        "xray-forgetting", "pathology-forgetting",
-    ]  # fmt: skip
-    for wrong, where in (
-        (curriculum(stages=[{"modality": "ct", "dataset": DATA}]), "/curriculum/stages/0/modality"),
-        (curriculum(training={"epochs": 0}), "/curriculum/training/epochs"),
-        (curriculum(preset="published"), "/curriculum"),
-        (curriculum(init_model="@nobody"), "/curriculum/init_model"),
-        (curriculum() | {"steps": {"a": stage(DATA)}}, ""),
-        ({"name": "empty"}, ""),
-    ):
-        assert pointers(problem(data.operator.post("/v1/pipelines", json=wrong), 422)) == [where]
-
-
-def test_an_old_encoder_learns_more_with_the_buffers_of_all_it_knows(data: Served) -> None:
-    """The buffer of X-rays was made by the curriculum; that of pathology is made now, by the model that learnt it."""
-    made = data.operator.post("/v1/pipelines", json=curriculum()).json()
-    for name in ("xray", "xray-buffer", "pathology"):
-        last = done(data, shown(data, made)[name]["job_id"])
-    kept = shown(data, made)["xray-buffer"]["outputs"]["dataset"]
-    more = "ds_00000000000000000003"
-    prepared(data.database, more, **ABOUT)
-    body = curriculum(stages=[{"modality": "xray", "dataset": more, "name": "north"}], init_model=last)
-    steps = data.operator.post("/v1/pipelines:expand", json=body).json()["steps"]
-    assert list(steps) == ["earlier-pathology-buffer", "north"]
-    chosen = steps["earlier-pathology-buffer"]["spec"]
-    assert (chosen["model"], chosen["dataset"]) == (last, OTHER)
-    assert steps["north"]["spec"]["rehearsal"] == [kept, {"from": "earlier-pathology-buffer.dataset"}]
-    assert data.operator.post("/v1/pipelines", json=body).status_code == 201
-    told = data.operator.post("/v1/pipelines:expand", json=curriculum(init_model=last, init_buffers=[kept])).json()
-    assert told["steps"]["xray"]["spec"]["rehearsal"] == [kept]
