@@ -2,7 +2,7 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, retainSearchParams } from "@tanstack/react-router";
 
 import { STATES } from "./api/live";
-import type { JobState } from "./api/client";
+import type { JobFilters } from "./api/queries";
 import { Failure } from "./components/Failure";
 import { NotThere } from "./components/NotThere";
 import { Shell } from "./Shell";
@@ -34,14 +34,7 @@ const root = createRootRoute({
 
 const home = createRoute({ getParentRoute: () => root, path: "/", component: lazyRouteComponent(() => import("./pages/Home")) });
 
-export interface JobsSearch {
-  state?: JobState[] | undefined;
-  kind?: string[] | undefined;
-  name?: string | undefined;
-  tag?: string | undefined;
-  created_by?: string | undefined;
-  sort?: string | undefined;
-}
+export type JobsSearch = Omit<JobFilters, "project">;
 const jobs = createRoute({
   getParentRoute: () => root,
   path: "/jobs",
