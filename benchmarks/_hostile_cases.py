@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
-from urllib.parse import quote, quote_from_bytes
+from urllib.parse import quote, quote_from_bytes, urlencode
 
 from benchmarks._hostile_contract import Attack, Contract, Operation
 from benchmarks._hostile_platform import Project, Target
@@ -122,10 +122,10 @@ class Cases:
                      chosen: int = chosen, kept: set[str] = kept) -> tuple[str, bytes | None]:  # fmt: skip
                 mine = self.project.ids
                 in_path = {name: mine[name] if name in kept or shape >= 0.7 else known for name, known in ids.items()}
-                query = f"?project={ids['project_id']}" if shape >= 0.9 else ""
+                query = operation.asked(ids) | ({"project": ids["project_id"]} if shape >= 0.9 else {})
                 in_body = ids if 0.7 <= shape < 0.9 else mine
                 body = json.dumps(_filled(shown[chosen], in_body)).encode() if shown else None
-                return operation.at(in_path) + query, body
+                return operation.at(in_path) + (f"?{urlencode(query)}" if query else ""), body
 
             headers = self.headers() | (JSON if shown else {}) | {"If-Match": "*"}
             common = ("others", operation, operation.method)

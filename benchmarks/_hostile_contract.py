@@ -66,6 +66,11 @@ class Operation:
         """Its path with identifiers filled in."""
         return _PLACEHOLDER.sub(lambda found: ids.get(found[1], otherwise), self.path)
 
+    def asked(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """The identifiers in the query that it cannot do without."""
+        needed = [p["name"] for p in self.told.get("parameters", []) if p["in"] == "query" and p.get("required")]
+        return {name: ids[name] for name in needed if name in ids}
+
 
 @dataclass(frozen=True)
 class Attack:

@@ -158,10 +158,7 @@ def leads_outside(created: dict[str, Any]) -> list[str]:
 
 
 def _theirs(target: Target) -> dict[str, Any]:
-    """What the other project sees of itself, problems where a parameter is missing among it.
-
-    URLs are signed anew each time, and each request has an id of its own.
-    """
+    """What the other project sees of itself; URLs are signed anew each time."""
     contract = Contract(_document(target.url), [])
     reads = [
         o
@@ -171,7 +168,9 @@ def _theirs(target: Target) -> dict[str, Any]:
     with httpx.Client(
         base_url=target.url, headers={"Authorization": f"Bearer {target.others.keys['operator']}"}
     ) as client:
-        return {o.name: _plain(client.get(o.at(target.others.ids)).json()) for o in reads}
+        return {
+            o.name: _plain(client.get(o.at(target.others.ids), params=o.asked(target.others.ids)).json()) for o in reads
+        }
 
 
 def _is_of(operation: Operation, project: Project) -> bool:
@@ -181,7 +180,7 @@ def _is_of(operation: Operation, project: Project) -> bool:
 
 def _plain(found: Any) -> Any:
     if isinstance(found, dict):
-        return {name: _plain(held) for name, held in found.items() if name not in {"url", "request_id"}}
+        return {name: _plain(held) for name, held in found.items() if name != "url"}
     return [_plain(held) for held in found] if isinstance(found, list) else found
 
 
