@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,14 @@ from medcoss.client import Client
 from services.core.storage import ObjectStore
 from services.worker.collector import Collector
 from tests.cli.conftest import Done
-from tests.medcoss.client.control_plane import ADMIN_KEY, ControlPlane
+from tests.medcoss.client.control_plane import ADMIN_KEY, KEY, ControlPlane, control_plane
+
+
+@pytest.fixture(scope="session")
+def plane(s3: dict[str, str], redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane of its own: a collector looks at all that there is, also at what other tests have left."""
+    with control_plane(s3, redis_url, tmp_path_factory.mktemp("plane")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def collector(plane: ControlPlane, environment: pytest.MonkeyPatch) -> Iterator[
 
 
 def test_what_nobody_owns_is_told_and_removed_only_when_asked(
-    medcoss: Callable[..., Done], plane: ControlPlane, raw: str, collector: None, monkeypatch: pytest.MonkeyPatch
+    medcoss: Callable[..., Done], plane: ControlPlane, collector: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ObjectStore(plane.settings)
     stray = "datasets/ds_stray/raw/a"
@@ -51,6 +59,9 @@ def test_what_nobody_owns_is_told_and_removed_only_when_asked(
     assert done.code == 0 and "1 objects, 3 B" in " ".join(done.out.split()), done.err
     assert store.size(stray) is None
 
+    (tmp_path / "a.png").write_bytes(b"x")
+    with Client(plane.url, KEY) as client:
+        raw = client.datasets.upload(tmp_path, name="x-rays", modality="xray").id
     kept = next(key for key in store.list_keys("") if key.startswith(f"datasets/{raw}/"))
     content = store.get_bytes(kept)
     store.remove([kept])
