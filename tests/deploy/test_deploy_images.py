@@ -48,7 +48,9 @@ def test_the_linter_finds_no_fault(service: str) -> None:
 def test_an_image_is_built_in_stages_on_a_pinned_base_and_runs_as_nobody(service: str) -> None:
     text, last = dockerfile(service).read_text(), last_stage(service)
     assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+-slim-bookworm$", text, re.MULTILINE)
-    assert len(re.findall(r"^FROM ", text, re.MULTILINE)) == 2 and "COPY --from=build" in last
+    bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+    assert bases <= {"${PYTHON_IMAGE}", "${NODE_IMAGE}", "console-${CONSOLE}"}
+    assert last.startswith("${PYTHON_IMAGE}\n") and re.findall(r"--from=(\S+)", last) == ["build"]
     # by number: Kubernetes cannot tell of a name that it is not root
     assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
     assert "services.core.alive" in re.search(r"^HEALTHCHECK .*\n.*$", last, re.MULTILINE)[0]
@@ -134,6 +136,16 @@ def test_an_image_has_every_package_that_its_programs_import(service: str) -> No
     command = [sys.executable, "-c", ABSENT, ",".join(hidden), *RUNS[service]]
     found = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert found.returncode == 0, found.stderr[-1500:]
+
+
+def test_the_console_is_built_with_the_image_or_taken_as_given() -> None:
+    text = dockerfile("api").read_text()
+    assert re.search(r"^ARG NODE_IMAGE=node:\d+-bookworm-slim$", text, re.MULTILINE)
+    assert re.search(r"^ARG CONSOLE=built$", text, re.MULTILINE)
+    for image, how in (("${NODE_IMAGE}", "built"), ("${PYTHON_IMAGE}", "given")):
+        assert f"FROM {image} AS console-{how}" in text.splitlines()
+    # what a clone has built for itself is never in the image beside what was asked for
+    assert "rm -rf services/api/console_files && mv /console services/api/console_files" in text
 
 
 def test_images_hold_the_packages_and_nothing_else() -> None:

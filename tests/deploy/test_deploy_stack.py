@@ -1,11 +1,13 @@
 """The compose stack for real, from a clean clone: `make test-deploy`, with docker and some minutes.
 
 Variables choose images: MEDCOSS_TEST_S3_IMAGE the object store, MEDCOSS_TEST_TORCH_INDEX where torch comes from (empty:
-from the index that pip is set up for). The rest of the settings is small, so that it runs on two cores.
+from the index that pip is set up for), MEDCOSS_TEST_CONSOLE=given a control plane without the console, built without
+Node. The rest of the settings is small, so that it runs on two cores.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from medcoss.client import Client
@@ -54,6 +57,8 @@ class Stack:
             self.settings["S3_IMAGE"] = image
         if (index := os.environ.get("MEDCOSS_TEST_TORCH_INDEX")) is not None:
             self.settings["TORCH_INDEX"] = index
+        if how := os.environ.get("MEDCOSS_TEST_CONSOLE"):
+            self.settings["CONSOLE"] = how
         self.url = f"http://127.0.0.1:{self.ports['API_PORT']}"
         self.key = ""
 
@@ -123,6 +128,17 @@ def test_no_container_is_root_or_writes_to_its_root_or_is_published_beyond_loopb
             assert processes and not any(line.split()[1] == "0" for line in processes), f"{service}: {processes}"
         environment = " ".join(container["Config"]["Env"])
         assert stack.key not in environment and "PASSWORD=" not in environment, service
+
+
+def test_the_console_comes_with_the_control_plane(stack: Stack) -> None:
+    answer = httpx.get(f"{stack.url}/console", follow_redirects=True)
+    if stack.settings.get("CONSOLE") == "given":
+        # a clean clone has built none
+        assert "make console" in answer.text
+        return
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    script = re.search(r'src="(/console/assets/[^"]+\.js)"', answer.text)
+    assert script and httpx.get(stack.url + script[1]).status_code == 200
 
 
 def test_the_demo_runs_while_every_container_is_restarted_once(stack: Stack, tmp_path: Path) -> None:
