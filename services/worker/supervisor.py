@@ -32,7 +32,7 @@ _PLACES = {"dataset": ("ds", "datasets"), "model": ("mdl", "models"), "index": (
 # a dataset that is larger is not fetched for a few golden inputs, unless the spec names it
 GOLDEN_BYTES = 4 * 2**30
 # kinds whose attempts may score a model
-_SCORING = frozenset({"evaluate", "finetune", "finetune_run"})
+_SCORING = frozenset({"evaluate", "finetune", "finetune_run", "forgetting"})
 
 
 class Supervisor:

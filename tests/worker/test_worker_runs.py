@@ -336,7 +336,7 @@ def _measured_line(worker: Supervisor, models: list[str]) -> None:
         report = session.get_one(Evaluation, result["outputs"]["evaluation"])
         names = {file.path for file in report.files}
     assert (report.task, report.headline, report.model_id) == ("forgetting", "backward_transfer", models[-1])
-    assert names == {"forgetting.json", "forgetting.png"}
+    assert report.id.startswith("evl_") and names == {"forgetting.json", "forgetting.png"}
     table = report.info["forgetting"]["table"]
     assert [(line["stage"], line["modality"]) for line in table] == [(0, "xray"), (1, "xray")]
     assert table[1]["cka"] is not None and report.info["metrics"]["accuracy/xray"] > 0.5

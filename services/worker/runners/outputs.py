@@ -31,6 +31,7 @@ def store_evaluation(folder: Path, info: EvaluationInfo, model_id: str, dataset_
                      context: WorkerRun) -> EvaluationOutput:  # fmt: skip
     """Upload what `medcoss.evaluation.evaluate` wrote. The model is an input of the job, or another of its outputs."""
     evaluation_id = context.job.evaluation_id
+    assert evaluation_id, f"no evaluation was reserved for a job of the kind {context.job.kind}"
     prefix = f"evaluations/{evaluation_id}"
     files = context.store.upload_dir(prefix, folder)
     return EvaluationOutput(
