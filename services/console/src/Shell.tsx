@@ -2,7 +2,7 @@ import {
   ActionIcon, AppShell, Burger, Button, Group, NavLink, Select, Text, Title, Tooltip, useComputedColorScheme, useMantineColorScheme,
 } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { IconBox, IconDatabase, IconHome, IconLogout, IconMoon, IconPlayerPlay, IconSun } from "@tabler/icons-react";
+import { IconBox, IconDatabase, IconHome, IconLogout, IconMoon, IconPlayerPlay, IconSitemap, IconSun } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState, useSearch } from "@tanstack/react-router";
 import { useEffect } from "react";
@@ -15,6 +15,7 @@ import { session, useSession } from "./session";
 const PAGES = [
   { to: "/", label: "Home", icon: IconHome },
   { to: "/jobs", label: "Jobs", icon: IconPlayerPlay },
+  { to: "/pipelines", label: "Pipelines", icon: IconSitemap },
   { to: "/datasets", label: "Datasets", icon: IconDatabase },
   { to: "/models", label: "Models", icon: IconBox },
 ] as const;

@@ -93,7 +93,23 @@ const models = createRoute({
   }),
 });
 
-const tree = root.addChildren([home, jobs, job, datasets, models]);
+export interface PipelinesSearch {
+  state?: (typeof STATES)[number][] | undefined;
+  name?: string | undefined;
+}
+const pipelines = createRoute({
+  getParentRoute: () => root,
+  path: "/pipelines",
+  component: lazyRouteComponent(() => import("./pages/Pipelines")),
+  validateSearch: (given: Raw): PipelinesSearch => ({ state: among(given.state, STATES), name: text(given.name) }),
+});
+const pipeline = createRoute({
+  getParentRoute: () => root,
+  path: "/pipelines/$pipelineId",
+  component: lazyRouteComponent(() => import("./pages/Pipeline")),
+});
+
+const tree = root.addChildren([home, jobs, job, pipelines, pipeline, datasets, models]);
 
 function parseSearch(search: string): Raw {
   return Object.fromEntries(new URLSearchParams(search));

@@ -45,7 +45,8 @@ export function useFeed(project: string | undefined, key: string | null): void {
       changed.clear();
       tell();
       void queries.invalidateQueries({ queryKey: ["jobs"] });
-      void queries.invalidateQueries({ queryKey: ["workers"] });
+      // a step's job changes its pipeline
+      for (const name of ["workers", "pipelines", "pipeline"]) void queries.invalidateQueries({ queryKey: [name] });
       for (const id of ids) void queries.invalidateQueries({ queryKey: ["job", id] });
       for (const name of ["models", "datasets"]) void queries.invalidateQueries({ queryKey: [name], refetchType: "none" });
     };
