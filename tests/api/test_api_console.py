@@ -14,7 +14,7 @@ from sqlalchemy import insert
 from services.api.console import BUILT
 from services.core.settings import Settings
 from services.core.tables import DEFAULT_PROJECT, Job
-from tests.api.calls import problem
+from tests.api.calls import prepared, problem
 from tests.api.serving import KEYS, Role, Served
 from tests.browser import Watched, browser, faults, log_in, missing
 
@@ -179,3 +179,54 @@ def test_a_key_that_ends_leads_to_the_log_in_and_back(served: Served, browser: W
     page.get_by_role("link", name="Jobs").click()
     page.wait_for_url(re.compile(r"/jobs\?project=elsewhere"))
     expect(page.get_by_text("No job is like that")).to_be_visible()
+
+
+def test_a_job_is_made_by_the_form_and_again_with_changes(served: Served, browser: Watched) -> None:
+    prepared(served.database, "ds_films000", samples=40, splits={"train": 40})
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.OPERATOR], "/jobs")
+    page.get_by_role("link", name="New job").click()
+    page.get_by_role("combobox", name="What to do").click()
+    page.get_by_role("option", name="pretrain").click()
+    takes = page.get_by_role("region", name="What it takes")
+    expect(takes).to_contain_text("Still needed: dataset")
+
+    # what is chosen is looked over as it is typed; what is wrong stands at its field
+    page.get_by_role("combobox", name="Dataset").click()
+    page.get_by_role("option", name=re.compile("prepared")).click()
+    page.get_by_role("combobox", name="Size").click()
+    page.get_by_role("option", name="tiny").click()
+    batch = page.get_by_role("textbox", name="Batch size")
+    batch.fill("0")
+    expect(page.locator("#field-batch_size")).to_contain_text("greater than or equal to 1")
+    takes.get_by_role("button", name="batch_size").click()
+    expect(batch).to_be_focused()
+    batch.fill("4")
+    page.get_by_role("textbox", name="Base lr").fill("2e-4")
+    page.get_by_role("textbox", name="Epochs", exact=True).fill("3")
+    page.get_by_role("textbox", name="Name", exact=True).fill("by hand")
+    expect(takes.locator("[data-valid=true]")).to_be_visible()
+    expect(takes).to_contain_text("30 steps")
+    expect(page.get_by_role("region", name="CLI lines")).to_contain_text("--set base_lr=0.0002")
+    assert not faults(page)
+
+    # the address holds the form
+    page.wait_for_url(re.compile("by%20hand"))
+    page.reload()
+    expect(batch).to_have_value("4")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(re.compile(r"/jobs/job_"))
+    (job,) = served.operator.get("/v1/jobs").json()["items"]
+    assert (job["name"], job["spec"]["epochs"], job["spec"]["base_lr"]) == ("by hand", 3, 2e-4)
+
+    # once more, with one field changed: the others are as they were
+    page.get_by_role("link", name="Run again with changes").click()
+    epochs = page.get_by_role("textbox", name="Epochs", exact=True)
+    expect(epochs).to_have_value("3")
+    epochs.fill("5")
+    expect(takes).to_contain_text("50 steps")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(lambda url: "/jobs/job_" in url and job["id"] not in url)
+    again = served.operator.get("/v1/jobs").json()["items"][0]
+    assert again["spec"] == job["spec"] | {"epochs": 5} and again["name"] == "by hand"
+    assert not browser.errors and browser.hosts() == {httpx.URL(served.url).netloc.decode()}

@@ -16,6 +16,7 @@ export function bytes(value: number | null | undefined): string {
 export function duration(seconds: number | null | undefined): string {
   if (seconds == null || !Number.isFinite(seconds)) return "–";
   const whole = Math.max(0, Math.round(seconds));
+  if (whole === 0 && seconds > 0) return "< 1 s";
   if (whole < 60) return `${whole} s`;
   const days = Math.floor(whole / 86_400);
   const hours = Math.floor((whole % 86_400) / 3600);

@@ -49,6 +49,20 @@ const jobs = createRoute({
   }),
 });
 
+export interface NewJobSearch {
+  kind?: string | undefined;
+  /** A job whose parameters the form begins with. */
+  from?: string | undefined;
+  /** What the form holds, as JSON. */
+  form?: string | undefined;
+}
+const newJob = createRoute({
+  getParentRoute: () => root,
+  path: "/jobs/new",
+  component: lazyRouteComponent(() => import("./pages/NewJob")),
+  validateSearch: (given: Raw): NewJobSearch => ({ kind: text(given.kind), from: text(given.from), form: text(given.form) }),
+});
+
 export interface JobSearch {
   with?: string[] | undefined;
   curves?: string[] | undefined;
@@ -109,7 +123,7 @@ const pipeline = createRoute({
   component: lazyRouteComponent(() => import("./pages/Pipeline")),
 });
 
-const tree = root.addChildren([home, jobs, job, pipelines, pipeline, datasets, models]);
+const tree = root.addChildren([home, jobs, newJob, job, pipelines, pipeline, datasets, models]);
 
 function parseSearch(search: string): Raw {
   return Object.fromEntries(new URLSearchParams(search));

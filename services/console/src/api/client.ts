@@ -74,3 +74,8 @@ api.use(withKey);
 export function pageOf<T>(data: unknown): Page<T> {
   return data as Page<T>;
 }
+
+/** A key under which a request that is sent twice counts once. */
+export function requestKey(): string {
+  return `console-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+}

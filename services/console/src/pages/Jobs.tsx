@@ -1,8 +1,8 @@
 import { Button, Group, MultiSelect, Select, Text, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
-import { IconX } from "@tabler/icons-react";
+import { IconPlus, IconX } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useState } from "react";
 
 import type { Job, JobState } from "../api/client";
@@ -28,7 +28,7 @@ export default function Jobs() {
   const { jobs, more, head, tail, isEnd } = useJobs(filters);
   return (
     <>
-      <Heading aside={<Count jobs={jobs} isEnd={isEnd} />}>Jobs</Heading>
+      <Heading aside={<Group><Count jobs={jobs} isEnd={isEnd} /><New /></Group>}>Jobs</Heading>
       <Filters />
       {head.error && <Failure error={head.error} retry={() => void head.refetch()} />}
       {tail.error && <Failure error={tail.error} retry={() => void tail.fetchNextPage()} />}
@@ -36,6 +36,10 @@ export default function Jobs() {
       {jobs.length > 0 && <JobTable jobs={jobs} label="Jobs" more={more} height="calc(100vh - 230px)" />}
     </>
   );
+}
+
+function New() {
+  return <Button component={Link} to="/jobs/new" leftSection={<IconPlus size={16} aria-hidden />}>New job</Button>;
 }
 
 function Count({ jobs, isEnd }: { jobs: readonly Job[]; isEnd: boolean }) {

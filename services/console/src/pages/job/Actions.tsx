@@ -1,10 +1,10 @@
 import { Button, Group, Popover, Stack, Text } from "@mantine/core";
-import { IconPlayerPause, IconPlayerPlay, IconPlayerStop, IconRefresh } from "@tabler/icons-react";
+import { IconCopy, IconPlayerPause, IconPlayerPlay, IconPlayerStop, IconRefresh } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
 import { useRef, useState } from "react";
 
-import { api, type Job, Refused } from "../../api/client";
+import { api, type Job, Refused, requestKey } from "../../api/client";
 import { OVER } from "../../api/live";
 import { meQuery } from "../../api/queries";
 
@@ -34,7 +34,7 @@ export function Actions({ job }: { job: Job }) {
   const changed = () => queries.invalidateQueries({ queryKey: ["job", job.id] });
   const change = useMutation({ mutationFn: (verb: Verb) => ask(verb, job.id), onSettled: changed });
   const retry = useMutation({
-    mutationFn: () => again(job, (key.current ??= `console-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`)),
+    mutationFn: () => again(job, (key.current ??= requestKey())),
     onSuccess: (made) => void navigate({ to: "/jobs/$id", params: { id: made.id }, search: {} }),
   });
   if (!me.data || me.data.role === "viewer") return null;
@@ -53,6 +53,11 @@ export function Actions({ job }: { job: Job }) {
           </Button>
         )}
         {!over && <Cancel job={job} cancel={() => change.mutate("cancel")} busy={change.isPending} />}
+        {!job.parent && (
+          <Button component={Link} to="/jobs/new" search={{ from: job.id } as never} variant="default" leftSection={<IconCopy size={16} aria-hidden />}>
+            Run again with changes
+          </Button>
+        )}
         {over && !job.parent && (
           <Button variant="default" leftSection={<IconRefresh size={16} aria-hidden />} loading={retry.isPending} onClick={() => retry.mutate()}>
             {job.state === "succeeded" ? "Run again" : "Try again"}
