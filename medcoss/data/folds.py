@@ -4,17 +4,20 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from medcoss.data.fingerprints import ORIGIN, fingerprint
 from medcoss.data.shards import Sample
 from medcoss.run import BadInput, RunContext
 from medcoss.specs.records import TABLE, DatasetInfo
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import StratifiedGroupKFold
 
 DIVIDED = ("train", "val")
 # the split of samples that take no part: no reader asks for it
@@ -32,6 +35,9 @@ def folds_of(samples: Sequence[Sample], folds: int, seed: int, context: RunConte
     Folds hold about as many samples each, and of each class where the samples have classes and every class is large
     enough (scikit-learn's StratifiedGroupKFold). Raises BadInput when there are fewer units than folds.
     """
+    # here, because it takes a second that trainings without folds need not wait for
+    from sklearn.model_selection import StratifiedGroupKFold
+
     units = [unit(sample) for sample in samples]
     count = len(set(units))
     if count < folds:
@@ -56,7 +62,7 @@ def folds_of(samples: Sequence[Sample], folds: int, seed: int, context: RunConte
     return found
 
 
-def _quietly(splitter: StratifiedGroupKFold, classes: NDArray[np.int64],
+def _quietly(splitter: "StratifiedGroupKFold", classes: NDArray[np.int64],
              units: list[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:  # fmt: skip
     with warnings.catch_warnings():
         # of rare classes, the log has told already

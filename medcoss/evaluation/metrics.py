@@ -5,13 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    f1_score,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
 
 from medcoss.evaluation.calibration import calibration_error
 
@@ -25,6 +18,9 @@ def classification_scores(probabilities: NDArray[np.floating], labels: NDArray[n
     `auc_ovo` is that of Hand and Till (Machine Learning 45, 2001), which does not depend on how frequent the classes
     are; of two classes both are the same. `probabilities` (N, K) sum to one, `labels` (N,) are class indices.
     """
+    # here and below, because it takes a second that segmenters need not wait for
+    from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
     predicted = probabilities.argmax(axis=1)
     classes = list(range(probabilities.shape[1]))
     scores = {
@@ -47,6 +43,8 @@ def class_report(
     None stands for what is undefined: the precision of a class that is never predicted, the recall of one without
     cases, the AUC where all cases or none are of the class.
     """
+    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+
     predicted, places = probabilities.argmax(axis=1), list(range(len(names)))
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=places, zero_division=np.nan
@@ -64,6 +62,8 @@ def class_report(
 
 def confusion(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> list[list[int]]:
     """Counts (K, K): rows are the true classes, columns the predicted ones."""
+    from sklearn.metrics import confusion_matrix
+
     classes = list(range(probabilities.shape[1]))
     return [[int(n) for n in row] for row in confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)]
 

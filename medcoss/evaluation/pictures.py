@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
-from sklearn.metrics import auc, roc_curve
 
 from medcoss.evaluation.calibration import BINS
 
@@ -48,6 +47,9 @@ def draw_roc(probabilities: Probabilities, labels: Labels, classes: Sequence[str
     `probabilities` are (N, K), `labels` (N,). A class without cases, or with all of them, has no curve; the mean is of
     the classes with one.
     """
+    # here, because it takes a second that pictures of segmenters need not wait for
+    from sklearn.metrics import auc, roc_curve
+
     # room for the names of many classes beside the curves
     figure = Figure(figsize=(9.6, max(5.6, 1.2 + 0.24 * len(classes))), layout="constrained")
     axis, beside = figure.subplots(1, 2, width_ratios=(5.2, 4.2))

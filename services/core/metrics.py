@@ -8,12 +8,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
-from sqlalchemy import Engine, event
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 __all__ = [
     "CONTENT_TYPE_LATEST", "DURATIONS_S", "database_statements", "exposition", "s3_called", "s3_request", "tell_s3_to",
@@ -36,8 +38,10 @@ _s3_errors = Counter("medcoss_s3_errors", "Calls that the object store did not a
 ring_failures = Counter("medcoss_ring_failures", "Rings that the broker did not take; the sweeper rings again")
 
 
-def database_statements(engine: Engine) -> None:
+def database_statements(engine: "Engine") -> None:
     """Measure every statement of an engine."""
+    # here, because the processes of jobs count calls of the object store and have no database
+    from sqlalchemy import event
 
     @event.listens_for(engine, "before_cursor_execute")
     def begin(_connection: Any, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool) -> None:

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import psutil
 
+from services.embedded import litter
 from services.embedded.family import LEFTOVER_GRACE_S, end_family, family_of
 
 
 def guard(data_dir: Path) -> None:
-    """Wait until the platform has ended, which closes the input, let its parts end, and kill those that have not."""
+    """Wait until the platform has ended, which closes the input, let its parts end, kill those that have not, and
+    remove what they have left.
+    """
     sys.stdin.buffer.read()
     psutil.wait_procs(family_of(data_dir), timeout=LEFTOVER_GRACE_S)
     end_family(data_dir, 0)
+    litter.remove(data_dir)
 
 
 if __name__ == "__main__":

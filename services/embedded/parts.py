@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from services.core.bell import GPU_QUEUE, JOBS_QUEUE
 from services.core.settings import Settings
 from services.embedded.family import FAMILY
+from services.embedded.litter import temporary
 from services.embedded.process import PlatformError, Server
 from services.embedded.servers import LOOPBACK, redis_server, s3_server, triton_server
 from services.embedded.state import State
@@ -26,6 +27,8 @@ def environment(data_dir: Path, state: State, port: int) -> dict[str, str]:
     ports = state.ports
     found = {
         FAMILY: str(data_dir),
+        # what a killed part leaves is removed with the others' when the platform starts or ends
+        "TMPDIR": str(temporary(data_dir)),
         "MEDCOSS_DATABASE_URL": f"sqlite:///{data_dir / 'medcoss.db'}",
         "MEDCOSS_REDIS_URL": f"redis://:{state.redis_password}@{LOOPBACK}:{ports['redis']}/0",
         "MEDCOSS_S3_ENDPOINT": f"{LOOPBACK}:{ports['s3']}",
@@ -66,7 +69,7 @@ def foundation(data_dir: Path, state: State, env: dict[str, str]) -> list[Server
             data_dir / "triton" / "models",
         ),
     ]  # fmt: skip
-    mark = {FAMILY: env[FAMILY]}
+    mark = {name: env[name] for name in (FAMILY, "TMPDIR")}
     return [replace(s, env=s.env | mark, log=data_dir / "logs" / f"{s.name}.log") for s in servers]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.core.db import migrate
+from services.embedded import litter
 from services.embedded.family import FAMILY, LEFTOVER_GRACE_S, end_family
 from services.embedded.parts import environment, foundation, services, settings_of
 from services.embedded.process import PlatformError, Process, Server
@@ -57,6 +58,8 @@ class Platform:
         with locked(self.data_dir):
             (self.data_dir / READY_FILE).unlink(missing_ok=True)
             end_family(self.data_dir, LEFTOVER_GRACE_S)
+            litter.remove(self.data_dir)
+            litter.temporary(self.data_dir).mkdir(exist_ok=True)
             guard = _launch_guard(self.data_dir)
             try:
                 self._start()
@@ -89,6 +92,7 @@ class Platform:
             if self.stopping.is_set():
                 return
             _limit(server.log)
+            litter.note(self.data_dir, server.litter)
             part = _Part(Process(server))
             self._parts.append(part)
             part.process.launch()
@@ -147,6 +151,7 @@ class Platform:
             part.process.stop()
         self._parts.clear()
         end_family(self.data_dir, 0)
+        litter.remove(self.data_dir)
 
 
 def _launch_guard(data_dir: Path) -> subprocess.Popen[bytes]:

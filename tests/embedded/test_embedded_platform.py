@@ -143,10 +143,16 @@ def test_life_of_a_platform(data_dir: Path) -> None:
 
 def test_a_killed_platform_leaves_nothing_behind_even_when_a_part_hangs(data_dir: Path) -> None:
     up = start(data_dir, free_port_pair())
-    os.kill(up.pid_of("worker"), signal.SIGSTOP)
+    sockets = [Path(line) for line in (data_dir / "litter").read_text().splitlines()]
+    assert any(socket.exists() for socket in sockets)
+    (worker,) = (each for each in family(data_dir) if each.pid == up.pid_of("worker"))
+    temporary = Path(worker.environ()["TMPDIR"])
+    (temporary / "half of a checkpoint").write_bytes(b"0")
+    os.kill(worker.pid, signal.SIGSTOP)
     up.process.kill()
     up.process.wait()
     until(lambda: not family(data_dir), "all parts have ended")
+    assert not [path for path in (temporary, data_dir / "litter", *sockets) if path.exists()]
 
 
 def answers(up: Up, gateway: bool) -> bool:
