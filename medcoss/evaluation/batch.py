@@ -4,8 +4,9 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medcoss.data.shards import ShardReader
+from medcoss.evaluation.batch_masks import Group, groups, mask_of
 from medcoss.evaluation.embed import chosen, tokenizer_of
 from medcoss.modalities import Kind
 from medcoss.models.heads import Classifier, OfClassifier, Segmenter
@@ -41,6 +43,7 @@ from medcoss.training.precision import pick_device, precision
 Row = dict[str, Any]
 TABLE = "predictions.parquet"
 PARQUET = "application/vnd.apache.parquet"
+_TYPES = {"volume_ml": pa.float64(), "pixels": pa.int64()}
 # files of which a segmenter's work is kept when the job is set aside
 _STATE = "rows.json"
 _CHECKPOINT_S = 600.0
@@ -61,7 +64,8 @@ def predict(spec: PredictSpec, model_dir: Path, dataset_dir: Path, folder: Path,
         table = _classified(spec, model, info, model_dir, reader, folder, context)
     else:
         assert isinstance(model, Segmenter)
-        table = _segmented(spec, model, info, Raw(dataset_dir), folder, context)
+        table = (_segmented(spec, model, info, Raw(dataset_dir), folder, context) if reader is None
+                 else _segmented_samples(spec, model, info, reader, folder, context))  # fmt: skip
     pq.write_table(table, folder / TABLE)
     context.artifact(folder / TABLE, TABLE, PARQUET)
     return table.num_rows
@@ -107,30 +111,54 @@ def _segmented(spec: PredictSpec, model: Segmenter, info: ModelInfo, raw: Raw, w
     if not asked:
         what = "images" if info.kind is Kind.IMAGE2D else "volumes or DICOM series"
         raise BadInput(f"the dataset holds no {what} that this model reads", "dataset")
-    done = {row["path"] for row in rows}
     model.to(pick_device()).eval()
     pipeline = ServingPipeline(info.recipe, info.kind, info.findings)
-    context.progress(len(done), len(asked), "segmenting")
-    kept_at = time.monotonic()
-    for number, one in enumerate(asked):
-        if one.path in done:
-            continue
-        if context.should_stop():
-            _keep(rows, work, context)
-            raise Stopped
-        rows += _of_file(one, model, info, pipeline, raw, work, spec.batch_size, context)
-        if time.monotonic() - kept_at >= _CHECKPOINT_S:
-            _keep(rows, work, context)
-            kept_at = time.monotonic()
-        context.progress(number + 1, len(asked), "segmenting")
+    steps = {one.path: partial(_of_file, one, model, info, pipeline, raw, work, spec.batch_size, context)
+             for one in asked}  # fmt: skip
+    _through(steps, "path", rows, work, context)
     bad = {row["path"]: row["problem"] for row in rows if row.get("problem")}
     if len(bad) > spec.max_bad_fraction * len(asked):
         first = next(iter(bad))
         raise BadInput(f"{len(bad)} of {len(asked)} files cannot be used, more than max_bad_fraction allows; the first "
                        f"one: {bad[first]}", first)  # fmt: skip
-    types = {"volume_ml": pa.float64(), "pixels": pa.int64()}
     names = ("path", "mask", "class", "volume_ml", "pixels", "problem")
-    return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, pa.string())) for name in names]))
+    return pa.Table.from_pylist(rows, pa.schema([(name, _TYPES.get(name, pa.string())) for name in names]))
+
+
+def _segmented_samples(spec: PredictSpec, model: Segmenter, info: ModelInfo, reader: ShardReader, work: Path,
+                       context: RunContext) -> pa.Table:  # fmt: skip
+    """A row a case of a prepared dataset and class."""
+    rows, volume = _restored(work, context), info.kind is Kind.VOLUME3D
+
+    def made(group: Group) -> list[Row]:
+        content, amounts = mask_of(group, reader, model, info, spec.batch_size)
+        _store(content, group.mask, volume, work, context)
+        first = group.first
+        told = {"path": first.source, "group": first.group, "split": first.split, "patient": first.patient or None}
+        return [told | row for row in _amounts(group.mask, info, amounts)]
+
+    _through({one.first.group: partial(made, one) for one in groups(reader, spec)}, "group", rows, work, context)
+    names = ("path", "group", "split", "patient", "mask", "class", "volume_ml" if volume else "pixels")
+    return pa.Table.from_pylist(rows, pa.schema([(name, _TYPES.get(name, pa.string())) for name in names]))
+
+
+def _through(steps: Mapping[str, Callable[[], list[Row]]], key: str, rows: list[Row], work: Path,
+             context: RunContext) -> None:  # fmt: skip
+    """Gather the rows of all inputs but those that have some already, which their `key` names; raises Stopped."""
+    done = {row[key] for row in rows}
+    context.progress(len(done), len(steps), "segmenting")
+    kept_at = time.monotonic()
+    for number, (name, step) in enumerate(steps.items()):
+        if name in done:
+            continue
+        if context.should_stop():
+            _keep(rows, work, context)
+            raise Stopped
+        rows += step()
+        if time.monotonic() - kept_at >= _CHECKPOINT_S:
+            _keep(rows, work, context)
+            kept_at = time.monotonic()
+        context.progress(number + 1, len(steps), "segmenting")
 
 
 def _inputs(raw: Raw, info: ModelInfo) -> Iterator[_Input]:
@@ -160,14 +188,22 @@ def _of_file(one: _Input, model: Segmenter, info: ModelInfo, pipeline: ServingPi
     except BadInput as error:
         context.log(f"{one.path}: {error.message}", "warning")
         return [{"path": one.path, "problem": error.message}]
+    _store(content, one.mask, info.kind is Kind.VOLUME3D, work, context)
+    return [{"path": one.path} | row for row in _amounts(one.mask, info, amounts)]
+
+
+def _store(content: bytes, name: str, volume: bool, work: Path, context: RunContext) -> None:
     with tempfile.NamedTemporaryFile(dir=work) as file:
         file.write(content)
         file.flush()
-        volume = info.kind is Kind.VOLUME3D
-        context.artifact(Path(file.name), one.mask, "application/gzip" if volume else "image/png")
-    name = "volume_ml" if volume else "pixels"
+        context.artifact(Path(file.name), name, "application/gzip" if volume else "image/png")
+
+
+def _amounts(mask: str, info: ModelInfo, amounts: list[float]) -> list[Row]:
+    """What each class covers: ml of a volume, pixels of an image."""
+    volume = info.kind is Kind.VOLUME3D
     return [
-        {"path": one.path, "mask": one.mask, "class": of, name: amount if volume else int(amount)}
+        {"mask": mask, "class": of, "volume_ml" if volume else "pixels": amount if volume else int(amount)}
         for of, amount in zip(info.classes or [], amounts, strict=True)
     ]
 

@@ -19,6 +19,7 @@ class Stored:
 
     That is one array of the whole, or, where tiles that overlap differ because the recipe normalises each for itself,
     the tiles, which start at the slices `starts`. Arrays may be padded in depth beyond the `slices` of the volume.
+    Of a dataset without masks K is 0.
     """
 
     first: Sample
@@ -51,10 +52,22 @@ def stored(reader: ShardReader, members: list[int]) -> Stored:
     """The case of the samples at `members`, which belong to one group."""
     members = sorted(members, key=lambda i: reader.rows[i].offset)
     first, starts = reader.rows[members[0]], [reader.rows[i].offset for i in members]
-    masks = (np.asarray(reader.mask(i)) for i in members)
     if reader.info.kind is not Kind.VOLUME3D:
-        return Stored(first, [reader.image(members[0])], next(masks), [0], None)
-    mask, _ = assembled(masks, starts)
+        image = reader.image(members[0])
+        return Stored(first, [image], _mask(reader, members[0], image), [0], None)
     whole, agree = assembled((reader.image(i) for i in members), starts)
+    mask = _none(whole)
+    if reader.info.has_masks:
+        mask, _ = assembled((_mask(reader, i, whole) for i in members), starts)
     arrays = [whole] if agree else [reader.image(i) for i in members]
     return Stored(first, arrays, mask, starts, first.slices)
+
+
+def _mask(reader: ShardReader, index: int, image: Array) -> NDArray[np.uint8]:
+    mask = reader.mask(index)
+    return _none(image) if mask is None else np.asarray(mask)
+
+
+def _none(image: Array) -> NDArray[np.uint8]:
+    """The mask (0, ...) of an image of which nothing is known."""
+    return np.zeros((0, *image.shape[1:]), np.uint8)

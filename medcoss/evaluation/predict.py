@@ -1,6 +1,6 @@
 """Predictions of a model over samples of a dataset folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,16 +89,17 @@ def mask_probabilities(
 
 
 def segmented_cases(
-    model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], how: Sliding, steps: Steps = ()
-) -> Iterator[Case]:
+    model: Segmenter, reader: ShardReader, indices: NDArray[np.int64], how: Sliding, steps: Steps = (),
+    classes: Sequence[str] | None = None,
+) -> Iterator[Case]:  # fmt: skip
     """Every image or volume that has samples in `indices`, segmented as a whole by a sliding window, and post-processed
-    by `steps`.
+    by `steps`, which name `classes` of the model; None: it has those of the dataset.
     """
     groups: dict[str, list[int]] = {}
     for index in indices:
         groups.setdefault(reader.rows[int(index)].group, []).append(int(index))
     model.to(pick_device()).eval()
-    classes = reader.info.classes or []
+    classes = reader.info.classes or [] if classes is None else classes
     for name, members in groups.items():
         case = stored(reader, members)
         # image files carry no pixel size that could be trusted

@@ -1,10 +1,8 @@
 """The preprocessing that is recorded with a model, for single inputs: training and serving cannot differ."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from medcoss.preprocess.volumes import (
     blend,
     from_lps,
     geometry,
+    nifti_bytes,
     to_label_map,
     to_lps,
     to_masks,
@@ -52,10 +51,7 @@ class OnGrid:
 
     def to_nifti(self, masks: Masks) -> bytes:
         """The label map of masks (K, z, y, x) as `.nii.gz` in the input's own geometry, later ones above."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "mask.nii.gz"
-            sitk.WriteImage(from_lps(to_label_map(masks), self.original), str(path))
-            return path.read_bytes()
+        return nifti_bytes(from_lps(to_label_map(masks), self.original))
 
     def own(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask (z, y, x) of the LPS grid on the volume's own grid, (k, j, i)."""

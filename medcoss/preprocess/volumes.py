@@ -1,6 +1,8 @@
 """Volumes to model tiles and back: orientation, in-plane resize, depth tiles, intensity, blending."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,14 @@ class Geometry:
 def geometry(image: sitk.Image) -> Geometry:
     """The geometry of an image, in ITK's order (x, y, z) and mm."""
     return Geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+def nifti_bytes(image: sitk.Image) -> bytes:
+    """An image as the content of a `.nii.gz` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.nii.gz"
+        sitk.WriteImage(image, str(path))
+        return path.read_bytes()
 
 
 def to_lps(image: sitk.Image) -> sitk.Image:

@@ -359,12 +359,9 @@ def embedding(dataset: DatasetInfo, model: ModelInfo, field: str = "dataset") ->
 
 
 def predicting(dataset: DatasetInfo | None, model: ModelInfo) -> Iterator[Misfit]:
-    """A classifier reads prepared samples, a segmenter the files of a raw dataset (None), whose geometry it keeps."""
+    """A classifier reads prepared samples, a segmenter those, too, or the files of a raw dataset (None)."""
     if model.task == "encoder":
         yield Misfit("model", "this model is an encoder without a head; fine-tune it first, or submit an embed job")
-    elif model.task == "segmentation" and dataset is not None:
-        detail = "this dataset is prepared, its samples have lost the geometry of their files; name the raw dataset"
-        yield Misfit("dataset", detail)
     elif model.task == "classification" and dataset is None:
         yield Misfit("dataset", "this dataset is raw; expected one that was preprocessed with the recipe of the model")
     elif dataset is not None and not _readable(dataset, model):

@@ -24,15 +24,16 @@ class EmbedSpec(Spec):
 
 
 class PredictSpec(Spec):
-    """Run a classifier over a prepared dataset, or a segmenter over the files of a raw one.
+    """Run a classifier over a prepared dataset, or a segmenter over a raw or a prepared one.
 
-    A classifier makes a table of probabilities; a segmenter a mask a file, in the geometry of that file, and a table of
-    what each class covers.
+    A classifier makes a table of probabilities; a segmenter a mask a file, in the geometry of that file, or of a
+    prepared dataset a mask a case, on the grid that it knows of it, and a table of what each class covers.
     """
 
     model: ModelRef = documented("fine-tuned model: a classifier or a segmenter")
     dataset: DatasetRef = documented(
-        "for a classifier a prepared dataset, with or without labels; for a segmenter a raw one of images or volumes"
+        "for a classifier a prepared dataset, with or without labels; for a segmenter a raw one of images or volumes, "
+        "or a prepared one, whose masks tell the spacing, but not where in the patient they lie"
     )
     split: Split | None = documented("only the samples of this split of a prepared dataset; null: all", default=None)
     batch_size: int = documented("samples in a batch, or windows of a segmenter", "sample", default=8, ge=1, le=8192)

@@ -1,12 +1,14 @@
 """Models over whole datasets: vectors a study, probabilities, and masks in the geometry of their files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import SimpleITK as sitk
 import torch
+from PIL import Image
 
 from medcoss import embed, prepare
 from medcoss.data.shards import ShardReader
@@ -127,6 +129,69 @@ def test_masks_have_the_geometry_of_their_files(raw: Path, tmp_path: Path) -> No
         amounts = [row["volume_ml"] for row in rows if row["path"] == path]
         np.testing.assert_allclose(amounts, volume.volume_ml(masks), rtol=1e-3)
         assert np.mean(sitk.GetArrayFromImage(mask) > 0) == pytest.approx(np.mean(masks.any(axis=0)), abs=1e-3)
+
+
+def test_masks_of_a_prepared_dataset_lie_on_the_grid_that_it_knows(raw: Path, tmp_path: Path) -> None:
+    """Of one without label maps that is the grid of the samples, of one with them that of the files, turned to LPS."""
+    folder = write_model(tmp_path / "model", "segmentation", ["xray", "mr"], ["atrium", "wall"])
+    model, info = load_model(folder)
+    assert isinstance(model, Segmenter)
+    how: dict[str, Any] = {"size": (16, 32, 48), "splits": {"method": "folders"}, "quiet": True}
+    prepare(raw, tmp_path / "plain", "volume_folder", **how)
+    labelled = tmp_path / "labelled"
+    path = volume(labelled / "a.nii.gz", 0)
+    given = sitk.ReadImage(str(path))
+    sitk.WriteImage(sitk.Cast(given > 100, sitk.sitkUInt8), str(labelled / "a_label.nii.gz"))
+    prepare(labelled, tmp_path / "known", "volume_folder", label_suffix="_label", label_names=("box",), **how)
+    turned = sitk.DICOMOrient(given, "LPS")
+    (columns, height, slices), (x, y, z) = turned.GetSize(), turned.GetSpacing()
+    pipeline = ServingPipeline(info.recipe, Kind.VOLUME3D)
+    request = pipeline.segmented(given, tuple(info.sample_shape[1:]))
+    with torch.no_grad():
+        found = [torch.sigmoid(model(torch.from_numpy(w.copy()))).numpy() for w in request.batches(4)]
+    grids = {
+        "plain": ((48, 32, slices), (x * columns / 48, y * height / 32, z)),
+        "known": (turned.GetSize(), turned.GetSpacing()),
+    }
+    for name, (size, spacing) in grids.items():
+        dataset, out, run = tmp_path / name / "dataset", tmp_path / f"out-{name}", tmp_path / f"run-{name}"
+        with pytest.raises(Stopped):
+            predict(prediction(), folder, dataset, out, StopsAfter(run, steps=2 if name == "plain" else 1))
+        predict(prediction(), folder, dataset, out, LocalRun(run))
+        rows = pq.read_table(run / "artifacts" / TABLE).to_pylist()
+        assert [(row["path"], row["class"]) for row in rows] == [
+            (path, of) for path in ("a.nii.gz", "sub/b.mha")[: 2 if name == "plain" else 1] for of in ("atrium", "wall")
+        ]
+        assert rows[0]["mask"] == "masks/a.nii.gz" and rows[0]["group"] and rows[0]["split"] == "train"
+        mask = sitk.ReadImage(str(run / "artifacts" / "masks" / "a.nii.gz"))
+        assert mask.GetSize() == size and mask.GetSpacing() == pytest.approx(spacing, rel=1e-3)
+        assert mask.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+        labels = sitk.GetArrayFromImage(mask)
+        assert rows[1]["volume_ml"] == pytest.approx((labels == 2).sum() * np.prod(spacing) / 1000, rel=1e-3)
+        if name == "known":
+            # as many millilitres as of the file itself
+            np.testing.assert_allclose(
+                [row["volume_ml"] for row in rows], request.volume_ml(request.restore(found)), rtol=1e-3
+            )
+        else:
+            # preprocessing without labels leaves the first and the last slices out
+            assert labels[slices // 2].any() and not labels[0].any() and not labels[-1].any()
+
+
+def test_masks_of_a_prepared_dataset_of_images(tmp_path: Path) -> None:
+    dataset = xrays(tmp_path / "xrays", size=(64, 64), masks=True)
+    folder = write_model(tmp_path / "model", "segmentation", ["xray"], ["lung"])
+    run = LocalRun(tmp_path / "run")
+    assert predict(prediction(split="test"), folder, dataset, tmp_path / "out", run) == 4
+    rows = pq.read_table(tmp_path / "run" / "artifacts" / TABLE).to_pylist()
+    assert {row["split"] for row in rows} == {"test"} and len({row["mask"] for row in rows}) == 4
+    for row in rows:
+        assert row["mask"] == f"masks/{row['path']}.png"
+        label_map = np.asarray(Image.open(tmp_path / "run" / "artifacts" / row["mask"]))
+        assert label_map.shape == (64, 64) and (label_map == 1).sum() == row["pixels"]
+    with pytest.raises(BadInput, match="dataset: its samples are image2d"):
+        model = write_model(tmp_path / "mr", "segmentation", ["mr"], ["box"])
+        predict(prediction(), model, dataset, tmp_path / "out", run)
 
 
 def test_files_that_cannot_be_used_are_told_and_too_many_fail(raw: Path, tmp_path: Path) -> None:
