@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from medcoss.modalities import get_modality
@@ -131,17 +131,18 @@ def problem(title: str, detail: str, reason: str) -> dict[str, Any]:
     return {"type": f"urn:medcoss:deployment:{reason}", "title": title, "detail": detail, "reason": reason}
 
 
-def _stack(session: Session, scope: Scope, name: str) -> list[Deployment]:
+def _stack(scope: Scope, name: str) -> Select[Deployment]:
     """The versions that answer for a name, or would if those before them did not."""
     mine = scope.select(Deployment).where(
         Deployment.name == name, Deployment.state == READY, Deployment.activated_at.is_not(None)
     )
-    return list(session.scalars(mine.order_by(Deployment.activated_at.desc(), Deployment.version.desc())))
+    return mine.order_by(Deployment.activated_at.desc(), Deployment.version.desc())
 
 
 def active(session: Session, scope: Scope, name: str) -> Deployment | None:
     """The version that answers for a name."""
-    return next(iter(_stack(session, scope, name)), None)
+    # every request asks, and a name may have hundreds of versions
+    return session.scalars(_stack(scope, name).limit(1)).first()
 
 
 def active_ids(session: Session, names: set[str]) -> set[str]:
@@ -180,7 +181,7 @@ def roll_back(session: Session, scope: Scope, deployment_id: str) -> Deployment:
     Conflict when this one does not answer, or none did before.
     """
     row = _locked(session, scope, deployment_id)
-    stack = _stack(session, scope, row.name)
+    stack = session.scalars(_stack(scope, row.name).limit(2)).all()
     if not stack or stack[0].id != row.id:
         present = f"{stack[0].id} (version {stack[0].version}) does" if stack else "none does"
         raise Conflict(f"{deployment_id} does not answer for '{row.name}', {present}; there is nothing to take back")
