@@ -14,8 +14,8 @@ one, the CPU time of gateway and Triton for each request says more than the cloc
 - batching: the direct clients on the same model with dynamic batching and without;
 - switch: clients all the time, while the name is switched between two versions and the versions are loaded again
   (target: no request is answered by anything but 200);
-- soak: clients for `--soak` seconds; the memory of gateway and Triton in the last third against the first
-  (target: at most 5 % more).
+- soak: `--soak-clients` for `--soak` seconds, with a `--pause` before each request on a machine with other work; the
+  memory of gateway and Triton over the time, and in the last third against the first (target: at most 5 % more).
 
 The exit code is 1 when a target is missed or a request fails.
 """
@@ -214,23 +214,35 @@ def switch(target: Platform, options: argparse.Namespace) -> bool:
 
 def soak(target: Platform, options: argparse.Namespace) -> bool:
     """Memory under load that lasts."""
-    seen: list[list[int]] = []
+    seen: list[tuple[float, list[int]]] = []
+
+    def rested() -> Ask:
+        ask = through_gateway(target)
+
+        def one() -> bool:
+            time.sleep(options.pause)
+            return ask()
+
+        return one
 
     def work() -> None:
-        until = time.monotonic() + options.soak
-        while time.monotonic() < until:
-            seen.append(target.resident())
+        began = time.monotonic()
+        while time.monotonic() < began + options.soak:
+            seen.append((time.monotonic() - began, target.resident()))
             time.sleep(min(5.0, options.soak / 30))
 
-    load = loaded(target, lambda: through_gateway(target), 4, options.soak, work)
+    load = loaded(target, rested, options.soak_clients, options.soak, work)
+    for at in range(10):
+        when, (gateway, behind) = seen[at * (len(seen) - 1) // 9]
+        print(f"soak        {when:6.0f} s   gateway {gateway / MIB:6.1f} MiB   Triton {behind / MIB:6.1f} MiB")
     third = max(len(seen) // 3, 1)
     flat = True
     for place, name in enumerate(("gateway", "Triton")):
-        first, last = (statistics.median(s[place] for s in part) for part in (seen[:third], seen[-third:]))
+        first, last = (statistics.median(held[place] for _, held in part) for part in (seen[:third], seen[-third:]))
         growth = last / first - 1
         flat = flat and growth <= options.most_growth
         print(
-            f"soak        {name}: {first / MIB:.0f} MiB in the first third, {last / MIB:.0f} MiB in the last, "
+            f"soak        {name}: {first / MIB:.1f} MiB in the first third, {last / MIB:.1f} MiB in the last, "
             f"{growth:+.1%}"
         )
     print(f"soak        {options.soak:g} s: {len(load.times)} requests answered, {load.failed} failed")
@@ -248,6 +260,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--max-batch", type=int, default=8)
     parser.add_argument("--queue-delay-us", type=int, default=500)
     parser.add_argument("--soak", type=float, default=60, metavar="SECONDS")
+    parser.add_argument("--soak-clients", type=int, default=4)
+    parser.add_argument("--pause", type=float, default=0.0, metavar="SECONDS", help="of each client of the soak")
     parser.add_argument("--most-added", type=float, default=0.15, help="share of Triton's own latency")
     parser.add_argument("--least-share", type=float, default=0.9, help="of the direct client's throughput")
     parser.add_argument("--most-growth", type=float, default=0.05, help="of memory")
