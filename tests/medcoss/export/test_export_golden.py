@@ -1,17 +1,20 @@
 """What a served model is compared with PyTorch on, and how Triton is told to run it."""
 
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from google.protobuf import text_format
 
 from medcoss.data.shards import ShardReader
 from medcoss.data.tokenizer import Tokenizer
 from medcoss.export.export import export
 from medcoss.export.golden import golden_inputs
 from medcoss.export.signature import Signature
-from medcoss.export.triton_config import config_pbtxt
+from medcoss.export.triton_config import Backend, config_pbtxt
 from medcoss.modalities import Kind
 from medcoss.run import BadInput, LocalRun
 from tests.medcoss.export.small_models import VOCABULARY, write_model
@@ -59,17 +62,55 @@ def test_inputs_of_reports_and_of_the_middle_of_volumes(tmp_path: Path) -> None:
     assert golden_inputs(larger, whole.root, vocabulary, 1)[1] == "random"
 
 
+def parsed(config: str) -> Any:
+    """A configuration as Triton's own definition of it reads the text; what that does not know is an error."""
+    # its package wants gRPC, of which nothing is needed here
+    package = importlib.util.find_spec("tritonclient")
+    assert package is not None and package.origin is not None
+    definition = Path(package.origin).parent / "grpc" / "model_config_pb2.py"
+    spec_of = importlib.util.spec_from_file_location("model_config_pb2", definition)
+    assert spec_of is not None and spec_of.loader is not None
+    module = importlib.util.module_from_spec(spec_of)
+    spec_of.loader.exec_module(module)
+    return text_format.Parse(config, module.ModelConfig())
+
+
 def test_tensorrt_is_told_to_triton_and_refused_where_there_is_none(tmp_path: Path) -> None:
     image = Signature("classification", "xray", Kind.IMAGE2D, (3, 64, 64), {})
     chosen = spec(accelerator="tensorrt", precision="fp16", max_batch_size=16, queue_delay_us=100)
-    config = config_pbtxt(chosen, image, {"logits": (2,), "embedding": (48,)}, "onnxruntime")
-    for told in (
-        'gpu_execution_accelerator [ { name: "tensorrt" parameters { key: "precision_mode" value: "FP16" }',
-        "instance_group [ { count: 2, kind: KIND_GPU } ]",
-        "max_queue_delay_microseconds: 100",
-        'model_warmup [ { name: "blank_1", batch_size: 1,',
-        'model_warmup [ { name: "blank_16", batch_size: 16,',
-    ):
-        assert told in config
+    config = parsed(config_pbtxt(chosen, image, {"logits": (2,), "embedding": (48,)}, "onnxruntime"))
+    assert (config.name, config.backend, config.max_batch_size) == ("served", "onnxruntime", 16)
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    # the keys of Triton's ONNX Runtime backend
+    assert accelerator.name == "tensorrt"
+    assert dict(accelerator.parameters) == {"precision_mode": "FP16", "max_workspace_size_bytes": str(2**30)}
+    (group,) = config.instance_group
+    assert (group.count, group.kind) == (2, group.KIND_GPU)
+    assert config.dynamic_batching.max_queue_delay_microseconds == 100
+    assert [(one.batch_size, one.inputs["image"].zero_data) for one in config.model_warmup] == [(1, True), (16, True)]
     with pytest.raises(BadInput, match="has no 'tensorrt'"):
         export(chosen, tmp_path / "model", tmp_path / "out", "python", 1, LocalRun(tmp_path))
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("onnxruntime", "KIND_AUTO"), ("python", "KIND_CPU")])
+def test_triton_reads_the_configuration_of_every_kind_of_input(backend: Backend, kind: str) -> None:
+    signatures = {
+        "TYPE_INT64": Signature("encoder", "report", Kind.TEXT, (112,), {}, 100),
+        "TYPE_FP32": Signature("segmentation", "ct", Kind.VOLUME3D, (1, 16, 32, 48), {}),
+    }
+    for data_type, signature in signatures.items():
+        shapes = {signature.output_names[0]: (2, *signature.sample_shape[1:])}
+        config = parsed(config_pbtxt(spec(), signature, shapes, backend))
+        assert [one.name for one in config.input] == signature.input_names
+        for one in config.input:
+            assert (
+                one.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[one.data_type].name == data_type
+            )
+            assert tuple(one.dims) == signature.sample_shape
+        assert [(one.name, tuple(one.dims)) for one in config.output] == [*shapes.items()]
+        (group,) = config.instance_group
+        assert group.kind == getattr(group, kind) and config.backend == backend
+        assert config.version_policy.HasField("all") and config.HasField("dynamic_batching")
+        assert config.parameters["intra_op_thread_count"].string_value == "0"
+        assert not config.optimization.HasField("execution_accelerators")
+        assert {name for one in config.model_warmup for name in one.inputs} == {*signature.input_names}
