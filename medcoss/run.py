@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from medcoss.specs.fit import Misfit
 
@@ -52,6 +52,10 @@ class CheckpointStore(Protocol):
         """Fetch the newest whole checkpoint into `directory` and return its step, or None."""
 
 
+# of a modality: its loss no longer falls, or falls again; it is forgotten beyond what its owner allows
+RunEvent = Literal["stopped_learning", "learns_again", "forgotten"]
+
+
 class PartStore(Protocol):
     """Where a run keeps finished parts of its work, each a file whose name says all about it."""
 
@@ -84,6 +88,9 @@ class RunContext(Protocol):
 
     def log(self, message: str, level: str = "info") -> None:
         """Report one line for people. Never header values of patients."""
+
+    def event(self, name: RunEvent, modality: str, values: dict[str, float]) -> None:
+        """Report that something has become of a modality which somebody may want to be told of."""
 
     def artifact(self, path: Path, name: str, content_type: str) -> None:
         """Keep the file `path` with the run under `name`."""
@@ -175,6 +182,7 @@ class LocalRun:
     stop_requested: bool = False
     history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    events: list[tuple[RunEvent, str, dict[str, float]]] = field(default_factory=list)
     done: tuple[int, int] = (0, 0)
 
     @property
@@ -200,6 +208,10 @@ class LocalRun:
     def log(self, message: str, level: str = "info") -> None:
         """Remember the line."""
         self.lines.append(f"{level}: {message}")
+
+    def event(self, name: RunEvent, modality: str, values: dict[str, float]) -> None:
+        """Remember the event."""
+        self.events.append((name, modality, values))
 
     def artifact(self, path: Path, name: str, content_type: str) -> None:
         """Copy the file to `root/artifacts/<name>`."""

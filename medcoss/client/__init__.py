@@ -1,6 +1,7 @@
 """The typed Python client of a medcoss platform: `Client`, its records and its errors."""
 
 from medcoss.client.client import Client
+from medcoss.client.erasures import Erasure
 from medcoss.client.errors import (
     ApiError,
     ClientError,
@@ -102,6 +103,7 @@ __all__ = [
     "DeploymentFailed",
     "DicomWeb",
     "Embedding",
+    "Erasure",
     "Evaluated",
     "Evaluation",
     "Event",

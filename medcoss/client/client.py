@@ -7,6 +7,7 @@ from types import TracebackType
 from medcoss.client.access import Audit, Keys, Projects
 from medcoss.client.datasets import Datasets
 from medcoss.client.deployments import Deployments
+from medcoss.client.erasures import Erasures
 from medcoss.client.evaluations import Evaluations
 from medcoss.client.finding import find_server
 from medcoss.client.gc import GarbageCollector
@@ -57,6 +58,7 @@ class Client:
         self.models = Models(self._transport, self._connections)
         self.evaluations = Evaluations(self._transport, self._connections)
         self.aliases = Aliases(self._transport)
+        self.erasures = Erasures(self._transport)
         self.deployments = Deployments(self._transport)
         self.webhooks = Webhooks(self._transport)
         self.projects = Projects(self._transport)

@@ -56,6 +56,19 @@ class ModelFilters(_List, total=False):
     metric: Some
 
 
+class LineFilters(_List, total=False):
+    """Of `modality`, which the newest stage has learnt, one value has to fit; `name` is the beginning of its name."""
+
+    modality: Some
+    name: str | None
+
+
+class ErasureFilters(_List, total=False):
+    """`object`: what is marked, a dataset, model or deployment; one of several has to be."""
+
+    object: Some
+
+
 class PipelineFilters(_List, total=False):
     """Of each, one value has to fit; `name` is the beginning of one, `rerun_of` the pipeline that they repeat."""
 

@@ -52,6 +52,7 @@ class Job(Record):
     worker: str | None = None
     depends_on: list[str] = Field(default=[])
     parent: str | None = None
+    continues: str | None = None
     children: int | None = None
     progress: Progress | None = None
     checkpoint_step: int | None = None

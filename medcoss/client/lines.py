@@ -1,5 +1,6 @@
 """Lines of models, lineage and cards, as the server tells them."""
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
@@ -31,6 +32,20 @@ class Line(Record):
     compared: dict[str, dict[str, float]] = Field(default={})
 
 
+class LineSummary(Record):
+    """A line of models in a list, by its newest stage; `aliases` that stand on it are told with their models."""
+
+    model_id: str
+    name: str
+    first_model_id: str
+    stages: int
+    modalities: list[str] = Field(default=[])
+    aliases: dict[str, str] = Field(default={})
+    report_id: str | None = None
+    report: dict[str, float] = Field(default={})
+    created_at: datetime
+
+
 class LineageNode(Record):
     """A dataset, model or deployment, and the job that made it."""
 
@@ -45,6 +60,7 @@ class LineageNode(Record):
     sha256: str | None = None
     deleted: bool = False
     job: dict[str, Any] | None = None
+    erasures: list[str] = Field(default=[])
 
 
 class LineageGraph(Record):

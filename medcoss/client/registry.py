@@ -6,9 +6,9 @@ from typing import Any, Unpack
 from urllib.parse import quote
 
 from medcoss.client.download import Wanted, download
-from medcoss.client.filters import ModelFilters, params
+from medcoss.client.filters import LineFilters, ModelFilters, params
 from medcoss.client.labels import retag
-from medcoss.client.lines import Card, Holders, Line, LineageGraph
+from medcoss.client.lines import Card, Holders, Line, LineageGraph, LineSummary
 from medcoss.client.paging import pages, parts
 from medcoss.client.records import Alias, GateCheck, Model, Promotion, StoredFile
 from medcoss.client.transfer import Notify
@@ -42,6 +42,10 @@ class Models:
     def select(self, *fields: str, **filters: Unpack[ModelFilters]) -> Iterator[dict[str, Any]]:
         """Only these fields of models."""
         return parts(self._transport, "/v1/models", fields, params(filters, ModelFilters))
+
+    def lines(self, **filters: Unpack[LineFilters]) -> Iterator[LineSummary]:
+        """Lines of models, each by its newest stage; newest first unless `sort` says otherwise."""
+        return pages(self._transport, "/v1/lines", LineSummary, params(filters, LineFilters))
 
     def line(self, model_id: str, *, other: str | None = None) -> Line:
         """The line of stages that leads to a model; with `other`, where its line has parted from this one."""

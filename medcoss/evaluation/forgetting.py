@@ -114,8 +114,20 @@ def measure_forgetting(options: ForgettingOptions, model_dirs: Sequence[Path], d
     result = EvaluationInfo(
         schema_version=2, metrics=numbers(found), classes=[], forgetting=found, leakage=leakage
     )  # fmt: skip
+    _tell(found, options.forgotten_above, context)
     _write(result, output_dir, context)
     return result
+
+
+def _tell(found: ForgettingInfo, above: float, context: RunContext) -> None:
+    """Say of which modalities more is forgotten than is allowed."""
+    for one in found.kept:
+        if one.forgetting is not None and one.forgetting > above:
+            context.log(
+                f"'{one.modality}' is forgotten: its loss has risen by {one.forgetting:.1%} of that right after it was "
+                f"learnt, {above:.1%} are allowed; rehearse more of it, or raise distill_weight", "warning",
+            )  # fmt: skip
+            context.event("forgotten", one.modality, {"forgetting": one.forgetting, "allowed": above})
 
 
 def _write(result: EvaluationInfo, folder: Path, context: RunContext) -> None:

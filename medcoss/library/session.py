@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from medcoss.library.display import Display
-from medcoss.run import LocalCheckpoints, LocalParts
+from medcoss.run import LocalCheckpoints, LocalParts, RunEvent
 
 PARTS = "parts"  # folder of what prepare has finished
 
@@ -65,6 +65,13 @@ class Session:
         with (self.root / "log.txt").open("a", encoding="utf-8") as handle:
             handle.write(f"{level}: {message}\n")
         self.display.line(message if level == "info" else f"{level}: {message}")
+
+    def event(self, name: RunEvent, modality: str, values: dict[str, float]) -> None:
+        """Append a line to `events.jsonl`; the log says it in words."""
+        if not self.main:
+            return
+        with (self.root / "events.jsonl").open("a") as handle:
+            handle.write(json.dumps({"event": name, "modality": modality, **values}) + "\n")
 
     def artifact(self, path: Path, name: str, content_type: str) -> None:
         """Copy the file to `root/artifacts/<name>`."""

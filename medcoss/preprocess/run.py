@@ -99,7 +99,7 @@ def _planned(spec: PreprocessOptions, raw_dir: Path, near: Path, salt: bytes, co
 def _finish(spec: PreprocessOptions, plan: Plan, parts: list[Path], output_dir: Path,
             context: RunContext) -> DatasetInfo:  # fmt: skip
     writer = ShardWriter(output_dir)
-    info = assemble.assemble(plan, parts, writer)
+    info = assemble.assemble(plan, parts, writer, spec)
     _write_report(plan, info, output_dir.parent, context)
     _refuse_unusable(spec, plan, info)
     writer.close(info)

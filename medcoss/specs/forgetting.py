@@ -31,6 +31,11 @@ class ForgettingOptions(LeakageOptions):
         "become of the old head; 0 trains none",
         "step", default=0, ge=0, le=100_000,
     )  # fmt: skip
+    forgotten_above: float = documented(
+        "a modality of which more than this is forgotten is told of by an event `forgotten` and a warning; of the "
+        "pretext loss right after it was learnt",
+        "fraction", default=0.1, ge=0, le=100,
+    )  # fmt: skip
     batch_size: int = documented("samples in a batch", "sample", default=32, ge=1, le=8192)
     seed: Seed = documented("seed of samples, masks and folds", default=0)
 

@@ -1,5 +1,9 @@
 """Parameters of `preprocess` jobs: one recipe turns a raw dataset into training shards."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from medcoss.specs.base import DatasetRef, Name, Seed, Spec, documented
 from medcoss.specs.recipes import Recipe
 from medcoss.specs.recipes.base import Splits
@@ -8,6 +12,7 @@ from medcoss.specs.recipes.openi_reports import OpeniReports
 from medcoss.specs.recipes.volume_folder import VolumeFolder
 
 MOST_CHUNKS = 256
+PatientKey = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 __all__ = [
     "ArchiveLimits",
@@ -48,6 +53,13 @@ class PreprocessOptions(Spec):
         "limits of the .zip, .tar, .tar.gz, .tar.bz2 and .tar.xz files of the raw dataset, which are read as if they "
         "had been unpacked where they lie",
         default=ArchiveLimits(),
+    )
+    without_patients: tuple[PatientKey, ...] = documented(
+        "keyed hashes of patients whose inputs make no samples, as in samples.parquet: they were erased", default=(),
+        max_length=10_000,
+    )  # fmt: skip
+    without_files: tuple[str, ...] = documented(
+        "paths of raw files that make no samples: they were erased", default=(), max_length=10_000
     )
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from medcoss.run import CheckpointStore, RanksLost, RunContext
+from medcoss.run import CheckpointStore, RanksLost, RunContext, RunEvent
 from medcoss.training.precision import pick_device
 
 BUCKET_BYTES = 32 * 2**20
@@ -177,6 +177,9 @@ class Silent:
         """Nothing: the main rank reports."""
 
     def log(self, message: str, level: str = "info") -> None:
+        """Nothing: the main rank reports."""
+
+    def event(self, name: RunEvent, modality: str, values: dict[str, float]) -> None:
         """Nothing: the main rank reports."""
 
     def artifact(self, path: Path, name: str, content_type: str) -> None:

@@ -17,8 +17,8 @@ class Telemetry:
     """Adds to the rows of metrics: `samples_seen/<modality>` and `stalled/<modality>`, 1 while a loss does not fall.
 
     `seen(done)` gives the samples by modality after so many steps. A loss stalls when its mean over a window of rows is
-    no longer 0.2 % below that over the window before; the log tells when that begins and ends. A run that goes on from
-    a checkpoint begins new windows. In the last part of a run, where the learning rate ends, nothing is said.
+    no longer 0.2 % below that over the window before; log and events tell when that begins and ends. A run that goes on
+    from a checkpoint begins new windows. In the last part of a run, where the learning rate ends, nothing is said.
     """
 
     def __init__(self, seen: Callable[[int], dict[str, int]], total: int, log_every: int, context: RunContext) -> None:
@@ -51,9 +51,11 @@ class Telemetry:
         if not stalls:
             self._stalled.discard(modality)
             self._context.log(f"'{modality}' learns again at step {done}: its loss fell from {before:.4g} to {now:.4g}")
+            self._context.event("learns_again", modality, {"step": done, "before": before, "now": now})
             return
         self._stalled.add(modality)
         self._context.log(
             f"'{modality}' has stopped learning at step {done}: its loss was {before:.4g} and is {now:.4g}; give it "
             "more weight in mix, raise base_lr, or end the stage", "warning",
         )  # fmt: skip
+        self._context.event("stopped_learning", modality, {"step": done, "before": before, "now": now})

@@ -21,6 +21,7 @@ from services.api.routes import (
     datasets,
     deletion,
     deployments,
+    erasures,
     evaluations,
     gc,
     health,
@@ -108,7 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(console.router(chosen))
     for part in (
-        datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, lineage, aliases, deployments,
+        datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, lineage, erasures, aliases, deployments,
         evaluations, indexes, deletion, gc, access, audit, streams, webhooks, workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES, dependencies=[Depends(no_others)])

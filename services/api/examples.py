@@ -114,6 +114,7 @@ _JOB = schemas.JobOut(
     worker="gpu-1", depends_on=[], parent=None, children=None,
     progress=schemas.Progress(done=2_100, total=5_863, fraction=2_100 / 5_863, message="images", eta_s=22.4),
     checkpoint_step=None,
+    continues=None,
     result=None, error=None, reason=None, created_by="ada", created_at=_MORNING, started_at=_MORNING,
     finished_at=None, duration_s=None,
 )  # fmt: skip

@@ -73,8 +73,8 @@ def _fits(session: Session, made: Plan, owner: str, *, reuse: bool = False) -> d
 
 
 def retry(session: Session, parts: Parts, row: Pipeline) -> Pipeline:
-    """Submit the steps of a locked pipeline again that have failed or were cancelled, and those behind them. Conflict
-    when there are none.
+    """Submit the steps of a locked pipeline again that have failed or were cancelled, each from its last checkpoint
+    where it has one, and those behind them. Conflict when there are none.
     """
     steps = {step.name: step for step in row.steps}
     found = records.jobs_of(session, {row.id: row.steps})
@@ -91,9 +91,10 @@ def retry(session: Session, parts: Parts, row: Pipeline) -> Pipeline:
         if name not in again:
             _go_on(made, name, steps[name], found[steps[name].job_id])
     found_keys = _fits(session, made, row.created_by)
-    submit(session, made, row.created_by, parts.settings.quota_queued)
+    rows = submit(session, made, row.created_by, parts.settings.quota_queued)
     for name in again:
         step = steps[name]
+        records.goes_on(found.get(step.job_id), rows[name])
         step.earlier, step.job_id = [*step.earlier, step.job_id], made.steps[name].job_id
         step.reused, step.key = False, found_keys.get(name)
     row.told = None

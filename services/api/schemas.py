@@ -263,6 +263,9 @@ class JobOut(BaseModel):
     worker: str | None = Field(description="who runs it now")
     depends_on: list[str] = Field(description="jobs that must have succeeded first")
     parent: str | None = Field(description="job whose child job it is: one of its chunks or runs")
+    continues: str | None = Field(
+        description="job before, whose last checkpoint it begins with: it does its step again"
+    )
     children: int | None = Field(
         description="child jobs that it is shared out among and waits for; null where it does all itself",
         json_schema_extra={"unit": "job"},

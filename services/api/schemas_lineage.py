@@ -1,5 +1,6 @@
 """What the API tells of lines of models, of what was made from what, and of model cards."""
 
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,11 +24,17 @@ _LINE: dict[str, Any] = {
     ],
     "parted_at": None, "compared": {},
 }  # fmt: skip
+_SUMMARY: dict[str, Any] = {
+    "model_id": _SECOND, "name": "encoder-stage2-xray", "first_model_id": _FIRST, "stages": 2,
+    "modalities": ["report", "xray"], "aliases": {"production": _SECOND}, "report_id": _REPORT,
+    "report": {"backward_transfer": -0.02, "average_forgetting": 0.02}, "created_at": "2026-03-02T08:30:00Z",
+}  # fmt: skip
 _NODE: dict[str, Any] = {
     "id": _DATA, "noun": "dataset", "depth": 1, "name": "chest", "what": "prepared", "modality": "xray", "files": 3,
     "total_bytes": 81_228_104, "sha256": _SHA256, "deleted": False,
     "job": {"id": "job_0199c2b44550a1b2c3d4e", "kind": "preprocess", "spec": {"dataset": _RAW}, "created_by": "ada",
             "finished_at": "2026-03-02T08:30:00+00:00", "attempts": 1},
+    "erasures": [],
 }  # fmt: skip
 _GRAPH: dict[str, Any] = {
     "root": _SECOND, "nodes": [_NODE], "edges": [[_SECOND, _DATA]], "complete": True,
@@ -79,6 +86,22 @@ class LineOut(BaseModel):
     )
 
 
+class LineSummaryOut(BaseModel):
+    """A line of models in a list, by its newest stage."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _SUMMARY})
+
+    model_id: str = Field(description="model of the newest stage, mdl_...")
+    name: str = Field(description="name of that model")
+    first_model_id: str = Field(description="model of the first stage: lines with the same one have branched, mdl_...")
+    stages: int = Field(description="how many stages there are", json_schema_extra={"unit": "stage"})
+    modalities: list[str] = Field(description="modalities that the newest stage knows, in the order of learning")
+    aliases: dict[str, str] = Field(description="aliases that stand on the line, without their @, and their models")
+    report_id: str | None = Field(description="newest forgetting report of the line, evl_...; null without one")
+    report: dict[str, float] = Field(description="numbers of that report by name")
+    created_at: datetime = Field(description="when the newest stage was made")
+
+
 class NodeOut(BaseModel):
     """A dataset, model or deployment, and what made it."""
 
@@ -93,6 +116,7 @@ class NodeOut(BaseModel):
     sha256: str | None = Field(description="SHA-256 over the sorted paths and hashes of its files: names its content")
     deleted: bool = Field(description="true when it was deleted since")
     job: dict[str, Any] | None = Field(description="the job that made it: its kind and its whole spec")
+    erasures: list[str] = Field(description="erasures that have marked it: it holds data that have to go, ers_...")
 
 
 class LineageOut(BaseModel):

@@ -33,7 +33,8 @@ _DELIVERY: dict[str, Any] = {
 
 Event = Literal[
     "*", "job.waiting", "job.queued", "job.running", "job.paused", "job.attempt_failed", "job.succeeded", "job.failed",
-    "job.cancelled", "pipeline.succeeded", "pipeline.failed", "pipeline.cancelled", "webhook.disabled",
+    "job.cancelled", "job.stopped_learning", "job.learns_again", "job.forgotten", "pipeline.succeeded",
+    "pipeline.failed", "pipeline.cancelled", "webhook.disabled",
 ]  # fmt: skip
 assert set(get_args(Event)) == {outbox.EVERYTHING, *outbox.TOPICS}
 DeliveryState = Literal["pending", "delivered", "failed"]

@@ -131,7 +131,7 @@ def _job_view(row: Job, needed: dict[str, str], tags: list[str], reason: str | N
         retry=Retry(backoff_s=row.backoff_s, on=row.retry_on),
         resources=Resources(gpus=row.gpus, memory_bytes=row.memory_bytes), time_limit_s=row.time_limit_s,
         ran_s=time_run(row, now()), not_before=row.not_before, worker=row.worker if row.state == "running" else None,
-        checkpoint_step=row.checkpoint_step,
+        checkpoint_step=row.checkpoint_step, continues=row.continues,
         result=row.result, error=row.error, reason=reason, created_by=row.created_by,
         created_at=row.created_at, started_at=row.started_at, finished_at=finished, duration_s=duration,
     )  # fmt: skip

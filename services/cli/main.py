@@ -17,6 +17,7 @@ from services.cli import (
     curriculum,
     datasets,
     deployments,
+    erasures,
     evaluations,
     gc,
     indexes,
@@ -68,6 +69,9 @@ for command in (stages.line, stages.lineage, stages.card, stages.holders):
 for command in (aliases.promote, aliases.gate, aliases.rollback, aliases.history, aliases.aliases, aliases.unalias):
     models.app.command(command.__name__)(command)
 app.add_typer(models.app, rich_help_panel="Work")
+app.add_typer(erasures.app, rich_help_panel="Work")
+app.add_typer(stages.lines, rich_help_panel="Work")
+stages.lines.command("show")(stages.line)
 app.add_typer(evaluations.app, rich_help_panel="Work")
 app.add_typer(indexes.app, rich_help_panel="Work")
 app.add_typer(webhooks.app, rich_help_panel="Work")

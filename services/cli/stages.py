@@ -1,6 +1,7 @@
 """`medcoss models line`, `lineage` and `card`, and what a forgetting report says as tables."""
 
 import hashlib
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from medcoss.client import Client
-from services.cli.connection import Json, Project, connected
-from services.cli.output import CliError, Columns, figure, identifier, number, show, table, wrapped
+from services.cli.connection import ByName, InProject, Json, Limit, Project, Sort, connected
+from services.cli.output import CliError, Columns, figure, identifier, number, short_moment, show, table, wrapped
 
 _TABLES = {
     "loss": "pretext loss with the head of its own stage", "fresh_loss": "pretext loss with a new head",
@@ -46,6 +47,31 @@ def _figure(value: float | None) -> str | None:
 
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Model, e.g. mdl_01abc... or @production.")]
+lines = typer.Typer(name="lines", help="Lines of models, each stage after stage.", no_args_is_help=True)
+
+
+@lines.command("list")
+@connected
+def list_lines(
+    client: Client,
+    modality: Annotated[str | None, typer.Option("--modality", help="Only those whose newest stage learnt it.")] = None,
+    name: ByName = None,
+    sort: Sort = None,
+    project: InProject = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Lines of models by their newest stage, newest first; `medcoss models line` has the stages of one."""
+    found = list(islice(client.models.lines(modality=modality, name=name, sort=sort, project=project), limit or None))
+    columns: Columns = [identifier("newest model"), "name", number("stages"), "modalities", number("forgetting"),
+                        "aliases", "newest stage"]  # fmt: skip
+    rows = [
+        (one.model_id, one.name, str(one.stages), ", ".join(one.modalities),
+         _figure(one.report.get("average_forgetting")), ", ".join(f"@{name}" for name in one.aliases),
+         short_moment(one.created_at))
+        for one in found
+    ]  # fmt: skip
+    show(found, as_json, table(columns, rows, extra=1))
 
 
 @connected
@@ -116,27 +142,38 @@ def card(
     show({"file": str(out)}, as_json, str(out))
 
 
+Patient = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Identifier of a patient.")]
+Cohort = Annotated[str, typer.Option("--cohort", help="Cohort that the identifier is of, or the recipe.")]
+PatientHash = Annotated[
+    str | None, typer.Option("--patient-hash", metavar="HASH", help="Keyed hash of a patient, of samples.parquet.")
+]
+File = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="A raw file, as it was uploaded.")]
+
+
+def whose(patient: str | None, patient_hash: str | None, file: Path | None) -> str | None:
+    """The SHA-256 of the file, if one is given. Raises CliError unless one of them is."""
+    if sum(value is not None for value in (patient, patient_hash, file)) != 1:
+        raise CliError("give one of --patient, --patient-hash and --file")
+    if file is None:
+        return None
+    if not file.is_file():
+        raise CliError(f"there is no file {file}")
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 @connected
 def holders(
     client: Client,
-    patient: Annotated[str | None, typer.Option("--patient", metavar="ID", help="Identifier of a patient.")] = None,
-    cohort: Annotated[str, typer.Option("--cohort", help="Cohort that the identifier is of, or the recipe.")] = "own",
-    patient_hash: Annotated[
-        str | None, typer.Option("--patient-hash", metavar="HASH", help="Keyed hash of a patient, of samples.parquet.")
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="A raw file, as it was uploaded.")] = None,
+    patient: Patient = None,
+    cohort: Cohort = "own",
+    patient_hash: PatientHash = None,
+    file: File = None,
     project: Project = None,
     as_json: Json = False,
 ) -> None:
     """Datasets, buffers, models and deployments that hold the data of a patient or of a file."""
-    if sum(value is not None for value in (patient, patient_hash, file)) != 1:
-        raise CliError("give one of --patient, --patient-hash and --file")
-    sha256 = None
-    if file is not None:
-        if not file.is_file():
-            raise CliError(f"there is no file {file}")
-        with file.open("rb") as handle:
-            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    sha256 = whose(patient, patient_hash, file)
     found = client.models.holders(patient=patient, cohort=cohort, key=patient_hash, sha256=sha256, project=project)
     rows = [(one, "dataset", ", ".join(splits)) for one, splits in found.datasets.items()]
     rows += [(one, "model", "") for one in found.models] + [(one, "deployment", "") for one in found.deployments]

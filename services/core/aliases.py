@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from services.core import gates
+from services.core import gates, lineage
 from services.core.errors import Conflict, FieldError, NotFound, ValidationFailed
 from services.core.ids import new_id
 from services.core.scope import Scope
@@ -78,7 +78,8 @@ def promote(session: Session, project_id: str, name: str, model: str, actor: str
     """Have the alias stand for a model of its project, from now on. Standing there already, nothing changes.
 
     ValidationFailed, naming `/model_id`, when the project has no such model; Conflict when the alias has a gate that
-    the model does not pass, unless `override` says why it moves all the same.
+    the model does not pass, or when the model holds data that have to be erased, unless `override` says why it moves
+    all the same.
     """
     # held: it is not deleted meanwhile
     row = Scope.of(project_id).find(session, Model, model, with_for_update={"read": True})
@@ -89,9 +90,11 @@ def promote(session: Session, project_id: str, name: str, model: str, actor: str
         with session.begin_nested():
             alias = get(session, project_id, name, for_update=True)
     except NotFound:
+        _refuse_marked(session, name, model, override)
         return _first(session, project_id, name, model, actor, note)
     if alias.model_id == model:
         return alias
+    _refuse_marked(session, name, model, override)
     found = gates.check(session, alias, row)
     if not found.passes and override is None:
         raise Conflict(
@@ -99,8 +102,19 @@ def promote(session: Session, project_id: str, name: str, model: str, actor: str
             "reason to move it all the same",
             [FieldError("/model_id", refusal) for refusal in found.refusals],
         )
-    needed = override if not found.passes else None
+    needed = override if not found.passes or lineage.marks_of(session, [model]) else None
     return _move(session, alias, model, "promoted", actor, note, needed, found.report)
+
+
+def _refuse_marked(session: Session, name: str, model: str, override: str | None) -> None:
+    """Conflict for a model that holds data which have to be erased, unless it is said why it is used all the same."""
+    marks = lineage.marks_of(session, [model]).get(model)
+    if marks and override is None:
+        detail = f"it holds data that have to be erased ({', '.join(marks)}); make it anew, and promote that model"
+        raise Conflict(
+            f"{MARK}{name} cannot move to {model}: {detail}. Give an override with the reason to move it all the same",
+            [FieldError("/model_id", detail)],
+        )
 
 
 def _first(session: Session, project_id: str, name: str, model: str, actor: str, note: str) -> Alias:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from services.core import leftovers, outbox
+from services.core import checkpoints, leftovers, outbox
 from services.core.failures import explained
 from services.core.jobs import add_event, changed, get, problem
 from services.core.lifecycle import State
@@ -191,8 +191,9 @@ def record_checkpoint(session: Session, job_id: str, fence: int, step: int) -> b
 
 
 def record_rows(session: Session, job_id: str, fence: int, *, metrics: Iterable[tuple[int, dict[str, Any]]] = (),
-                logs: Iterable[tuple[str, str]] = (), artifacts: Iterable[Artifact] = ()) -> bool:  # fmt: skip
-    """Append metrics `(step, values)` and log lines `(level, message)`, and remember artifacts.
+                logs: Iterable[tuple[str, str]] = (), artifacts: Iterable[Artifact] = (),
+                events: Iterable[tuple[str, dict[str, Any]]] = ()) -> bool:  # fmt: skip
+    """Append metrics `(step, values)`, log lines `(level, message)` and events `(type, data)`, and remember artifacts.
 
     An artifact of the same name is replaced. False when the lease was lost.
     """
@@ -202,6 +203,8 @@ def record_rows(session: Session, job_id: str, fence: int, *, metrics: Iterable[
     attempt = job.attempt
     session.add_all(JobMetric(job_id=job_id, attempt=attempt, step=step, values=values) for step, values in metrics)
     session.add_all(JobLog(job_id=job_id, attempt=attempt, level=level, message=text) for level, text in logs)
+    for type_, data in events:
+        add_event(session, job_id, attempt, type_, **data)
     for a in artifacts:
         session.merge(
             JobArtifact(job_id=job_id, name=a.name, key=a.key, content_type=a.content_type, size=a.size, at=now())
@@ -224,8 +227,8 @@ def succeed(session: Session, job_id: str, fence: int, result: dict[str, Any],
     if publish is not None:
         publish(session)
     leftovers.keep(session, job_id, fence)
-    # nobody will go on from its checkpoints
-    leftovers.end_of_job(session, job_id, checkpoints=True)
+    # nobody will go on from its checkpoints, nor from those that it has begun with
+    leftovers.end_of_jobs(session, dict.fromkeys([job_id, *checkpoints.before(session, job_id)], True))
     add_event(session, job_id, job.attempt, "succeeded")
     return True
 

@@ -33,6 +33,7 @@ def card_of(session: Session, scope: Scope, model: Model) -> dict[str, Any]:
         "leakage": model.info.get("leakage", []),
         "deployments": _deployments(session, scope, model.id),
         "content_sha256": next((node.sha256 for node in graph.nodes if node.id == model.id), None),
+        "erasures": next((list(node.erasures) for node in graph.nodes if node.id == model.id), []),
     }  # fmt: skip
 
 
@@ -111,6 +112,8 @@ def markdown(card: dict[str, Any]) -> str:
         for d in card["data"]
     ])  # fmt: skip
     parts += _measured(card)
+    if card["erasures"]:
+        parts += ["", "## Erasures", "", f"It holds data that have to be erased: {', '.join(card['erasures'])}."]
     if card["leakage"]:
         parts += ["", "## Leakage", ""]
         parts += [f"- {one['patients']} patients in {one['measured_on']}: {one['reason']}" for one in card["leakage"]]

@@ -4,10 +4,15 @@ import re
 from collections.abc import Iterable
 
 from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from medcoss.specs.records import FileEntry
+from services.core.tables import Job
 
 MANIFEST = "manifest.json"
+# retries in a row that are looked back through
+_MOST = 100
 _FOLDER = re.compile(r"/checkpoints/(\d{9})\.(\d{6})/")
 
 
@@ -22,6 +27,16 @@ class Manifest(BaseModel):
 def prefix_of(job_id: str) -> str:
     """Where the checkpoints of a job are, without a slash at the end."""
     return f"jobs/{job_id}/checkpoints"
+
+
+def before(session: Session, job_id: str) -> list[str]:
+    """The jobs whose checkpoints a job goes on from while it has none of its own, the newest first."""
+    found = list[str]()
+    following: str | None = job_id
+    while following is not None and len(found) < _MOST:
+        following = session.scalars(select(Job.continues).where(Job.id == following)).one_or_none()
+        found += [] if following is None else [following]
+    return found
 
 
 def folder_of(job_id: str, step: int, fence: int) -> str:

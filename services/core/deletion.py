@@ -114,6 +114,8 @@ def delete_job(session: Session, scope: Scope, job_id: str) -> None:
     waiting = select(JobDependency.job_id).join(Job, Job.id == JobDependency.job_id)
     waiting = waiting.where(JobDependency.needs_id == job_id, Job.state.not_in(TERMINAL))
     _refuse("job", job_id, list(_named(session, "needed by ", waiting)))
+    going_on = select(Job.id).where(Job.continues == job_id, Job.state.not_in(TERMINAL))
+    _refuse("job", job_id, list(_named(session, "its checkpoints are gone on from by ", going_on)))
     _refuse("job", job_id, records.steps_with(session, job_id, NAMED))
     ending = [f"its child job {child.id} ({child.state})" for child in open_children(session, row)]
     _refuse("job", job_id, ending[:NAMED])

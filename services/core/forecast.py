@@ -53,7 +53,8 @@ class Figure:
 @dataclass(frozen=True)
 class Work:
     """What a job does in all, for its duration: `units` of `unit`, with floating-point `operations` where they count.
-    `number_bytes` of the matrix products, 2 or 4. `size` and `shape` tell which earlier jobs were alike.
+    `number_bytes` of the matrix products, 2 or 4. `size` and `shape` tell which earlier jobs were alike. `choosing` are
+    the multiplications besides by which samples are chosen from their features, on CPU cores wherever the model is.
     """
 
     units: int | None = None
@@ -63,6 +64,7 @@ class Work:
     modality: str | None = None
     size: str | None = None
     shape: tuple[int, ...] | None = None
+    choosing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -291,8 +293,13 @@ def _(spec: BuildBufferSpec, found: Inputs, paths: list[str], hardware: Hardware
     parameters, memory, work = reading(model, dataset, count, spec.batch_size, hardware.on_gpu)
     stored = found.datasets[spec.dataset].total_bytes
     width = int(model.config.get("dim", 0))
+    if spec.strategy == "random":
+        # no sample is looked at
+        work = replace(work, operations=0.0)
+    else:
+        work = replace(work, choosing=float(count) * (clusters if by_clusters else chosen) * width)
     kept = round(stored * chosen / max(dataset.samples, 1))
-    parts = {"buffer": kept, "features": CHECKPOINTS * FLOAT * count * width}
+    parts = {"buffer": kept, "features": 0 if spec.strategy == "random" else CHECKPOINTS * FLOAT * count * width}
     few = by_clusters and dataset.role == "prepared" and int(count * spec.centers_fraction) < 1
     return Forecast(
         samples=Figure(count, "sample", f"training samples of the dataset, of which {chosen} are chosen: "

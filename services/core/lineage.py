@@ -5,14 +5,14 @@ Who was made from what is on record in `lineage`, whatever has become of the job
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.core.scope import Scope
-from services.core.tables import Dataset, DatasetFile, Deployment, Job, Lineage, Model, ModelFile
+from services.core.tables import Dataset, DatasetFile, Deployment, ErasureMark, Job, Lineage, Model, ModelFile
 from services.core.tables.base import Base
 
 # nodes of a graph; a line of 64 stages with their data is far below
@@ -24,7 +24,8 @@ class Node:
     """A dataset, model or deployment of a graph; of one that was deleted only its id is known.
 
     `sha256` is over the sorted paths and hashes of all its files: it names the content. `job` is what made it: kind,
-    spec and how often it was tried; `depth` is how many steps it is away from where the graph begins.
+    spec and how often it was tried; `depth` is how many steps it is away from where the graph begins. `erasures` are
+    those that have marked it: it holds data that have to go.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Node:
     sha256: str | None = None
     deleted: bool = False
     job: dict[str, Any] | None = None
+    erasures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,18 @@ def _graph(session: Session, scope: Scope, root: str, near: Any, far: Any, serve
                 about = f"{row.name}, version {row.version}, {row.state}"
                 nodes.append(Node(row.id, "deployment", models[row.model_id] + 1, row.name, about))
                 edges.append((row.id, row.model_id))
+    marks = marks_of(session, [node.id for node in nodes])
+    nodes = [replace(node, erasures=tuple(marks.get(node.id, ()))) for node in nodes]
     return Graph(root, sorted(nodes, key=lambda node: (node.depth, node.id)), edges, complete)
+
+
+def marks_of(session: Session, ids: Iterable[str]) -> dict[str, list[str]]:
+    """The erasures that have marked each of these, the first one first; nothing of what is not marked."""
+    found: dict[str, list[str]] = {}
+    marked = select(ErasureMark.object_id, ErasureMark.erasure_id).where(ErasureMark.object_id.in_(list(ids)))
+    for object_id, erasure_id in session.execute(marked.order_by(ErasureMark.erasure_id)):
+        found.setdefault(object_id, []).append(erasure_id)
+    return found
 
 
 def _nodes(session: Session, scope: Scope, depths: dict[str, int]) -> list[Node]:

@@ -58,6 +58,37 @@ def line_of(session: Session, scope: Scope, model: Model) -> list[Stage]:
     return stages
 
 
+@dataclass(frozen=True)
+class Summary:
+    """A line as a list shows it: its newest stage, its first one, how many they are, the aliases that stand on it, and
+    the newest forgetting report of its newest stage that has one.
+    """
+
+    newest: Model
+    first: Model
+    stages: int
+    aliases: dict[str, str]
+    report_id: str | None
+    report: dict[str, float]
+
+
+def summaries(session: Session, scope: Scope, newest: Sequence[Model]) -> list[Summary]:
+    """The lines that lead to encoders, in their order."""
+    chains = [_chain(session, scope, one) for one in newest]
+    ids = list(dict.fromkeys(one.id for chain in chains for one in chain))
+    names, reports = _aliases(session, scope, ids), _reports(session, scope, ids)
+    found = []
+    for chain in chains:
+        told = next((reports[one.id] for one in reversed(chain) if one.id in reports), None)
+        found.append(
+            Summary(
+                chain[-1], chain[0], len(chain), {name: one.id for one in chain for name in names.get(one.id, [])},
+                told.id if told else None, dict(told.info["metrics"]) if told else {},
+            )
+        )  # fmt: skip
+    return found
+
+
 def parting(first: Sequence[Stage], second: Sequence[Stage]) -> str | None:
     """The last model that two lines have in common; None when they have begun apart."""
     shared = {stage.model.id for stage in second}

@@ -97,7 +97,8 @@ class Way:
 class Listing(Generic[T]):
     """One list. `project` is the column of the project, None where there is none; `via` finds the table of a member
     filter's value, `extra_sort` an order that no column holds, by its name. A list of what one record has names the
-    columns that say `within` which: every index begins with them.
+    columns that say `within` which: every index begins with them. `only` leaves rows out that the list is not of, most
+    of them being of it.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Listing(Generic[T]):
     extra_sort: Callable[[str], Via | None] | None = None
     first: str = "-created_at"
     within: tuple[Any, ...] = ()
+    only: ColumnElement[bool] | None = None
 
     def filter(self, name: str) -> Filter:
         """The filter of this name."""
@@ -222,6 +224,8 @@ def _branch(listing: Listing[Any], asked: Asked, plan: _Plan, fixed: Sequence[Co
         statement = statement.join(listing.table, listing.key == owner)
     if plan.some:
         statement = statement.where(plan.key.is_not(None))
+    if listing.only is not None:
+        statement = statement.where(listing.only)
     order = (plan.key,) if plan.alone else (plan.key, owner)
     if after is not None:
         place = tuple_(*order)

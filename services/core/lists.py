@@ -7,7 +7,8 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
-from sqlalchemy import select
+from sqlalchemy import and_, select
+from sqlalchemy.orm import aliased
 
 from medcoss.modalities import BUILTIN, ModalityName, get_modality
 from medcoss.specs import EVERY_KIND
@@ -27,6 +28,7 @@ from services.core.tables import (
     JobDependency,
     JobInput,
     JobTag,
+    Lineage,
     Model,
     ModelMetric,
     ModelTag,
@@ -212,6 +214,28 @@ MODELS: Listing[Model] = Listing(
     extra_sort=_metric_sort,
 )  # fmt: skip
 
+_FOLLOWING = aliased(Model)
+_OF_LINES = ("modality", "name", "created_after", "created_before")
+# each by its newest stage: an encoder that no other one goes on from
+LINES: Listing[Model] = Listing(
+    "lines", Model, Model.id, Model.project_id,
+    filters=(
+        Filter("modality", "whose newest stage has learnt one of these", Model.modality, type=Modality),
+        _name(Model.name_key),
+        *created(Model.created_at),
+    ),
+    sorts=(Sort("created_at", Model.created_at), Sort("name", Model.name_key)),
+    ways=(
+        Way(("modality",), ("created_at",), _OF_LINES),
+        Way((), ("created_at", "name"), _OF_LINES),
+    ),
+    only=and_(
+        Model.task == "encoder",
+        ~select(Lineage.child_id).join(_FOLLOWING, _FOLLOWING.id == Lineage.child_id)
+        .where(Lineage.input_id == Model.id, _FOLLOWING.task == "encoder").exists(),
+    ),
+)  # fmt: skip
+
 _OF_DEPLOYMENTS = ("name", "state", "model_id", "job_id", "created_after", "created_before")
 DEPLOYMENTS: Listing[Deployment] = Listing(
     "deployments", Deployment, Deployment.id, Deployment.project_id,
@@ -353,5 +377,6 @@ AUDIT: Listing[AuditEntry] = Listing(
     first="-at",
 )  # fmt: skip
 LISTINGS: tuple[Listing[Any], ...] = (
-    JOBS, PIPELINES, DATASETS, MODELS, EVALUATIONS, DEPLOYMENTS, INDEXES, ALIASES, WEBHOOKS, KEYS, PROJECTS, AUDIT,
+    JOBS, PIPELINES, DATASETS, MODELS, LINES, EVALUATIONS, DEPLOYMENTS, INDEXES, ALIASES, WEBHOOKS, KEYS, PROJECTS,
+    AUDIT,
 )  # fmt: skip

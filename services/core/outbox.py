@@ -15,8 +15,11 @@ from services.core.ids import new_id
 from services.core.tables import Delivery, Job, Webhook
 from services.core.tables.base import now
 
-# state changes of jobs that are told, by the type of their event
-JOB_EVENTS = ("waiting", "queued", "running", "paused", "attempt_failed", "succeeded", "failed", "cancelled")
+# state changes of jobs that are told, and what has become of a modality, by the type of their event
+JOB_EVENTS = (
+    "waiting", "queued", "running", "paused", "attempt_failed", "succeeded", "failed", "cancelled", "stopped_learning",
+    "learns_again", "forgotten",
+)  # fmt: skip
 TEST, DISABLED = "webhook.test", "webhook.disabled"
 PIPELINE_EVENTS = ("succeeded", "failed", "cancelled")
 TOPICS = (
@@ -54,7 +57,7 @@ def _about(row: Any, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "job_id": row.job_id, "project_id": row.project_id, "kind": row.kind, "name": row.name, "state": row.state,
         "attempt": event["attempt"], "reason": why.get("reason"), "outputs": _outputs(type_, row.result),
-    }  # fmt: skip
+    } | ({"modality": event["data"]["modality"]} if "modality" in event["data"] else {})  # fmt: skip
 
 
 def listens(topics: list[Any], topic: str) -> bool:

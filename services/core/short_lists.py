@@ -14,6 +14,8 @@ from services.core.lists import LISTINGS, Id, Moment, Name, created
 from services.core.tables import (
     DatasetFile,
     Delivery,
+    Erasure,
+    ErasureMark,
     EvaluationFile,
     GcFinding,
     GcRun,
@@ -95,6 +97,18 @@ DELIVERIES: Listing[Delivery] = Listing(
     within=(Delivery.webhook_id,),
 )  # fmt: skip
 
+_OF_ERASURES = ("object", "created_after", "created_before")
+ERASURES: Listing[Erasure] = Listing(
+    "erasures", Erasure, Erasure.id, Erasure.project_id,
+    filters=(
+        Filter("object", "that have marked one of these datasets, models and deployments", None, "any", Id,
+               ids=lambda value: select(ErasureMark.erasure_id).where(ErasureMark.object_id == value)),
+        *created(Erasure.created_at),
+    ),
+    sorts=(Sort("created_at", Erasure.created_at),),
+    ways=(Way((), ("created_at",), _OF_ERASURES),),
+)  # fmt: skip
+
 _SHOWN = ("open", "completing", "completed")
 UPLOADS: Listing[UploadSession] = Listing(
     "datasets/uploads", UploadSession, UploadSession.id, None,
@@ -160,6 +174,6 @@ HISTORY: Listing[Promotion] = Listing(
 )  # fmt: skip
 SHORT: tuple[Listing[Any], ...] = (
     ARTIFACTS, DATASET_FILES, MODEL_FILES, EVALUATION_FILES, INDEX_FILES, WORKERS, DELIVERIES, UPLOADS, GC_RUNS,
-    FINDINGS, HISTORY,
+    FINDINGS, HISTORY, ERASURES,
 )  # fmt: skip
 EVERY: tuple[Listing[Any], ...] = (*LISTINGS, *SHORT)

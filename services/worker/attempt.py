@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ from services.worker.protocol import (
     CheckpointReport,
     ChildJob,
     ErrorReport,
+    EventReport,
     LogReport,
     MetricsReport,
     ProgressReport,
@@ -52,6 +53,7 @@ class Pending:
     metrics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     logs: list[tuple[str, str]] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     progress: ProgressReport | None = None
     checkpoint: int | None = None
 
@@ -153,6 +155,8 @@ class Attempt:
             self.pending.add_log(report.level, team.marked(said.rank, report.message))
         elif isinstance(report, ArtifactReport):
             self.pending.artifacts.append(Artifact(report.name, report.key, report.content_type, report.size))
+        elif isinstance(report, EventReport):
+            self.pending.events.append((report.event, {"modality": report.modality, **report.values}))
         elif isinstance(report, CheckpointReport):
             self.pending.checkpoint = report.step
         elif isinstance(report, StoreReport):
@@ -198,7 +202,8 @@ class Attempt:
     def _flush(self, session: Session) -> None:
         job_id, fence, pending = self.claim.job_id, self.claim.fence, self.pending
         attempts.record_rows(
-            session, job_id, fence, metrics=pending.metrics, logs=pending.logs, artifacts=pending.artifacts
+            session, job_id, fence, metrics=pending.metrics, logs=pending.logs, artifacts=pending.artifacts,
+            events=pending.events,
         )  # fmt: skip
         if pending.checkpoint is not None:
             attempts.record_checkpoint(session, job_id, fence, pending.checkpoint)

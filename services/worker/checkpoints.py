@@ -1,7 +1,7 @@
 """Checkpoints of a job in the object store."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,11 +18,12 @@ class S3Checkpoints:
 
     The newest is the one of the highest fence, then step: an attempt that lost its lease
     writes under an older fence and cannot come before its successor's. `saved` is told the step of each whole one.
+    While the job has none, those of the jobs `before` it are its own, the newest job's first; they stay as they are.
     """
 
-    def __init__(self, store: ObjectStore, job_id: str, fence: int,
-                 saved: Callable[[int], None] | None = None) -> None:  # fmt: skip
-        self.store, self.fence, self._saved = store, fence, saved
+    def __init__(self, store: ObjectStore, job_id: str, fence: int, saved: Callable[[int], None] | None = None,
+                 before: Sequence[str] = ()) -> None:  # fmt: skip
+        self.store, self.fence, self._saved, self._before = store, fence, saved, before
         self.job_id, self.prefix = job_id, prefix_of(job_id)
 
     def save(self, step: int, directory: Path) -> None:
@@ -38,7 +39,7 @@ class S3Checkpoints:
 
     def latest(self, directory: Path) -> int | None:
         """Fetch the newest whole checkpoint into `directory`; its step, or None."""
-        for folder, whole in self._folders():
+        for folder, whole in self._to_go_on_from():
             manifest = self._read(folder) if whole else None
             if manifest is None:
                 continue
@@ -50,6 +51,11 @@ class S3Checkpoints:
                 continue
             return manifest.step
         return None
+
+    def _to_go_on_from(self) -> Iterator[tuple[str, bool]]:
+        yield from self._folders()
+        for job_id in self._before:
+            yield from folders(self.store.list_keys(f"{prefix_of(job_id)}/"))
 
     def _read(self, folder: str) -> Manifest | None:
         """The manifest of a checkpoint; None when it is damaged or has just been dropped."""

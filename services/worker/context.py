@@ -5,6 +5,7 @@ import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from medcoss.run import RunEvent
 from medcoss.specs.records import TABLE
 from services.core.cache import Bring, LocalCache
 from services.core.settings import Settings
@@ -16,6 +17,7 @@ from services.worker.protocol import (
     ArtifactReport,
     CheckpointReport,
     ChildJob,
+    EventReport,
     LogReport,
     MetricsReport,
     ProgressReport,
@@ -32,10 +34,10 @@ class WorkerRun:
         self._writer, self._stop = writer, stop
         self._cache = LocalCache(settings.cache_dir, settings.cache_max_bytes, self.store)
         self.checkpoints = S3Checkpoints(
-            self.store, job.job_id, job.fence, lambda step: writer.send(CheckpointReport(step=step))
+            self.store, job.job_id, job.fence, lambda step: writer.send(CheckpointReport(step=step)), job.before
         )
         self.parts = S3Parts(
-            self.store, job.parent_id or job.job_id, lambda step: writer.send(CheckpointReport(step=step))
+            self.store, job.parent_id or job.job_id, lambda step: writer.send(CheckpointReport(step=step)), job.before
         )
         self.phases = Phases()
 
@@ -77,6 +79,11 @@ class WorkerRun:
     def log(self, message: str, level: str = "info") -> None:
         """Report a line."""
         self._writer.send(LogReport(level=level, message=message))
+
+    def event(self, name: RunEvent, modality: str, values: dict[str, float]) -> None:
+        """Report what has become of a modality; it joins the events of the job."""
+        finite = {key: float(value) for key, value in values.items() if math.isfinite(value)}
+        self._writer.send(EventReport(event=name, modality=modality, values=finite))
 
     def artifact(self, path: Path, name: str, content_type: str) -> None:
         """Store a file with the job, where no other attempt can overwrite it."""

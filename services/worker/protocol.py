@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from medcoss.run import RunEvent
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, EvaluationInfo, FileEntry, IndexInfo, ModelInfo
 
 REPORT_FD = "MEDCOSS_REPORT_FD"
@@ -45,7 +46,8 @@ class ChildJob(BaseModel):
     takes; `work` is its own empty folder. `patient_salt` is the project's key of the hashes that stand for patients.
     `parent_id` is the job that this one works for, if any: the parts that it makes are that one's.
     `shares` are the child jobs of a job that only adds up what they have reached. `golden` is the dataset among the
-    inputs that an export takes golden inputs from, if any.
+    inputs that an export takes golden inputs from, if any. `before` are jobs whose checkpoints it goes on from while it
+    has none, the newest first.
     """
 
     job_id: str
@@ -58,6 +60,7 @@ class ChildJob(BaseModel):
     output_id: str = ""
     version: int = 0
     evaluation_id: str = ""
+    before: list[str] = []
     work: str
     patient_salt: str = ""
     parent_id: str = ""
@@ -88,6 +91,15 @@ class LogReport(BaseModel):
     type: Literal["log"] = "log"
     level: str
     message: str
+
+
+class EventReport(BaseModel):
+    """What has become of a modality, with the numbers that tell it."""
+
+    type: Literal["event"] = "event"
+    event: RunEvent
+    modality: Annotated[str, Field(max_length=64)]
+    values: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
 
 class CheckpointReport(BaseModel):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from medcoss.specs import EVERY_KIND, ExportSpec, fit_export
 from medcoss.specs.records import ModelInfo
-from services.core import attempts, deployments, evaluations, indexes, leftovers, registry, shares, tracing
+from services.core import attempts, checkpoints, deployments, evaluations, indexes, leftovers, registry, shares, tracing
 from services.core.attempts import Claim
 from services.core.db import Database
 from services.core.ids import new_id
@@ -102,7 +102,7 @@ def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:
     return ChildJob(
         job_id=claim.job_id, kind=claim.kind, name=claim.name, spec=claim.spec, attempt=claim.attempt,
         fence=claim.fence, inputs=inputs, output_id=output_id, version=version, evaluation_id=evaluation_id,
-        work=str(folder.path),
+        work=str(folder.path), before=checkpoints.before(session, claim.job_id),
         parent_id=claim.parent_id or "", patient_salt=session.get_one(Project, claim.project_id).patient_salt,
         shares=_shares(session, claim) if shares.only_adds_up(claim.kind) else [], golden=golden,
     )  # fmt: skip

@@ -69,6 +69,23 @@ def test_a_line_tells_its_stages_and_what_branches_off(served: Served, line: str
     problem(served.viewer.get("/v1/models/mdl_00000002/line", params={"other": "mdl_99999999"}), 422)
 
 
+def test_lines_are_listed_by_their_newest_stages(served: Served, line: str) -> None:
+    served.operator.put("/v1/aliases/production", json={"model_id": "mdl_00000001"})
+    # a classifier of the last encoder is no stage
+    head = model_info(task="classification", classes=["a", "b"])
+    model(served, "mdl_00000004", made(served, "inspect_dataset", {"dataset": line}), ["mdl_00000003"], head)
+    found = served.viewer.get("/v1/lines", params={"sort": "created_at"}).json()["items"]
+    assert [(one["model_id"], one["first_model_id"], one["stages"]) for one in found] == [
+        ("mdl_00000002", "mdl_00000001", 2), ("mdl_00000003", "mdl_00000001", 2),
+    ]  # fmt: skip
+    assert found[0]["aliases"] == {"production": "mdl_00000001"}
+    first = served.viewer.get("/v1/lines", params={"limit": 1, "modality": "xray"}).json()
+    second = served.viewer.get("/v1/lines", params={"limit": 1, "modality": "xray", "cursor": first["next"]}).json()
+    assert [page["items"][0]["model_id"] for page in (first, second)] == ["mdl_00000003", "mdl_00000002"]
+    assert second["next"] is None
+    assert served.viewer.get("/v1/lines", params={"modality": "ct"}).json()["items"] == []
+
+
 def test_the_graph_behind_a_model_goes_down_to_raw_files(served: Served, line: str) -> None:
     shown = served.viewer.get("/v1/models/mdl_00000002/lineage", params={"files": 1}).json()
     nodes = {node["id"]: node for node in shown["nodes"]}

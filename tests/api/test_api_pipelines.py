@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 from sqlalchemy import select
 
-from services.core import attempts
+from services.core import attempts, checkpoints
 from services.core.ids import new_id
 from services.core.release import release
 from services.core.settings import Settings
@@ -174,6 +174,33 @@ def test_a_failed_step_is_tried_again_with_those_behind_it_alone(data: Served) -
         done(data, shown(data, made)[name]["job_id"])
     assert shown(data, made)["whole"]["state"] == "succeeded"
     assert count(data) == 6
+
+
+def test_a_step_is_tried_again_from_its_last_checkpoint_unless_its_data_were_wrong(data: Served) -> None:
+    def tried(reason: str) -> tuple[str, str | None]:
+        """The job that tries the step again once the one before has failed, and what it goes on from."""
+        failed(data, shown(data, made)["xray"]["job_id"], reason)
+        assert data.operator.post(f"/v1/pipelines/{made['id']}/retry").status_code == 200
+        job_id = shown(data, made)["xray"]["job_id"]
+        return job_id, data.viewer.get(f"/v1/jobs/{job_id}").json()["continues"]
+
+    made = posted(data, {"xray": stage(DATA) | {"retry": {"on": []}}})
+    first = shown(data, made)["xray"]["job_id"]
+    second, before = tried("killed")
+    assert before == first
+    # one that nobody has taken has no checkpoint: what it would have gone on from is gone on from
+    assert data.operator.post(f"/v1/jobs/{second}/cancel").status_code == 200
+    assert data.operator.post(f"/v1/pipelines/{made['id']}/retry").status_code == 200
+    third = shown(data, made)["xray"]["job_id"]
+    assert data.viewer.get(f"/v1/jobs/{third}").json()["continues"] == first
+    fourth, before = tried("code")
+    assert before == third
+    with data.database.reading() as session:
+        assert checkpoints.before(session, fourth) == [third, first]
+    refusal = problem(data.operator.delete(f"/v1/jobs/{third}"), 409)
+    assert f"its checkpoints are gone on from by {fourth}" in refusal["detail"]
+    _, before = tried("data")
+    assert before is None
 
 
 def test_a_step_that_goes_on_is_waited_for_by_those_that_are_tried_again(data: Served) -> None:

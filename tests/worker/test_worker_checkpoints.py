@@ -53,6 +53,19 @@ def test_nothing_to_go_on_from(store: Recording, tmp_path: Path) -> None:
     assert latest(store, tmp_path) == (None, None)
 
 
+def test_a_job_that_does_another_one_again_begins_with_its_checkpoint(store: Recording, tmp_path: Path) -> None:
+    def found(folder: str, *before: str) -> int | None:
+        (tmp_path / folder).mkdir()
+        return S3Checkpoints(store, "job_again", 1, before=before).latest(tmp_path / folder)
+
+    save(store, tmp_path / "c", 5, fence=3)
+    assert found("alone") is None
+    assert found("again", "job_between", JOB) == 5
+    S3Checkpoints(store, "job_again", 1, before=[JOB]).save(2, tmp_path / "c")
+    assert found("own", JOB) == 2, "its own, whatever step that is of"
+    assert latest(store, tmp_path, 3)[0] == 5, "that of the other one stays"
+
+
 def test_the_manifest_comes_last(store: Recording, tmp_path: Path) -> None:
     save(store, tmp_path / "c", 5)
     assert store.written[-1].endswith("000000005.000001/manifest.json")

@@ -279,6 +279,19 @@ def test_cancelling_a_training(worker: Supervisor, trainings: Trainings) -> None
         assert session.scalars(select(Model.id).where(Model.job_id == trainings.cancelled)).all() == []
 
 
+def test_a_training_that_is_done_again_goes_on_where_the_other_one_ended(
+    worker: Supervisor, dataset: str, trainings: Trainings
+) -> None:
+    database = worker.database
+    again = submitted(database, "pretrain", pretraining(dataset, 100_000, checkpoint_every=100_000))
+    with database.session() as session:
+        session.get_one(Job, again).continues = trainings.cancelled
+    cancelled(worker, again)
+    assert sum("resumed from the checkpoint" in line for line in logs(database, again)) == 1
+    kept = row(database, trainings.cancelled).checkpoint_step
+    assert kept and metrics(database, again)[0][1] > kept
+
+
 def test_a_buffer_is_a_dataset(worker: Supervisor, dataset: str, trainings: Trainings) -> None:
     with worker.database.reading() as session:
         kept = session.get_one(Dataset, trainings.buffer)

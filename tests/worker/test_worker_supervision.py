@@ -45,6 +45,7 @@ for done in range(1, 5):
 send("log", level="info", message="all is well")
 send("log", level="unheard-of", message="all is odd")
 send("metrics", step=4, values={"loss": 0.5})
+send("event", event="stopped_learning", modality="xray", values={"step": 4})
 send("artifact", name="a.png", key=f"jobs/{job['job_id']}/artifacts/000001/a.png", content_type="image/png", size=3)
 """
         + RESULT
@@ -56,7 +57,7 @@ send("artifact", name="a.png", key=f"jobs/{job['job_id']}/artifacts/000001/a.png
     (dataset,) = made(supervisor.database)
     assert job.result == {"outputs": {"dataset": dataset.id}, "metrics": {"samples": 1.0}}
     assert (dataset.job_id, dataset.name, dataset.file_count) == (job_id, "made", 1)
-    assert events(supervisor.database, job_id) == ["queued", "running", "succeeded"]
+    assert events(supervisor.database, job_id) == ["queued", "running", "stopped_learning", "succeeded"]
     assert {"all is well", "all is odd"} <= set(logs(supervisor.database, job_id))
     with supervisor.database.reading() as session:
         assert session.scalars(select(JobArtifact.name)).all() == ["a.png"]

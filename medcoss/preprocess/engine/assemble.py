@@ -10,17 +10,20 @@ from medcoss.modalities import Modality
 from medcoss.preprocess.engine.parts import in_order
 from medcoss.preprocess.engine.plan import Plan, Planned
 from medcoss.preprocess.engine.records import End, StoredSample, read_records
+from medcoss.specs.preprocess import PreprocessOptions
 from medcoss.specs.records import BadFile, DatasetInfo
 
 # the report has them all
 LISTED_BAD = 1000
 
 
-def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetInfo:
+def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter, spec: PreprocessOptions) -> DatasetInfo:
     """Write the samples of all parts, in the order of the plan, and describe them; the writer stays open.
 
-    What went wrong, and what was found twice, is noted in the plan.
+    What went wrong, what was found twice and what `spec` leaves out as erased is noted in the plan. The others stay in
+    the splits that they would be in with it.
     """
+    erased, files = frozenset(spec.without_patients), frozenset(spec.without_files)
     labels = {name: index for index, name in enumerate(plan.classes())}
     findings: Any = None
     for planned, end, samples in finished(plan, parts):
@@ -28,8 +31,11 @@ def assemble(plan: Plan, parts: Iterable[Path], writer: ShardWriter) -> DatasetI
             plan.note(end.state, end.path, end.reason)
             continue
         findings = end.findings
-        plan.note_content(planned, end.digest)
         item, patient = planned.item, planned.patient or plan.content_key(end.digest)
+        if patient in erased or not files.isdisjoint((item.name, *item.files)):
+            plan.note("left_out", item.name, "erased")
+            continue
+        plan.note_content(planned, end.digest)
         for sample in samples:
             row = Sample(
                 id=f"{len(writer):07d}", split=planned.split, source=item.name, group=item.group or item.name,

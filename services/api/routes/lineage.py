@@ -1,12 +1,15 @@
 """Lines of models, what was made from what, and model cards."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
 from services.api.dependencies import Operator, PartsOf, ReaderOf, Viewer
+from services.api.holding import found
+from services.api.lists import Question, Shown, Wanted, answer, question, response_model
 from services.api.pages import InProject
 from services.api.schemas_lineage import (
     CardOut,
@@ -14,13 +17,15 @@ from services.api.schemas_lineage import (
     HoldersQuery,
     LineageOut,
     LineOut,
+    LineSummaryOut,
     NodeOut,
     Numbers,
     StageOut,
 )
-from services.core import cards, holders, lineage, lines, projects, registry
+from services.core import cards, lineage, lines, projects, registry
 from services.core.errors import FieldError, NotFound, ValidationFailed
 from services.core.lineage import Graph
+from services.core.lists import LINES
 from services.core.scope import Scope
 from services.core.tables import Model
 
@@ -45,6 +50,26 @@ def _stage(stage: lines.Stage) -> StageOut:
         modalities=model.info.get("modalities", []), dataset_ids=stage.dataset_ids, buffer_ids=stage.buffer_ids,
         aliases=stage.aliases, branches=stage.branches, report_id=stage.report_id, report=stage.report,
     )  # fmt: skip
+
+
+def _summaries(session: Session, rows: Sequence[Model], wanted: Wanted) -> list[LineSummaryOut]:
+    """Lines of several projects, each within its own."""
+    return [
+        LineSummaryOut(
+            model_id=one.newest.id, name=one.newest.name, first_model_id=one.first.id, stages=one.stages,
+            modalities=one.newest.info.get("modalities", []), aliases=one.aliases, report_id=one.report_id,
+            report=one.report, created_at=one.newest.created_at,
+        )
+        for one in lines.summaries(session, Scope.of(*{row.project_id for row in rows}), rows)
+    ]  # fmt: skip
+
+
+@router.get("/lines", response_model=response_model(LineSummaryOut))
+def list_lines(session: ReaderOf, caller: Viewer, asked: Annotated[Question, Depends(question(LINES))]) -> Response:
+    """Lines of models, each by its newest stage: an encoder that no other one goes on from. `GET
+    /v1/models/{id}/line` has the stages of one.
+    """
+    return answer(session, caller.scope, Shown(LINES, LineSummaryOut, _summaries), asked)
 
 
 @router.get("/models/{model_id}/line")
@@ -107,14 +132,7 @@ def find_holders(query: HoldersQuery, parts: PartsOf, caller: Operator, project:
     """
     with parts.database.reading() as session:
         project_id = projects.resolve(session, caller.scope, project, "query:project")
-        scope = Scope.of(project_id)
-        if query.sha256 is not None:
-            return HoldersOut(**asdict(holders.of_file(session, scope, query.sha256)))
-        key = query.key or holders.key_of(session, project_id, query.cohort, query.patient or "")
-        lists = holders.lists_of_patients(session, scope)
-    found = holders.holding_patient(parts.store, lists, key)
-    with parts.database.reading() as session:
-        return HoldersOut(**asdict(holders.trained_on(session, scope, found)))
+    return HoldersOut(**asdict(found(parts, project_id, query)[1]))
 
 
 @router.get("/models/{model_id}/card")

@@ -117,7 +117,8 @@ def resume_pipeline(pipeline_id: str, parts: PartsOf, caller: Operator, backgrou
 def retry_pipeline(pipeline_id: str, parts: PartsOf, caller: Operator, background: BackgroundTasks) -> PipelineOut:
     """Do the steps again that have failed or were cancelled, and those that wait for them; the others stay as they are.
 
-    The new jobs begin from the start; those that had failed are in the step's `earlier_jobs`.
+    A new job begins with the last checkpoint of the one before (`continues`), unless that failed because of its data;
+    those before are in the step's `earlier_jobs`.
     """
     with parts.database.session() as session:
         row = retry(session, parts, records.get(session, caller.scope, pipeline_id, lock=True))

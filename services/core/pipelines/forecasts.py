@@ -14,7 +14,7 @@ from services.core.specs import references
 
 HOUR_S = 3600.0
 _TRAINING = frozenset({"pretrain", "finetune", "compare"})
-_READING = _TRAINING | {"build_buffer", "evaluate"}
+_READING = _TRAINING | {"build_buffer", "evaluate", "forgetting", "embed"}
 
 
 def foresee(session: Session, plan: Plan, owner: str, running: int | None) -> dict[str, Preflight]:
@@ -67,7 +67,7 @@ def sums(plan: Plan, seen: Mapping[str, Preflight]) -> dict[str, Figure]:
     on_gpu = any(one.on_gpu for one in seen.values())
     return {
         "samples": _sum({name: one.samples.value for name, one in reading.items()}, "sample",
-                        "the sum of the samples that trainings, buffers and evaluations read"),
+                        "the sum of the samples that trainings, buffers, embeddings and evaluations read"),
         "training_steps": _sum({name: one.steps.value for name, one in trained.items()}, "step",
                                "the sum of all trainings"),
         "duration": _sum(times, SECOND, "the longest way through the steps, if there are workers enough",

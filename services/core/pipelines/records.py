@@ -109,6 +109,18 @@ def resume(session: Session, scope: Scope, pipeline_id: str) -> Pipeline:
     return pipeline
 
 
+def goes_on(before: Job | None, again: Job) -> None:
+    """Have a job that does a step again begin with the last checkpoint of the one before it, if there is one: the same
+    spec, inputs included, and an end that its data were not the reason of. Data that are wrong, such as those that made
+    a loss infinite, would be so from there, too.
+    """
+    if before is None or before.children or (before.kind, before.spec) != (again.kind, again.spec):
+        return
+    if (before.error or {}).get("reason") != "data":
+        # one that no worker has taken has none of its own
+        again.continues = before.id if before.fence else before.continues
+
+
 def remove(session: Session, scope: Scope, pipeline_id: str) -> None:
     """Forget a pipeline; its jobs and what they have made stay. Conflict when it has not ended."""
     pipeline = get(session, scope, pipeline_id, lock=True)

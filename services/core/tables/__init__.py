@@ -3,6 +3,7 @@
 from services.core.tables.aliases import Alias, Lineage, Promotion
 from services.core.tables.audit import AuditEntry
 from services.core.tables.base import Base
+from services.core.tables.erasures import Erasure, ErasureMark
 from services.core.tables.evaluations import Evaluation, EvaluationFile
 from services.core.tables.garbage import GcFinding, GcRun
 from services.core.tables.idempotency import IdempotencyKey
@@ -47,6 +48,8 @@ __all__ = [
     "DatasetWord",
     "Delivery",
     "Deployment",
+    "Erasure",
+    "ErasureMark",
     "Evaluation",
     "EvaluationFile",
     "GcFinding",

@@ -14,6 +14,7 @@ from services.core.tables.projects import Owned
 SORTED = ("created_at", "name_key", "priority", "finished_at", "ran_s")
 _FAILED = text("type = 'attempt_failed'")
 _IS_CHILD = text("parent_id IS NOT NULL")
+_GOES_ON = text("continues IS NOT NULL")
 
 
 class Job(Owned, Named, Base):
@@ -26,7 +27,8 @@ class Job(Owned, Named, Base):
     (None: the usual ones) is tried again after `backoff_s`, doubled each time, at `not_before`. `ran_s` is
     the time that earlier attempts ran, of the `time_limit_s` that all of them have together. `trace` is the
     traceparent of the request that made it. A job that is shared out has so many `children`, whose `parent_id` it is:
-    it waits for them, and puts together what they have made.
+    it waits for them, and puts together what they have made. `continues` is the job before, which failed or was
+    cancelled, whose last checkpoint it begins with.
     """
 
     __tablename__ = "jobs"
@@ -47,6 +49,7 @@ class Job(Owned, Named, Base):
         Index("ix_jobs_by_owner", "created_by", "state", "created_at", "id"),
         Index("ix_jobs_project_by_owner", "project_id", "created_by", "state", "created_at", "id"),
         Index("ix_jobs_parent_id", "parent_id", postgresql_where=_IS_CHILD, sqlite_where=_IS_CHILD),
+        Index("ix_jobs_continues", "continues", postgresql_where=_GOES_ON, sqlite_where=_GOES_ON),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -82,6 +85,7 @@ class Job(Owned, Named, Base):
     trace: Mapped[str | None] = mapped_column(String(55))
     parent_id: Mapped[str | None] = mapped_column(Id)
     children: Mapped[int | None] = mapped_column(Integer)
+    continues: Mapped[str | None] = mapped_column(Id)
     created_by: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]

@@ -7,6 +7,7 @@ from typing import Any
 from medcoss.data.folds import leave_out
 from medcoss.evaluation.evaluate import evaluate
 from medcoss.evaluation.runs import HELD_OUT
+from medcoss.run import RunEvent
 from medcoss.specs import EvaluateSpec, FinetuneRunSpec, FinetuneSpec
 from medcoss.specs.records import EvaluationInfo
 from medcoss.training.finetune import finetune
@@ -98,6 +99,10 @@ class Scoring:
     def log(self, message: str, level: str = "info") -> None:
         """Report a line."""
         self.context.log(message, level)
+
+    def event(self, name: RunEvent, modality: str, values: dict[str, float]) -> None:
+        """Report an event."""
+        self.context.event(name, modality, values)
 
     def artifact(self, path: Path, name: str, content_type: str) -> None:
         """Keep a file as `SOURCE-name`."""

@@ -117,8 +117,13 @@ def test_a_line_is_measured_stage_after_stage(line: dict[str, Path], tmp_path: P
         assert row.fresh_loss is None
     assert {one.modality for one in found.forgetting.kept} == {"report", "xray"}
     assert run.done == (6, 6)
-    again = measure_forgetting(OPTIONS, models, data, tmp_path / "again", LocalRun(tmp_path / "more"))
+    strict = OPTIONS.model_copy(update={"forgotten_above": 0.0})
+    more = LocalRun(tmp_path / "more")
+    again = measure_forgetting(strict, models, data, tmp_path / "again", more)
     assert again.metrics == found.metrics
+    worse = {one.modality for one in found.forgetting.kept if (one.forgetting or 0) > 0}
+    assert {(name, modality) for name, modality, _ in more.events} == {("forgotten", name) for name in worse}
+    assert len([line for line in more.lines if "is forgotten" in line]) == len(worse)
     stored = json.loads((tmp_path / "out" / "forgetting.json").read_text())
     assert stored["forgetting"]["average_forgetting"] == found.metrics["average_forgetting"]
     with Image.open(run.root / "artifacts" / "forgetting.png") as picture:

@@ -24,8 +24,10 @@ def raw(tmp_path: Path) -> Path:
 def prepare(raw: Path, tmp_path: Path) -> Prepare:
     """Preprocess the raw folder; gives the dataset and the job's report."""
 
-    def run(recipe: Any, max_bad_fraction: float = 0.5, seed: int = 0) -> tuple[ShardReader, dict[str, Any]]:
-        spec = PreprocessSpec(dataset="ds_00000000", recipe=recipe, max_bad_fraction=max_bad_fraction, seed=seed)
+    def run(recipe: Any, max_bad_fraction: float = 0.5, seed: int = 0,
+            **options: Any) -> tuple[ShardReader, dict[str, Any]]:  # fmt: skip
+        given = {"recipe": recipe, "max_bad_fraction": max_bad_fraction, "seed": seed} | options
+        spec = PreprocessSpec(dataset="ds_00000000", **given)
         context = LocalRun(tmp_path / "run")
         info = preprocess(spec, raw, tmp_path / "out" / "dataset", context)
         reader = ShardReader(tmp_path / "out" / "dataset")

@@ -58,6 +58,25 @@ def test_a_patient_stays_in_one_split_and_is_the_same_to_all_recipes(number: int
     assert "3fda986c327f2dd87e0ae370b6c3dc38" in splits
 
 
+def test_what_was_erased_makes_no_samples_and_the_others_stay_in_their_splits(raw: Path, prepare: Prepare) -> None:
+    fill(raw)
+    recipe = ImageFolder(size=(32, 32), patient_pattern=PATTERN, splits=RANDOM)
+    before = {row.source: row for row in prepare(recipe)[0].rows}
+    patient = before["images/P3_0.png"].patient
+    options = {"without_patients": (patient,), "without_files": ("images/P5_1.png",)}
+    reader, report = prepare(recipe, **options)
+    gone = {"images/P3_0.png", "images/P3_1.png", "images/P3_2.png", "images/P5_1.png"}
+    assert {entry["path"] for entry in report["left_out"] if entry["reason"] == "erased"} >= gone
+    left = {row.source: row for row in reader.rows}
+    assert not gone & left.keys() and patient not in {row.patient for row in reader.rows}
+    assert {name: row.split for name, row in left.items()} == {
+        name: row.split for name, row in before.items() if name in left
+    }
+    assert before.keys() - left.keys() == {
+        name for name in before if Path(name).name.startswith("P3_") or name == "images/P5_1.png"
+    }
+
+
 def test_files_without_a_patient_are_refused_or_warned_of(raw: Path, prepare: Prepare) -> None:
     put(raw / "P1_1.png", image_bytes(np.zeros((32, 32), np.uint8)))
     put(raw / "nobody.png", image_bytes(np.ones((32, 32), np.uint8)))

@@ -57,6 +57,26 @@ def _close(writer: ShardWriter, recipe: Recipe, shape: list[int], kind: Kind, cl
     )  # fmt: skip
 
 
+def tiles(folder: Path, count: int = 12, size: tuple[int, int] = (32, 48), held_out: int = 4) -> Path:
+    """Pink tissue with round, blue nuclei: the class is how large they are."""
+    rng = np.random.default_rng(4)
+    writer = ShardWriter(folder)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    for i in range(count + 2 * held_out):
+        image = np.array([225, 150, 190])[:, None, None] + rng.normal(0, 6, (3, *size))
+        for row, column in rng.uniform((0, 0), size, (8, 2)):
+            nucleus = np.hypot(rows - row, columns - column) < 3 + 3 * (i % 2)
+            image[:, nucleus] = np.array([90, 60, 150])[:, None] + rng.normal(0, 6, (3, int(nucleus.sum())))
+        split = "train" if i < count else "val" if i < count + held_out else "test"
+        writer.add(
+            Sample(id=f"{i}", split=split, source=f"{split}{i}.png", group=f"{split}{i}", label=i % 2),
+            np.clip(image, 0, 255).astype(np.uint8),
+        )
+    recipe = ImageFolder(modality="pathology", size=(64, 64), labels="folders")
+    _close(writer, recipe, [3, *size], Kind.IMAGE2D, ["small", "large"], False)
+    return folder
+
+
 def xrays(folder: Path, count: int = 12, size: tuple[int, int] = (32, 48), *, masks: bool = False,
           classes: int = 2, held_out: int = 4) -> Path:  # fmt: skip
     """Striped images: the class is the direction of the stripes, the mask a bright box."""
@@ -86,8 +106,8 @@ def xrays(folder: Path, count: int = 12, size: tuple[int, int] = (32, 48), *, ma
 
 
 def volumes(folder: Path, count: int = 4, size: tuple[int, int, int] = (16, 32, 32), *, masks: bool = False,
-            tiles: int = 2) -> Path:  # fmt: skip
-    """Noisy volumes of overlapping tiles, with a bright box that is the label."""
+            tiles: int = 2, modality: str = "mr") -> Path:  # fmt: skip
+    """Noisy volumes of overlapping tiles, with a bright box that is the label; in CT the box is a dark one."""
     rng = np.random.default_rng(1)
     writer = ShardWriter(folder)
     depth = size[0] + (tiles - 1) * size[0] // 2
@@ -96,7 +116,7 @@ def volumes(folder: Path, count: int = 4, size: tuple[int, int, int] = (16, 32, 
         box = np.zeros(whole.shape, np.uint8)
         low = [int(rng.integers(0, n // 2)) for n in whole.shape]
         box[tuple(slice(a, a + n // 2) for a, n in zip(low, whole.shape, strict=True))] = 1
-        whole[box > 0] += 2
+        whole[box > 0] += 2 if modality == "mr" else -2
         split = ("train", "val", "test")[max(0, case - count + 1)]
         for tile in range(tiles):
             start = tile * size[0] // 2
@@ -107,7 +127,7 @@ def volumes(folder: Path, count: int = 4, size: tuple[int, int, int] = (16, 32, 
             )  # fmt: skip
             writer.add(row, whole[window][None], box[window][None] if masks else None)
     recipe = VolumeFolder(
-        size=size, label_suffix="_label" if masks else None, label_names=("box",) if masks else ()
+        modality=modality, size=size, label_suffix="_label" if masks else None, label_names=("box",) if masks else (),
     )  # fmt: skip
     _close(writer, recipe, [1, *size], Kind.VOLUME3D, ["box"] if masks else None, masks)
     return folder

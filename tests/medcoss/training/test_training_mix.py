@@ -124,3 +124,6 @@ def test_a_modality_that_stops_learning_is_told_once_and_when_it_goes_on(tmp_pat
     told = [line for line in run.lines if "xray" in line]
     assert [line.split(":")[0] for line in told] == ["warning", "info"]
     assert "'xray' has stopped learning at step" in told[0]
+    assert [(name, modality) for name, modality, _ in run.events] == [
+        ("stopped_learning", "xray"), ("learns_again", "xray"),
+    ]  # fmt: skip
