@@ -215,6 +215,7 @@ Report = Annotated[
     ProgressReport
     | MetricsReport
     | LogReport
+    | EventReport
     | CheckpointReport
     | ArtifactReport
     | StoreReport

@@ -170,6 +170,11 @@ def test_what_is_certain_to_fail_is_refused_at_once(served: Served, stage: dict[
     chosen = look(served.operator, "build_buffer", {"model": "mdl_xray0000", "dataset": "ds_xray0000"})
     assert (values(chosen)["samples"], values(chosen)["batches"]) == (100, 4)
     assert "5 are chosen: 1 clusters, 5 samples each" in chosen["samples"]["how"]
+    # its own pass through the encoder, and then the choice
+    assert "floating-point operations" in chosen["duration"]["how"]
+    assert "to choose by the features, 1.92e+04 multiplications" in chosen["duration"]["how"]
+    by_chance = {"model": "mdl_xray0000", "dataset": "ds_xray0000", "strategy": "random"}
+    assert values(look(served.operator, "build_buffer", by_chance))["duration"] == 0
 
 
 def test_raw_files_are_told_by_their_names(served: Served) -> None:
