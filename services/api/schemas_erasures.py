@@ -50,8 +50,8 @@ class ErasureOut(BaseModel):
     id: str = Field(description="identifier, ers_...")
     project_id: str = Field(description="project whose data are erased, prj_...")
     reason: str = Field(description="why")
-    patient_key: str | None = Field(description="keyed hash of the patient; null where it is a file's")
-    sha256: str | None = Field(description="SHA-256 of the raw file; null where it is a patient's")
+    patient_key: str | None = Field(None, description="keyed hash of the patient; null where it is a file's")
+    sha256: str | None = Field(None, description="SHA-256 of the raw file; null where it is a patient's")
     datasets: dict[str, list[str]] = Field(
         description="datasets and buffers that hold the data, and in which splits; of a file: raw, or made from it"
     )
@@ -59,6 +59,8 @@ class ErasureOut(BaseModel):
     deployments: list[str] = Field(description="served versions of these models, dep_...")
     unknown: list[str] = Field(description="datasets without a list of patients: of these nobody can say")
     left: dict[str, str] = Field(description="what is marked and cannot be made anew by itself, and why")
-    pipeline_id: str | None = Field(description="pipeline that makes it anew, pip_...; null before that was asked for")
+    pipeline_id: str | None = Field(
+        None, description="pipeline that makes it anew, pip_...; null before that was asked for"
+    )
     created_by: str = Field(description="owner of the key that asked for it")
     created_at: datetime = Field(description="when it was asked for")
