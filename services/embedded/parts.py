@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,12 +58,16 @@ def settings_of(env: dict[str, str]) -> Settings:
         raise PlatformError(f"a setting cannot be used ({wrong}); change it or unset it") from None
 
 
-def foundation(data_dir: Path, state: State, env: dict[str, str]) -> list[Server]:
-    """Redis, S3 and Triton. Raises PlatformError when a program is missing."""
+def foundation(data_dir: Path, state: State, env: dict[str, str], promised: Collection[int]) -> list[Server]:
+    """Redis, S3 and Triton, with no port of `promised`, those of services to come.
+
+    Raises PlatformError when a program is missing.
+    """
     ports = state.ports
     servers = [
         redis_server(data_dir / "redis", ports["redis"], state.redis_password),
-        s3_server(data_dir / "s3", ports["s3"], state.s3_access_key, state.s3_secret_key),
+        s3_server(data_dir / "s3", ports["s3"], state.s3_access_key, state.s3_secret_key,
+                  {*promised, *ports.values()}),
         triton_server(
             data_dir / "triton", ports["triton_http"], ports["triton_grpc"], ports["triton_metrics"],
             data_dir / "triton" / "models",

@@ -77,10 +77,12 @@ class Platform:
                     f"port {port} is taken, but the {what} needs it; choose another with --port, or stop the program "
                     "that has it"
                 )
-        state = load_state(self.data_dir)
+        # free until the services start: no other part may have them by then
+        promised = (self.port, self.port + 1)
+        state = load_state(self.data_dir, promised)
         env = environment(self.data_dir, state, self.port)
         settings = settings_of(env)
-        self._launch(foundation(self.data_dir, state, env))
+        self._launch(foundation(self.data_dir, state, env, promised))
         migrate(settings.database_url)
         self._wait()
         self._launch(services(self.data_dir, settings, env, self.port))

