@@ -8,7 +8,7 @@ CONSOLE := services/api/console_files/index.html
 CONSOLE_SOURCES := $(shell find services/console/src -type f ! -name schema.d.ts 2>/dev/null) \
 	$(addprefix services/console/,index.html package.json package-lock.json tsconfig.json vite.config.ts)
 
-.PHONY: setup console demo up test test-deploy lint format clean
+.PHONY: setup console lint-console demo up test test-deploy lint format clean
 
 setup: $(STAMP)
 	@if command -v npm >/dev/null; then \
@@ -39,11 +39,17 @@ demo: setup
 up: setup
 	$(BIN)/medcoss up
 
-lint: setup
+lint: setup lint-console
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# the console's TypeScript against the types of the API as it is now
+lint-console: setup
+	@if test -f services/console/node_modules/.installed; then \
+		cd services/console && npm run --silent types >/dev/null && npm run --silent check; \
+	else echo "the console's packages are not there, so its TypeScript is not checked; 'make console' brings them"; fi
 
 # in the order of their folders: by number of tests, as is the default, the longest files would begin last
 test: lint

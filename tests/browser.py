@@ -9,13 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from services.api.console import BUILT
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AXE = REPOSITORY / "services" / "console" / "node_modules" / "axe-core" / "axe.min.js"
 WIDTH, HEIGHT = 1280, 860
+PATIENCE_MS = 20_000
+# a machine that does much else is slow, not wrong
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass
@@ -66,7 +69,7 @@ def browsing(dark: bool = False) -> Iterator[Watched]:
         context = browser.new_context(
             viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark" if dark else "light", locale="en-GB"
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_MS)
         yield Watched(context)
         context.close()
         browser.close()

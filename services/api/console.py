@@ -43,47 +43,49 @@ def router(settings: Settings) -> APIRouter:
     """The routes of the console, which need no key: the pages ask for one."""
     routes = APIRouter(prefix="/console", include_in_schema=False)
     folder = (settings.console_dir or BUILT).resolve()
-    others = _object_store(settings)
+    store = _object_store(settings)
 
     @routes.get("")
     @routes.get("/")
     def page() -> Response:
         """The page that all addresses of the console lead to."""
-        return _page(folder, others)
+        return _page(folder, store)
 
     @routes.get("/{path:path}")
     def file(path: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
         """A file of the build, or the page, which knows what to show at its address."""
         if not path.startswith("assets/"):
-            return _page(folder, others)
+            return _page(folder, store)
         return _file(folder, path, "gzip" in accept_encoding)
 
     return routes
 
 
 def _object_store(settings: Settings) -> str:
-    """The origin that pictures come from: presigned URLs lead to the object store."""
+    """The origin that presigned URLs lead to."""
     host = settings.s3_public_endpoint or settings.s3_endpoint
     secure = settings.s3_secure if settings.s3_public_secure is None else settings.s3_public_secure
     return f"{'https' if secure else 'http'}://{urlsplit(f'//{host}').netloc}"
 
 
-def policy(nonce: str, pictures: str) -> str:
-    """The content-security policy: own files alone, style sheets that carry the nonce, pictures of the object store."""
+def policy(nonce: str, store: str) -> str:
+    """The content-security policy: own files alone, style sheets that carry the nonce, and of the object store `store`
+    pictures, and files that are sent to presigned URLs and fetched from them.
+    """
     return (
-        f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; connect-src 'self'; "
-        f"img-src 'self' data: {pictures}; font-src 'self'; base-uri 'none'; form-action 'none'; "
+        f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; connect-src 'self' {store}; "
+        f"img-src 'self' data: blob: {store}; font-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
 
 
-def _page(folder: Path, pictures: str) -> Response:
+def _page(folder: Path, store: str) -> Response:
     nonce = secrets.token_urlsafe(18)
     try:
         text, status = (folder / "index.html").read_text(encoding="utf-8").replace(NONCE, nonce), 200
     except OSError:
         text, status = _MISSING, 404
-    headers = {"Content-Security-Policy": policy(nonce, pictures), "Cache-Control": "no-store"}
+    headers = {"Content-Security-Policy": policy(nonce, store), "Cache-Control": "no-store"}
     return HTMLResponse(text, status, headers)
 
 

@@ -230,3 +230,48 @@ def test_a_job_is_made_by_the_form_and_again_with_changes(served: Served, browse
     again = served.operator.get("/v1/jobs").json()["items"][0]
     assert again["spec"] == job["spec"] | {"epochs": 5} and again["name"] == "by hand"
     assert not browser.errors and browser.hosts() == {httpx.URL(served.url).netloc.decode()}
+
+
+def test_a_curriculum_is_put_in_order_planned_and_started(served: Served, browser: Watched) -> None:
+    # the platform is looked at by eyes that cannot drag, too: all is done by buttons
+    for modality in ("xray", "pathology"):
+        prepared(served.database, f"ds_{modality}0000", modality=modality, samples=40, splits={"train": 40})
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.OPERATOR], "/pipelines")
+    page.get_by_role("link", name="New curriculum").first.click()
+    start = page.get_by_role("button", name="Start", exact=True)
+    expect(start).to_be_disabled()
+    for number, modality in enumerate(("pathology", "xray"), start=1):
+        page.get_by_role("combobox", name=f"Dataset of stage {number}").click()
+        page.get_by_role("option", name=re.compile(f"prepared · prepared · {modality}")).click()
+        expect(page.get_by_role("combobox", name=f"Modality of stage {number}")).to_have_value(modality)
+    earlier = page.get_by_role("button", name="Learn stage 2 earlier")
+    earlier.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("xray is now number 1 of 2")).to_be_attached()
+    # the button has gone to the first place, where it can do no more
+    expect(page.get_by_role("button", name="Learn stage 1 later")).to_be_focused()
+    page.get_by_role("combobox", name="Size").click()
+    page.get_by_role("option", name="tiny").click()
+    page.get_by_role("textbox", name="Epochs", exact=True).fill("2")
+    page.get_by_role("textbox", name="Batch size").fill("4")
+    plan = page.get_by_role("region", name="The plan", exact=True)
+    expect(plan.locator("[data-valid=true]")).to_be_visible()
+    expect(plan.get_by_role("row", name=re.compile("^xray-buffer"))).to_be_visible()
+    page.get_by_role("textbox", name="Buffer fraction").fill("0.001")
+    expect(plan).to_contain_text("buffer_fraction 0.001 is smaller than centers_fraction")
+    expect(start).to_be_disabled()
+    page.get_by_role("textbox", name="Buffer fraction").fill("0.2")
+    expect(start).to_be_enabled()
+    assert not faults(page)
+    page.get_by_label("as published").check()
+    expect(page.get_by_role("combobox", name="Modality of stage 5")).to_have_value("pathology")
+    page.get_by_label("as published").uncheck()
+    for _ in range(3):
+        page.get_by_role("listitem", name=re.compile("report|ct|mr$")).first.get_by_label("Remove stage").click()
+    start.click()
+    page.wait_for_url(re.compile(r"/pipelines/pip_"))
+    (made,) = served.operator.get("/v1/pipelines").json()["items"]
+    assert [step["name"] for step in made["steps"]] == ["xray", "xray-buffer", "pathology"]
+    assert made["curriculum"]["training"] == {"size": "tiny", "epochs": 2, "batch_size": 4}
+    assert not browser.errors and browser.hosts() == {httpx.URL(served.url).netloc.decode()}

@@ -63,6 +63,13 @@ const newJob = createRoute({
   validateSearch: (given: Raw): NewJobSearch => ({ kind: text(given.kind), from: text(given.from), form: text(given.form) }),
 });
 
+const newCurriculum = createRoute({
+  getParentRoute: () => root,
+  path: "/curricula/new",
+  component: lazyRouteComponent(() => import("./pages/NewCurriculum")),
+  validateSearch: (given: Raw): { form?: string | undefined } => ({ form: text(given.form) }),
+});
+
 export interface JobSearch {
   with?: string[] | undefined;
   curves?: string[] | undefined;
@@ -91,6 +98,16 @@ const datasets = createRoute({
   validateSearch: (given: Raw): DatasetsSearch => ({
     role: among(given.role, ROLES), modality: among(given.modality, MODALITIES), name: text(given.name),
   }),
+});
+
+const upload = createRoute({ getParentRoute: () => root, path: "/datasets/upload", component: lazyRouteComponent(() => import("./pages/Upload")) });
+
+export const DATASET_TABS = ["samples", "numbers", "bad", "files", "versions"] as const;
+const dataset = createRoute({
+  getParentRoute: () => root,
+  path: "/datasets/$id",
+  component: lazyRouteComponent(() => import("./pages/Dataset")),
+  validateSearch: (given: Raw): { tab?: (typeof DATASET_TABS)[number] | undefined } => ({ tab: among(given.tab, DATASET_TABS)?.[0] }),
 });
 
 export interface ModelsSearch {
@@ -123,7 +140,7 @@ const pipeline = createRoute({
   component: lazyRouteComponent(() => import("./pages/Pipeline")),
 });
 
-const tree = root.addChildren([home, jobs, newJob, job, pipelines, pipeline, datasets, models]);
+const tree = root.addChildren([home, jobs, newJob, newCurriculum, job, pipelines, pipeline, datasets, upload, dataset, models]);
 
 function parseSearch(search: string): Raw {
   return Object.fromEntries(new URLSearchParams(search));

@@ -125,3 +125,10 @@ export const datasetsQuery = (filters: DatasetFilters, limit = PAGE) =>
     initialPageParam: null as string | null,
     getNextPageParam: (last) => last.next,
   });
+
+export const datasetQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["dataset", id],
+    queryFn: async ({ signal }): Promise<Dataset> =>
+      (await api.GET("/v1/datasets/{dataset_id}", { params: { path: { dataset_id: id } }, signal })).data as Dataset,
+  });

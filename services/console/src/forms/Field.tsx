@@ -1,5 +1,3 @@
-import "./forms.css";
-
 import { ActionIcon, Autocomplete, Button, Checkbox, Fieldset, Group, JsonInput, MultiSelect, Select, Stack, TagsInput, Text, TextInput } from "@mantine/core";
 import { IconPlus, IconTrash } from "@tabler/icons-react";
 import { useState } from "react";

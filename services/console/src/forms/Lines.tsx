@@ -4,7 +4,7 @@ import { IconCheck, IconCopy } from "@tabler/icons-react";
 import type { JobBody, PipelineBody } from "./preflight";
 
 /** A word for a POSIX shell. */
-function quoted(text: string): string {
+export function quoted(text: string): string {
   return /^[A-Za-z0-9_./:=@+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 

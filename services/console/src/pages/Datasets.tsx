@@ -1,4 +1,5 @@
 import { Button, Group, MultiSelect, Text } from "@mantine/core";
+import { IconUpload } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 
@@ -19,7 +20,7 @@ export default function Datasets() {
   const datasets = found.data?.pages.flatMap((page) => page.items) ?? [];
   return (
     <>
-      <Heading>Datasets</Heading>
+      <Heading aside={<Button component={Link} to="/datasets/upload" leftSection={<IconUpload size={16} aria-hidden />}>Upload</Button>}>Datasets</Heading>
       <Group mb="md" align="flex-end" gap="sm">
         <MultiSelect label="Role" data={[...ROLES]} value={search.role ?? []} w={240} clearable placeholder={search.role ? undefined : "any"}
           onChange={(role) => set({ role: role as DatasetsSearch["role"] })} />
@@ -29,7 +30,7 @@ export default function Datasets() {
       </Group>
       {found.error && <Failure error={found.error} retry={() => void found.refetch()} />}
       {found.isSuccess && datasets.length === 0 && (
-        <Text c="dimmed">No dataset is like that. `medcoss upload FOLDER` brings one here.</Text>
+        <Text c="dimmed">No dataset is like that. Upload brings one here; so does `medcoss datasets upload FOLDER`, which takes identities out of DICOM files.</Text>
       )}
       {datasets.length > 0 && (
         <div className="scroll" tabIndex={0} role="region" aria-label="Datasets">
@@ -55,9 +56,7 @@ function Row({ dataset }: { dataset: Dataset }) {
   return (
     <tr>
       <td className="one">
-        {dataset.job_id
-          ? <Link className="link" to="/jobs/$id" params={{ id: dataset.job_id }} title="the job that made it">{dataset.name}</Link>
-          : dataset.name}
+        <Link className="link" to="/datasets/$id" params={{ id: dataset.id }}>{dataset.name}</Link>
         <Text size="xs" c="dimmed">{dataset.id}</Text>
       </td>
       <td>{dataset.role}</td>

@@ -1,3 +1,5 @@
+import "../forms/forms.css";
+
 import { Alert, Breadcrumbs, Button, Card, Grid, Group, Select, Stack, Text, Title } from "@mantine/core";
 import { useDebouncedCallback, useDebouncedValue } from "@mantine/hooks";
 import { useMutation, useQuery } from "@tanstack/react-query";
@@ -78,6 +80,7 @@ export default function NewJob() {
           onChange={(to) => void navigate({ search: ({ project }) => ({ project, kind: to ?? undefined }), replace: true })}
         />
         <Text size="sm" c="dimmed" maw={560} mb={8}>{about?.description ?? "For the stages of continual pre-training at once, make a curriculum."}</Text>
+        <Button component={Link} to="/curricula/new" variant="default" ml="auto">New curriculum</Button>
       </Group>
       {schema.error && <Failure error={schema.error} />}
       {from.error && <Failure error={from.error} />}

@@ -1,4 +1,5 @@
 import { Button, Group, MultiSelect, Progress, Text } from "@mantine/core";
+import { IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 
@@ -20,7 +21,7 @@ export default function Pipelines() {
   const pipelines = found.data?.pages.flatMap((page) => page.items) ?? [];
   return (
     <>
-      <Heading>Pipelines</Heading>
+      <Heading aside={<Button component={Link} to="/curricula/new" leftSection={<IconPlus size={16} aria-hidden />}>New curriculum</Button>}>Pipelines</Heading>
       <Group mb="md" align="flex-end" gap="sm">
         <MultiSelect label="State" data={[...STATES]} value={search.state ?? []} w={240} clearable
           placeholder={search.state ? undefined : "any"} onChange={(state) => set({ state: state as JobState[] })} />
