@@ -18,7 +18,8 @@ _INK = "#1c1c1c"
 
 def draw_forgetting(found: ForgettingInfo, path: Path) -> None:
     """Draw how far the loss of each modality is from where it was learnt and, where there are any, the probe's accuracy
-    and the drift of the features; a row a stage, a column a modality. What a stage does not know is left blank.
+    and the drift of the features; a row a stage, a column a modality that has any. What a stage does not
+    know, or what cannot be measured, is grey.
     """
     names = [name for name in found.datasets if any(row.modality == name for row in found.table)]
     start = {name: next(row for row in found.table if row.modality == name) for name in names}
@@ -34,22 +35,26 @@ def draw_forgetting(found: ForgettingInfo, path: Path) -> None:
         ("CKA with the stage before", lambda row: row.cka, lambda row: None, "viridis"),
     ]
     shown = [panel for panel in panels if any(panel[1](row) is not None for row in found.table)]
-    width, height = 1.6 + 1.25 * len(names), 1.5 + 0.62 * len(found.stages)
-    figure, axes = plt.subplots(1, max(len(shown), 1), figsize=(max(len(shown), 1) * width, height), squeeze=False,
-                                layout="constrained")  # fmt: skip
-    for axis, (title, value, below, colours) in zip(axes[0], shown, strict=False):
-        cells = np.full((len(found.stages), len(names)), np.nan)
+    columns = [[name for name in names if any(panel[1](row) is not None for row in found.table if row.modality == name)]
+               for panel in shown]  # fmt: skip
+    # a panel without cells, where nothing could be measured
+    widths, height = [len(some) for some in columns] or [1], 1.5 + 0.62 * len(found.stages)
+    figure, axes = plt.subplots(1, len(widths), figsize=(sum(1.2 + 1.2 * width for width in widths), height),
+                                squeeze=False, layout="constrained", width_ratios=widths)  # fmt: skip
+    figure.supxlabel("grey: not learnt yet, or not measured", fontsize=8, color="#5f5f5f")
+    for axis, mine, (title, value, below, colours) in zip(axes[0], columns, shown, strict=False):
+        cells = np.full((len(found.stages), len(mine)), np.nan)
         words: dict[tuple[int, int], str] = {}
         for row in found.table:
             number, under = value(row), below(row)
             if number is None:
                 continue
-            place = (row.stage, names.index(row.modality))
+            place = (row.stage, mine.index(row.modality))
             cells[place] = number
             words[place] = f"{round(number, 3) + 0.0:+.1%}\n{under:.3f}" if under is not None else f"{number:.2f}"
         _heat(axis, cells, words, colours)
         axis.set_title(title, fontsize=9)
-        axis.set_xticks(range(len(names)), names, fontsize=8)
+        axis.set_xticks(range(len(mine)), mine, fontsize=8)
         labels = [f"{stage.stage}: {' + '.join(stage.learnt)}" for stage in found.stages]
         axis.set_yticks(range(len(labels)), labels, fontsize=8)
         axis.set_ylabel("after stage", fontsize=8)

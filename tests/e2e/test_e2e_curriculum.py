@@ -1,93 +1,98 @@
-"""The five stages of a curriculum from one request, on generated data, whatever dies on the way."""
+"""The five stages of a curriculum from one request, on generated and on real data, whatever dies on the way."""
 
+import math
 import subprocess
-from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import psutil
 import pytest
 
-from medcoss.client import Client, Pipeline, ServerUnreachable, local_platform
-from medcoss.phantoms import ct, mr, pathology, reports, xray
+from medcoss.client import Client, Pipeline
+from medcoss.specs.forgetting_records import ForgettingInfo
+from tests.e2e.curricula import (
+    ORDER,
+    Faults,
+    check_each_step_was_done_once,
+    generated,
+    real,
+    stages,
+    watched,
+)
 from tests.worker.work import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-ORDER = ["report", "xray", "ct", "mr", "pathology"]
-IMAGES = {"name": "image_folder", "size": [32, 32]}
-VOLUMES = {"name": "volume_folder", "size": [16, 32, 32], "stride": 16, "splits": {"method": "folders"}}
-# the generator, its folder, how many of its files, and how they are prepared
-DATA: dict[str, tuple[ModuleType, str, int, dict[str, Any]]] = {
-    "report": (reports, "reports", 1, {"name": "openi_reports"}),
-    "xray": (xray, "xray", 6, IMAGES | {"modality": "xray"}),
-    "ct": (ct, "ct", 1, VOLUMES | {"modality": "ct"}),
-    "mr": (mr, "mr", 2, VOLUMES | {"modality": "mr"}),
-    "pathology": (pathology, "pathology", 6, IMAGES | {"modality": "pathology"}),
-}
+TRAINING = {"size": "tiny", "epochs": 100, "max_steps": 12, "batch_size": 8, "base_lr": 0.03, "warmup_epochs": 0,
+            "vocabulary_size": 300, "reconstructions": 0}  # fmt: skip
+LABELLED = ["xray", "pathology"]
 
 
-@pytest.fixture(scope="module")
-def stages(client: Client, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """A few generated files of each modality, uploaded."""
-    root = tmp_path_factory.mktemp("generated")
-    made = []
-    for modality in ORDER:
-        module, folder, count, recipe = DATA[modality]
-        for item in module.items(0)[:count]:
-            item.write(root)
-        raw = client.datasets.upload(root / folder, name=f"few-{modality}", modality=modality)
-        made.append({"modality": modality, "dataset": raw.id, "prepare": {"recipe": recipe}})
+def curriculum(made: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "stages": made, "training": TRAINING, "buffer": {"buffer_fraction": 0.5, "centers_fraction": 0.2},
+        "forgetting": {"samples": 12},
+    }  # fmt: skip
+
+
+def started(client: Client, folders: dict[str, Path], name: str) -> Pipeline:
+    """The pipeline of all five stages, from raw data to the last report, from one request."""
+    asked = curriculum(stages(client, folders, name))
+    seen = client.pipelines.validate(curriculum=asked)
+    assert seen.valid and seen.gpu_hours.value is not None, seen.errors
+    made = client.pipelines.submit(curriculum=asked, name=f"five modalities, {name}")
+    assert [step.name for step in made.steps if step.kind == "pretrain"] == ORDER
+    assert len(made.steps) == 19
     return made
 
 
-def kill(folder: Path, name: str) -> None:
-    """End a part of the platform at once; it is started again."""
-    platform = local_platform(folder)
-    assert platform is not None
-    for part in platform.parts:
-        if part.name == name:
-            psutil.Process(part.pid).kill()
-            return
-    raise AssertionError(f"no part {name} among {[part.name for part in platform.parts]}")
-
-
-def ended(client: Client, made: Pipeline, step: str) -> bool:
-    """Whether a step has succeeded; a control plane that is away says nothing."""
-    try:
-        now = client.pipelines.get(made.id)
-    except ServerUnreachable:
-        return False
-    assert now.state not in {"failed", "cancelled"}, [(each.name, each.state, each.error) for each in now.steps]
-    return now.step(step).state == "succeeded"
+def check_the_report_is_complete(client: Client, done: Pipeline, folder: Path) -> None:
+    """Every stage was measured on every modality that it knows, and what was left of four of them is told."""
+    found = client.evaluations.get(done.step("pathology-forgetting").outputs["evaluation"])
+    told = ForgettingInfo.model_validate(found.forgetting)
+    assert found.model_id == done.step("pathology").outputs["model"]
+    assert [(row.stage, row.modality) for row in told.table] == [
+        (stage, modality) for stage in range(5) for modality in ORDER[: stage + 1]
+    ]
+    for row in told.table:
+        first = row.stage == ORDER.index(row.modality)
+        assert row.loss is not None and row.loss > 0, row
+        assert (row.cka is None, row.cosine is None) == (first, first), row
+        assert (row.accuracy is not None) == (row.modality in LABELLED), row
+    assert [one.modality for one in told.kept] == ORDER[:4]
+    assert all(one.forgetting is not None for one in told.kept)
+    assert all(math.isfinite(value) for value in found.metrics.values())
+    files = {path.name for path in client.evaluations.download(found.id, folder).iterdir()}
+    assert files == {"forgetting.json", "forgetting.png"}
 
 
 def test_five_modalities_are_learnt_from_one_request_and_no_stage_is_lost_or_run_twice(
-    client: Client, stages: list[dict[str, Any]], platform_process: tuple[subprocess.Popen[bytes], Path]
+    client: Client, platform_process: tuple[subprocess.Popen[bytes], Path], tmp_path: Path
 ) -> None:
-    training = {"size": "tiny", "epochs": 1, "max_steps": 2, "batch_size": 8, "vocabulary_size": 300,
-                "reconstructions": 0}  # fmt: skip
-    curriculum = {"stages": stages, "training": training, "buffer": {"buffer_fraction": 0.5, "centers_fraction": 0.2}}
-    seen = client.pipelines.validate(curriculum=curriculum)
-    assert seen.valid and seen.gpu_hours.value is not None, seen.errors
-    made = client.pipelines.submit(curriculum=curriculum, name="five modalities")
-    assert [step.name for step in made.steps if step.kind == "pretrain"] == ORDER
-    until(lambda: ended(client, made, "report"), 300, "the first stage")
-    kill(platform_process[1], "control plane")
-    until(lambda: ended(client, made, "ct"), 300, "the third stage")
-    kill(platform_process[1], "worker")
-    done = client.pipelines.wait(made.id, timeout=300)
-    assert (done.state, done.progress.done) == ("succeeded", 14)
+    made = started(client, generated(tmp_path), "generated")
+    faults = Faults(platform_process[1])
+    for step, part in (
+        ("report-data", "trainer"),
+        ("report", "control plane"),
+        ("report-buffer", "redis"),
+        ("xray", "s3"),
+        ("ct", "worker"),
+    ):
+        until(watched(client, made, lambda now, step=step: now.step(step).state == "succeeded"), 300, step)
+        faults.kill(part)
+    until(watched(client, made, lambda now: now.state == "succeeded"), 400, "all of it")
+    done = client.pipelines.get(made.id)
+    check_each_step_was_done_once(client, done)
+    check_the_report_is_complete(client, done, tmp_path / "measured")
     last = client.models.get(done.step("pathology").outputs["model"])
     assert (last.modalities, last.stage) == (ORDER, 5)
-    job = client.jobs.get(done.step("pathology").job_id)
-    assert len(job.spec["rehearsal"]) == 4
-    for step in done.steps:
-        told = Counter(event.type for event in client.jobs.events(step.job_id))
-        assert (told["succeeded"], told["queued"] >= 1) == (1, True), step.name
-        rows = [*client.models.list(job_id=step.job_id), *client.datasets.list(job_id=step.job_id)]
-        assert len(rows) == 1, f"{step.name} made {rows}"
+    assert len(client.jobs.get(done.step("pathology").job_id).spec["rehearsal"]) == 4
     again = client.pipelines.rerun(made.id, {"pathology": {"seed": 7}})
-    assert [step.name for step in again.steps if not step.reused] == ["pathology"]
+    assert [step.name for step in again.steps if not step.reused] == ["pathology", "pathology-forgetting"]
     client.pipelines.cancel(again.id)
+
+
+def test_real_files_of_five_modalities_from_one_request(client: Client, real_data: Path, tmp_path: Path) -> None:
+    made = started(client, real(real_data, tmp_path), "real")
+    done = client.pipelines.wait(made.id, timeout=600)
+    check_each_step_was_done_once(client, done)
+    check_the_report_is_complete(client, done, tmp_path / "measured")
