@@ -104,9 +104,11 @@ class Faults:
 
     def kill(self, name: str) -> None:
         """SIGKILL for a part as it is now, or for the `trainer`; that, and what it needs, is struck inside a stage."""
+        process = self.part(name) if name != "trainer" else None
         if name in {"trainer", "redis", "s3"}:
             trainer = until(self.trainer, 120, "a trainer")
-        process = trainer if name == "trainer" else self.part(name)
+            process = process or trainer
+        assert process is not None
         process.kill()
 
 
