@@ -1,0 +1,79 @@
+"""Datasets brought to the platform by the console, and looked at there."""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import expect
+
+from tests.api.serving import KEYS, Role, Served
+from tests.browser import Watched, browser, faults, log_in
+
+__all__ = ["browser"]
+
+
+def test_a_folder_is_uploaded_gone_on_with_and_looked_at(
+    served: Served, browser: Watched, real_data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "two studies"
+    (folder / "films").mkdir(parents=True)
+    for path in sorted((real_data / "xray" / "train" / "normal").glob("*.jpg"))[:3]:
+        shutil.copy(path, folder / "films")
+    volumes = sorted((real_data / "brain_mr").glob("*.nii.gz"))
+    # real volumes in one file that goes in parts: the last one, and it has two
+    large = folder / "volumes.bin"
+    large.write_bytes(b"".join(path.read_bytes() for path in volumes))
+    assert 8 * 2**20 < large.stat().st_size <= 16 * 2**20
+    shutil.copy(next((real_data / "ct_dicom").glob("*.dcm")), folder / "patient.dcm")
+    (folder / ".hidden").write_text("not sent")
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.OPERATOR], "/datasets")
+    page.get_by_role("link", name="Upload").click()
+    page.get_by_label("Folder to upload").set_input_files(folder)
+    expect(page.get_by_role("textbox", name="Name")).to_have_value("two-studies")
+
+    # DICOM files are not sent before somebody has said what becomes of them
+    send = page.get_by_role("button", name="Upload", exact=True)
+    expect(page.get_by_role("alert")).to_contain_text("medcoss datasets upload 'two studies'")
+    expect(send).to_be_disabled()
+    page.get_by_label("Leave them out").check()
+    assert not faults(page)
+
+    # the second part never gets through, and the page is loaded anew
+    page.route(re.compile("partNumber=2"), lambda route: None)
+    send.click()
+    expect(page.get_by_role("region", name="Progress of the upload")).to_contain_text(
+        re.compile(r"sending.*8\.\d MiB of 16")
+    )
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    page.unroute_all()
+    browser.requests.clear()
+    (waits,) = served.operator.get("/v1/datasets").json()["items"]
+    assert waits["state"] == "uploading"
+    page.get_by_label("Folder to upload").set_input_files(folder)
+    page.get_by_label("Leave them out").check()
+    send.click()
+    page.wait_for_url(re.compile(f"/datasets/{waits['id']}"))
+    parts = [url for url in browser.requests if "partNumber=" in url]
+    assert parts and not any("partNumber=1&" in url for url in parts), "what has arrived is not sent again"
+
+    # all is there as it was, without what was left out
+    found = {
+        each["path"]: each["sha256"]
+        for each in served.operator.get(f"/v1/datasets/{waits['id']}/files").json()["items"]
+    }
+    sent = [path for path in folder.rglob("*") if path.is_file() and path.name not in {"patient.dcm", ".hidden"}]
+    assert found == {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sent
+    }
+    first = page.locator("img.thumbnail").first
+    expect(first).to_be_visible()
+    page.wait_for_function("() => document.querySelector('img.thumbnail').naturalWidth > 100")
+    page.get_by_role("tab", name="Versions").click()
+    expect(page.get_by_text("No other raw dataset is called two-studies")).to_be_visible()
+    assert not faults(page) and not browser.errors
+    stores = {httpx.URL(served.url).netloc.decode(), served.settings.s3_endpoint}
+    assert browser.hosts() <= stores
