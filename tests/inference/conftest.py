@@ -83,16 +83,19 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
         yield Repository(f"127.0.0.1:{port}", root, work / "server" / "triton.log", models, retired)
 
 
-def register(settings: Settings, exported: Exported) -> str:
-    """Record an exported model as the jobs of the platform do; the model's id."""
-    model_id = new_id("mdl")
-    files = ObjectStore(settings).upload_dir(f"models/{model_id}", exported.model_dir)
-    info = ModelInfo.model_validate_json((exported.model_dir / "config.json").read_text())
-    with Database(settings.database_url).session() as session:
-        register_model(
-            session, model_id, name="small", info=info, prefix=f"models/{model_id}", files=files, parents=[],
-            dataset_id=None, job_id="job_x", project_id=DEFAULT_PROJECT,
-        )  # fmt: skip
+def register(settings: Settings, exported: Exported, model_id: str | None = None) -> str:
+    """Record an exported model as the jobs of the platform do, or one more version of the model `model_id`; the
+    model's id.
+    """
+    if model_id is None:
+        model_id = new_id("mdl")
+        files = ObjectStore(settings).upload_dir(f"models/{model_id}", exported.model_dir)
+        info = ModelInfo.model_validate_json((exported.model_dir / "config.json").read_text())
+        with Database(settings.database_url).session() as session:
+            register_model(
+                session, model_id, name="small", info=info, prefix=f"models/{model_id}", files=files, parents=[],
+                dataset_id=None, job_id="job_x", project_id=DEFAULT_PROJECT,
+            )  # fmt: skip
     # another job's transaction
     with Database(settings.database_url).session() as session:
         register_deployment(

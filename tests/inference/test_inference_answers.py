@@ -46,7 +46,7 @@ def torch_answer(exported: Exported, *inputs: np.ndarray) -> Any:
 
 
 def pipeline(exported: Exported) -> ServingPipeline:
-    return ServingPipeline(exported.info.recipe, exported.info.kind)
+    return ServingPipeline(exported.info.recipe, exported.info.kind, exported.info.findings)
 
 
 def torch_segmented(exported: Exported, data: bytes) -> tuple[SegmentRequest, np.ndarray]:

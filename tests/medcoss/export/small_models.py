@@ -1,5 +1,6 @@
 """Small untrained models in model folders, as training jobs write them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,20 +18,26 @@ CONFIG = EncoderConfig(
 RECIPES = {
     "xray": {"name": "image_folder", "modality": "xray", "size": [64, 64]},
     "mr": {"name": "volume_folder", "modality": "mr", "size": [16, 32, 48], "stride": 8},
+    "ct": {"name": "volume_folder", "modality": "ct", "size": [16, 32, 48], "stride": 8},
+    "pathology": {"name": "image_folder", "modality": "pathology", "size": [64, 64]},
     "report": {"name": "openi_reports", "modality": "report"},
 }
-SHAPES = {"xray": [3, 64, 64], "mr": [1, 16, 32, 48], "report": [112]}
+SHAPES = {
+    "xray": [3, 64, 64], "pathology": [3, 64, 64], "mr": [1, 16, 32, 48], "ct": [1, 16, 32, 48], "report": [112],
+}  # fmt: skip
 
 
 def write_model(
-    folder: Path, task: str, modalities: list[str], classes: list[str] | None = None, seed: int = 0
-) -> Path:
+    folder: Path, task: str, modalities: list[str], classes: list[str] | None = None, seed: int = 0,
+    *, words: Sequence[str] = VOCABULARY, config: EncoderConfig = CONFIG,
+) -> Path:  # fmt: skip
     """Write the folder of an untrained model for `task` that has learnt `modalities`; returns the folder."""
     last = modalities[-1]
     recipe = RECIPES[last]
     if task == "segmentation" and last == "mr":
         recipe = recipe | {"label_suffix": "_label", "label_names": classes}
-    config = CONFIG.with_vocabulary(len(VOCABULARY)) if "report" in modalities else CONFIG
+    if "report" in modalities:
+        config = config.with_vocabulary(len(words))
     info = ModelInfo(
         task=task,
         size="tiny",
@@ -58,6 +65,6 @@ def write_model(
     vocabulary = None
     if "report" in modalities:
         vocabulary = folder.parent / "vocab.txt"
-        vocabulary.write_text("\n".join(VOCABULARY) + "\n")
+        vocabulary.write_text("\n".join(words) + "\n")
     save_model(module, info, folder, vocabulary)
     return folder
