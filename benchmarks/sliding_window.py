@@ -7,6 +7,7 @@ The published loop (MedCoSS, Ye et al., CVPR 2024) takes one window at a time, m
 there by the Gaussian and adds it up there. Both sides take the same windows (64 x 192 x 192, half of one covered by
 the next) of the same untrained segmenter of one class, whose threshold lies at the median, so that the mask is not
 trivial: masks have to be equal, the exit code is 1 when they are not, or the ratio is below `--least`.
+With `--mirror` it also tells what mirroring costs against none.
 
 Seconds are by the clock; on a busy machine the CPU seconds of the process say more. Peak memory is what the sides take
 beside weights and volume: on a CPU the growth of the resident set, on a GPU that of the tensors there.
@@ -155,6 +156,11 @@ def compare(options: argparse.Namespace, device: torch.device) -> bool:
     print(f"ours is {clock:.2f}x as fast by the clock, {cpu:.2f}x by CPU seconds; peak memory "
           f"{max(r.peak for r in rows['ours']) / 1e6:.0f} MB against "
           f"{max(r.peak for r in rows['published']) / 1e6:.0f} MB")  # fmt: skip
+    if options.mirror:
+        plain = measured(lambda: slide(model, volume, Sliding(window, options.batch), device), device)
+        last = rows["ours"][-1]
+        print(f"mirroring takes {last.seconds / plain.seconds:.1f} times the seconds of none, "
+              f"{last.cpu / plain.cpu:.1f} times the CPU seconds")  # fmt: skip
     ratio = clock if device.type == "cuda" else cpu
     return bool(different <= options.tolerated * theirs.size and ratio >= options.least)
 
