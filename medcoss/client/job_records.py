@@ -149,6 +149,7 @@ class JobOptions(TypedDict, total=False):
     priority: int
     max_attempts: int | None
     depends_on: Iterable[str]
+    nodes: int | None
     gpus: int | None
     memory_bytes: int | None
     time_limit_s: float | None

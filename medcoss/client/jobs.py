@@ -54,6 +54,7 @@ class Jobs:
         priority: int = 0,
         max_attempts: int | None = None,
         depends_on: Iterable[str] = (),
+        nodes: int | None = None,
         gpus: int | None = None,
         memory_bytes: int | None = None,
         time_limit_s: float | None = None,
@@ -65,7 +66,8 @@ class Jobs:
         """Submit a job. `project` is its name or id, by default the key's only one, or else `default`;
         `depends_on` are ids of jobs that must have succeeded first.
 
-        `gpus` and `memory_bytes` are what the worker must have, `time_limit_s` is what all attempts may take
+        `gpus` and `memory_bytes` are what the worker must have, or each of the `nodes` machines that a training runs on
+        together; `time_limit_s` is what all attempts may take
         together, `backoff_s` the pause after a first failure.
 
         A lost connection is safe: the request carries a key, by default a new one for every call, under which
@@ -73,7 +75,7 @@ class Jobs:
         """
         body = _body(
             kind, spec, name=name, project=project, priority=priority, max_attempts=max_attempts,
-            depends_on=depends_on, gpus=gpus, memory_bytes=memory_bytes, time_limit_s=time_limit_s,
+            depends_on=depends_on, nodes=nodes, gpus=gpus, memory_bytes=memory_bytes, time_limit_s=time_limit_s,
             backoff_s=backoff_s, notes=notes, tags=tags,
         )  # fmt: skip
         response = self._transport.call("POST", "/v1/jobs", json=body, headers=_key(idempotency_key), once=True)
@@ -264,7 +266,7 @@ def _progress(job: Job) -> JobProgress:
 def _body(kind: str, spec: Spec | dict[str, Any], **options: Unpack[JobOptions]) -> dict[str, Any]:
     """A request for a job; what is not given is left to the server."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    resources = {name: given.pop(name) for name in ("gpus", "memory_bytes") if name in given}
+    resources = {name: given.pop(name) for name in ("nodes", "gpus", "memory_bytes") if name in given}
     body = given | {"kind": kind, "spec": _plain(spec), "resources": resources}
     body |= {name: [*given[name]] for name in ("depends_on", "tags") if name in given}
     if "backoff_s" in body:

@@ -229,6 +229,7 @@ class Worker(Record):
     job_id: str | None = None
     version: str = ""
     gpus: int = 0
+    nodes: int | None = None
     gpu_model: str | None = None
     gpu_memory_bytes: int | None = None
     gpu_utilisation: float | None = None

@@ -24,6 +24,24 @@ class Going(Protocol):
 
 
 G = TypeVar("G", bound=Going)
+T = TypeVar("T")
+
+
+def patiently(look: Callable[[], T]) -> T:
+    """What `look` finds, also when the server is away for a while: it is restarted, perhaps. Raises what it raises."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return look()
+        except (ServerUnreachable, ApiError) as error:
+            if lasting(error) or time.monotonic() > until:
+                raise
+        time.sleep(LONGEST_POLL_S)
+
+
+def lasting(error: ServerUnreachable | ApiError) -> bool:
+    """Whether it would be the same a little later."""
+    return isinstance(error, ApiError) and error.status not in {502, 503, 504}
 
 
 def until_ended(look: Callable[[], G], what: str, timeout: float | None, on_update: Callable[[G], None] | None) -> G:
@@ -39,8 +57,7 @@ def until_ended(look: Callable[[], G], what: str, timeout: float | None, on_upda
             found = look()
             last_seen = time.monotonic()
         except (ServerUnreachable, ApiError) as error:
-            lasting = isinstance(error, ApiError) and error.status not in {502, 503, 504}
-            if lasting or known is None or time.monotonic() - last_seen > PATIENCE_S:
+            if lasting(error) or known is None or time.monotonic() - last_seen > PATIENCE_S:
                 raise
             found = known
         if found != known and on_update is not None:

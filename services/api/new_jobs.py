@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medcoss.specs import CHILD_KINDS, JOB_KINDS
+from medcoss.specs import CHILD_KINDS, EVERY_KIND, JOB_KINDS
 from services.api.problems import MOST_ERRORS, field_errors, invalid
 from services.api.schemas import JobRequest
 from services.core.errors import FieldError, ValidationFailed
@@ -45,8 +45,21 @@ def new_job(request: JobRequest, project_id: str, settings: Settings, depends_on
         name=request.name or request.kind,
         priority=request.priority,
         max_attempts=request.max_attempts or settings.max_attempts,
-        depends_on=tuple(depends_on), gpus=request.resources.gpus,
+        depends_on=tuple(depends_on), gpus=request.resources.gpus, nodes=_machines(request),
         memory_bytes=request.resources.memory_bytes, backoff_s=request.retry.backoff_s,
         retry_on=None if request.retry.on is None else tuple(request.retry.on), time_limit_s=request.time_limit_s,
         notes=request.notes, tags=tuple(dict.fromkeys(request.tags)),
     )  # fmt: skip
+
+
+def _machines(request: JobRequest) -> int | None:
+    """The machines that it runs on together, None for one; ValidationFailed for kinds that run on one alone."""
+    nodes = request.resources.nodes
+    if nodes is None or nodes == 1:
+        return None
+    kind = "finetune_run" if request.kind == "compare" else request.kind
+    if not EVERY_KIND[kind].ranks:
+        able = ", ".join(sorted(name for name, known in JOB_KINDS.items() if known.ranks))
+        detail = f"{request.kind} runs on one machine; of all kinds {able} and compare can run on several: leave it out"
+        raise ValidationFailed(detail, [FieldError("/resources/nodes", detail)])
+    return nodes

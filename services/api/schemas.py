@@ -184,6 +184,13 @@ FailureReason = Literal["lost_worker", "killed", "out_of_memory", "storage", "se
 class Resources(Body):
     """What a worker must have to run the job; what is left out does not matter."""
 
+    nodes: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="machines that a training runs on together, with what the other fields ask for on each; None or 1: "
+        "on one. It needs a worker that has jobs run on several",
+    )
     gpus: int | None = Field(
         None,
         ge=0,

@@ -11,7 +11,8 @@ from services.core.workers import WorkerState
 
 _EXAMPLE: dict[str, Any] = {
     "name": "ward-gpu-1:4211", "host": "ward-gpu-1", "pid": 4211, "version": "0.1.0", "queues": ["jobs", "jobs.gpu"],
-    "state": "running", "job_id": "job_019a2b3c4d5e6f7a8b9c0", "gpus": 2, "gpu_model": "NVIDIA H100 80GB HBM3",
+    "state": "running", "job_id": "job_019a2b3c4d5e6f7a8b9c0", "gpus": 2, "nodes": None,
+    "gpu_model": "NVIDIA H100 80GB HBM3",
     "gpu_memory_bytes": 85520809984, "gpu_utilisation": 0.97, "gpu_memory_used_bytes": 61203283968,
     "memory_bytes": 270582939648, "cpus": 64, "started_at": "2026-01-05T08:00:00Z", "seen_at": "2026-01-05T09:30:02Z",
 }  # fmt: skip
@@ -33,7 +34,8 @@ class WorkerOut(BaseModel):
     queues: list[str] = Field(description="queues that ring for it")
     state: WorkerState = Field(description="idle, running, draining or gone")
     job_id: str | None = Field(description="what it runs; null also for a job that the key does not see")
-    gpus: int = Field(description="GPUs that it offers")
+    gpus: int = Field(description="GPUs that it offers; of each machine where `nodes` is not null")
+    nodes: int | None = Field(description="machines that it can have jobs run on; null: it runs them on its own")
     gpu_model: str | None = Field(description="null where the machine does not tell")
     gpu_memory_bytes: int | None = Field(description="memory of its smallest GPU", json_schema_extra=BYTES)
     gpu_utilisation: float | None = Field(description="time that its GPUs compute", json_schema_extra=FRACTION)

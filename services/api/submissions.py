@@ -20,7 +20,7 @@ from services.core.jobs import NewJob
 from services.core.keys import Identity
 from services.core.lifecycle import State
 from services.core.once import Answer, Ticket
-from services.core.scheduling import RINGS
+from services.core.scheduling import RINGS, Ring
 from services.core.settings import Settings
 from services.core.tables import Job
 
@@ -51,7 +51,7 @@ class Desk:
 
     def __init__(self, settings: Settings, database: Database, celery: Celery) -> None:
         self._submissions: Together[Submission, Outcome] = Together(partial(submit_together, settings, database))
-        self._rings: Together[Sequence[tuple[str, int | None]], None] = Together(partial(_ring, celery))
+        self._rings: Together[Sequence[Ring], None] = Together(partial(_ring, celery))
 
     @property
     def waiting(self) -> int:
@@ -64,8 +64,12 @@ class Desk:
 
     async def ring(self, *jobs: JobOut) -> None:
         """Tell the workers of jobs that were made or let go on."""
-        if wanted := [(job.id, job.resources.gpus) for job in jobs for _ in range(_rings(job))]:
+        if wanted := [_to_ring(job) for job in jobs for _ in range(_rings(job))]:
             await self._rings.do(wanted)
+
+
+def _to_ring(job: JobOut) -> Ring:
+    return Ring(job.id, job.resources.gpus, job.resources.nodes)
 
 
 def _rings(job: JobOut) -> int:
@@ -75,7 +79,7 @@ def _rings(job: JobOut) -> int:
     return 1 if job.state == State.QUEUED else 0
 
 
-def _ring(celery: Celery, wanted: Sequence[Sequence[tuple[str, int | None]]]) -> list[None]:
+def _ring(celery: Celery, wanted: Sequence[Sequence[Ring]]) -> list[None]:
     ring_all(celery, [one for job in wanted for one in job])
     return [None] * len(wanted)
 

@@ -41,6 +41,9 @@ def submit(
     gpus: Annotated[
         int | None, typer.Option("--gpus", help="GPUs for the job; a training runs one process on each.")
     ] = None,
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", help="Machines that a training runs on together, with --gpus on each.")
+    ] = None,
     memory_gib: Annotated[float | None, typer.Option("--memory", metavar="GIB", help="Memory of the worker.")] = None,
     time_limit_s: Annotated[
         float | None, typer.Option("--time-limit", metavar="SECONDS", help="Set it aside after so long.")
@@ -69,7 +72,7 @@ def submit(
     fields = build_spec(spec, settings or [])
     options: JobOptions = {
         "name": name, "project": project, "priority": priority, "max_attempts": max_attempts,
-        "depends_on": after or [], "gpus": gpus,
+        "depends_on": after or [], "gpus": gpus, "nodes": nodes,
         "memory_bytes": None if memory_gib is None else int(memory_gib * 2**30), "time_limit_s": time_limit_s,
         "notes": note, "tags": tag or [],
     }  # fmt: skip

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medcoss.client import Client, Job, JobProgress, Metric, Progress
+from medcoss.client.waiting import patiently
 from services.cli.output import err, figure, seconds, state
 
 LINE_EVERY = 0.1
@@ -38,12 +39,12 @@ def _follow(client: Client, job_id: str, display: "_Live | _Lines") -> Job:
         elif isinstance(report, JobProgress):
             if (report.state, report.attempt) != (job.state, job.attempt):
                 # it also says why it waits
-                job = client.jobs.get(job_id)
+                job = patiently(lambda: client.jobs.get(job_id))
             elif report.total and report.fraction is not None:
                 now = Progress.model_validate(report.model_dump(include=set(Progress.model_fields)))
                 job = job.model_copy(update={"progress": now})
         display.update(job)
-    return client.jobs.get(job_id)
+    return patiently(lambda: client.jobs.get(job_id))
 
 
 def ending(job: Job) -> Text:

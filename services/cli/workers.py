@@ -29,7 +29,9 @@ def workers(
 
 
 def _gpus(worker: Worker) -> str:
-    """Number and model of its GPUs, and how busy they are."""
+    """Number and model of its GPUs, and how busy they are; of one that has jobs run on several machines, these."""
+    if worker.nodes is not None:
+        return f"{worker.nodes} machines with {worker.gpus or 'none'} each"
     if not worker.gpus:
         return "none"
     words = [f"{worker.gpus} {worker.gpu_model or ''}".strip()]

@@ -31,7 +31,7 @@ def _out_of_memory(job: Job, _: dict[str, Any]) -> list[str]:
     spec, found = job.spec, []
     batch = spec.get("batch_size")
     if batch and "accumulate" in spec:
-        processes = max(job.gpus or 1, 1)
+        processes = (job.nodes or 1) * max(job.gpus or 1, 1)
         share, parts = batch // processes, next_cut(batch, spec["accumulate"], processes)
         if parts is not None:
             whose = f"each process's {share} samples of the batch are" if processes > 1 else f"the batch of {batch} is"

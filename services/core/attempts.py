@@ -32,7 +32,8 @@ class Claim:
     """What a worker needs to run an attempt; `trace` is the traceparent of the request that made the job.
 
     `parent_id` is the job that it is a child of, if any. `gpus` are the worker's GPUs that it gets, as
-    CUDA_VISIBLE_DEVICES names them, `memory_bytes` what it asked for.
+    CUDA_VISIBLE_DEVICES names them, `memory_bytes` what it asked for. Where it runs on several machines, `nodes` of
+    them, `gpus_each` and `memory_bytes` are what it asked for on each.
     """
 
     job_id: str
@@ -46,7 +47,9 @@ class Claim:
     trace: str | None = None
     memory_bytes: int | None = None
     parent_id: str | None = None
+    nodes: int | None = None
     gpus: tuple[str, ...] = ()
+    gpus_each: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ _JOBS, _EVENTS = table_of(Job), table_of(JobEvent)
 # fields of a claim, in their order
 _CLAIMED = (
     "id", "project_id", "kind", "name", "spec", "attempt", "max_attempts", "fence", "trace", "memory_bytes",
-    "parent_id",
+    "parent_id", "nodes",
 )  # fmt: skip
 _TOLD = bindparam("told", type_=JSONB())
 _TAKE_ONE = _taking(bindparam("wanted_id"))
@@ -135,7 +138,7 @@ def _take(session: Session, statement: ReturningUpdate[Any], values: dict[str, A
         session.execute(insert(_EVENTS), event)
     if listened:
         outbox.tell_of_jobs(session, [event])
-    return replace(taken, gpus=gpus)
+    return replace(taken, gpus=gpus, gpus_each=wanted)
 
 
 def _running(worker: str, gpus: Iterable[str]) -> dict[str, Any]:

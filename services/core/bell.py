@@ -8,7 +8,7 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from services.core.metrics import ring_failures
-from services.core.scheduling import RINGS
+from services.core.scheduling import RINGS, Ring
 from services.core.settings import Settings
 
 RUN_JOB = "medcoss.run_job"
@@ -17,6 +17,9 @@ SEND_WEBHOOKS = "medcoss.send_webhooks"
 JOBS_QUEUE = "jobs"
 # only workers that have GPUs listen here
 GPU_QUEUE = "jobs.gpu"
+# only workers that have jobs run on several machines listen here
+MACHINES_QUEUE = "jobs.machines"
+QUEUES = (JOBS_QUEUE, GPU_QUEUE, MACHINES_QUEUE)
 CONTROL_QUEUE = "control"
 # what a broker that does not answer is known by
 AWAY = (OperationalError, KombuError, RedisError, OSError)
@@ -51,35 +54,37 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def queue_of(gpus: int | None) -> str:
-    """The queue that rings for a job which needs so many GPUs."""
+def queue_of(gpus: int | None, nodes: int | None = None) -> str:
+    """The queue that rings for a job which needs so many GPUs, and machines if several."""
+    if nodes:
+        return MACHINES_QUEUE
     return GPU_QUEUE if gpus else JOBS_QUEUE
 
 
-def ring(app: Celery, job_id: str, gpus: int | None = None) -> None:
+def ring(app: Celery, job_id: str, gpus: int | None = None, nodes: int | None = None) -> None:
     """Tell the workers that `job_id` is queued. A broker that does not answer is logged; the sweeper rings again."""
     try:
-        app.send_task(RUN_JOB, args=[job_id], queue=queue_of(gpus), retry=False)
+        app.send_task(RUN_JOB, args=[job_id], queue=queue_of(gpus, nodes), retry=False)
     except AWAY as error:
         ring_failures.inc()
         _log.warning("ring_failed", job_id=job_id, error=type(error).__name__)
 
 
-def ring_all(app: Celery, queued: Sequence[tuple[str, int | None]]) -> None:
-    """Tell the workers of jobs (id and GPUs) that have just been queued.
+def ring_all(app: Celery, queued: Sequence[Ring]) -> None:
+    """Tell the workers of jobs that have just been queued.
 
     Where RINGS messages wait that no worker has taken, another one would wake nobody.
     """
     for queue, wanted in _by_queue(queued):
         if len(wanted) == 1:
             # to ask how many wait would cost as much
-            ring(app, *wanted[0])
+            ring(app, wanted[0].job_id, wanted[0].gpus, wanted[0].nodes)
         else:
             _fill(app, queue, wanted, RINGS)
 
 
-def ring_again(app: Celery, queued: Sequence[tuple[str, int | None]]) -> None:
-    """Ring for queued jobs (id and GPUs) whose ring may be lost, up to as many waiting messages as jobs.
+def ring_again(app: Celery, queued: Sequence[Ring]) -> None:
+    """Ring for queued jobs whose ring may be lost, up to as many waiting messages as jobs.
 
     While all workers are busy for days, the queue must not grow with every sweep; and a worker that has
     been rung goes on until nothing is left, so that a few rings do for many jobs.
@@ -88,13 +93,13 @@ def ring_again(app: Celery, queued: Sequence[tuple[str, int | None]]) -> None:
         _fill(app, queue, wanted, len(wanted))
 
 
-def _by_queue(queued: Sequence[tuple[str, int | None]]) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
-    for queue in (JOBS_QUEUE, GPU_QUEUE):
-        if wanted := [(job_id, gpus) for job_id, gpus in queued if queue_of(gpus) == queue]:
+def _by_queue(queued: Sequence[Ring]) -> Iterator[tuple[str, list[Ring]]]:
+    for queue in QUEUES:
+        if wanted := [one for one in queued if queue_of(one.gpus, one.nodes) == queue]:
             yield queue, wanted
 
 
-def _fill(app: Celery, queue: str, wanted: Sequence[tuple[str, int | None]], most: int) -> None:
+def _fill(app: Celery, queue: str, wanted: Sequence[Ring], most: int) -> None:
     """Ring until `most` messages wait."""
     try:
         waiting = _waiting(app, queue)
@@ -102,8 +107,8 @@ def _fill(app: Celery, queue: str, wanted: Sequence[tuple[str, int | None]], mos
         ring_failures.inc()
         _log.warning("ring_failed", jobs=len(wanted), error=type(error).__name__)
         return
-    for job_id, gpus in wanted[: max(most - waiting, 0)]:
-        ring(app, job_id, gpus)
+    for one in wanted[: max(most - waiting, 0)]:
+        ring(app, one.job_id, one.gpus, one.nodes)
 
 
 def _waiting(app: Celery, queue: str) -> int:

@@ -109,7 +109,7 @@ def _by(column: Any) -> Any:
 
 
 def _class() -> Any:
-    return case((Job.gpus > 0, "gpu"), else_="cpu")
+    return case((Job.nodes.is_not(None), "machines"), (Job.gpus > 0, "gpu"), else_="cpu")
 
 
 def _age(since: datetime | None, moment: datetime) -> float:

@@ -175,9 +175,9 @@ def typed(asked: NewJob) -> Spec:
 
 
 def processes(asked: NewJob) -> int:
-    """How many processes share each batch of the job, or of its trainings: one a GPU."""
+    """How many processes share each batch of the job, or of its trainings: one a GPU of each machine."""
     kind = "finetune_run" if asked.kind == "compare" else asked.kind
-    return max(asked.gpus or 1, 1) if EVERY_KIND[kind].ranks else 1
+    return (asked.nodes or 1) * max(asked.gpus or 1, 1) if EVERY_KIND[kind].ranks else 1
 
 
 def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:

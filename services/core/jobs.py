@@ -45,6 +45,8 @@ class NewJob:
     priority: int = 0
     depends_on: tuple[str, ...] = ()
     gpus: int | None = None
+    # machines that it runs on together; None: on one
+    nodes: int | None = None
     memory_bytes: int | None = None
     retry_on: tuple[str, ...] | None = None
     backoff_s: float = 0.0
@@ -207,7 +209,8 @@ def _shared_out(asked: Sequence[NewJob]) -> Sequence[NewJob]:
             continue
         children = range(len(found), len(found) + len(mine))
         found += [_child(one, place, share) for share in mine]
-        found[place] = replace(one, after=(*one.after, *children), children=len(mine))
+        # it only adds up what the others have reached
+        found[place] = replace(one, after=(*one.after, *children), children=len(mine), nodes=None)
     return found
 
 
@@ -227,7 +230,7 @@ def new_row(asked: NewJob, spec: dict[str, Any], created_by: str, turn: int, par
         id=asked.id or new_id("job"), project_id=asked.project_id,
         kind=asked.kind, name=asked.name, notes=asked.notes, state=State.QUEUED if ready else State.WAITING,
         spec=spec, priority=asked.priority, max_attempts=asked.max_attempts, created_by=created_by, attempt=0,
-        fence=0, created_at=now(), turn=turn, gpus=asked.gpus,
+        fence=0, created_at=now(), turn=turn, gpus=asked.gpus, nodes=asked.nodes,
         memory_bytes=asked.memory_bytes, retry_on=list(asked.retry_on) if asked.retry_on is not None else None,
         backoff_s=asked.backoff_s, time_limit_s=asked.time_limit_s, trace=asked.trace,
         parent_id=parent_id, children=asked.children,

@@ -150,7 +150,7 @@ def _needed(session: Session, asked: NewJob, owner: str) -> tuple[list[str], lis
 def _place(session: Session, asked: NewJob, moment: datetime) -> Place:
     """Where it is going to run: on a GPU when it asks for one, or when every worker that could take it has one."""
     taking = waiting.taking(session, moment)
-    able = [w for w in taking if waiting.lacking(asked.gpus, asked.memory_bytes, [w]) is None]
+    able = [w for w in taking if waiting.lacking(asked.gpus, asked.memory_bytes, [w], asked.nodes) is None]
     on_gpu = bool(asked.gpus) or (asked.gpus is None and bool(able) and all(w.gpus for w in able))
     return Place(Hardware(on_gpu, inputs.processes(asked)), able)
 
@@ -219,7 +219,7 @@ def _waits(session: Session, asked: NewJob, owner: str, running: int | None, nee
     row = jobs.new_row(asked, asked.spec, owner, next_turn(session, owner, asked.priority), ready=True)
     row.rank = -asked.priority
     around = waiting.surroundings(session, [row], moment, running)
-    lacks = waiting.lacking(row.gpus, row.memory_bytes, around.workers)
+    lacks = waiting.lacking(row.gpus, row.memory_bytes, around.workers, row.nodes)
     if lacks is not None:
         found.append(Wait("resources", lacks))
     over = waiting.full_quota(owner, around)
@@ -229,6 +229,6 @@ def _waits(session: Session, asked: NewJob, owner: str, running: int | None, nee
     idle = [w for w in around.workers if w.state == WorkerState.IDLE]
     if ahead:
         found.append(Wait("turn", waiting.position(ahead)))
-    elif lacks is None and waiting.lacking(row.gpus, row.memory_bytes, idle) is not None:
+    elif lacks is None and waiting.lacking(row.gpus, row.memory_bytes, idle, row.nodes) is not None:
         found.append(Wait("turn", f"{waiting.FOR_A_FREE_ONE}; {waiting.position(0)}"))
     return found

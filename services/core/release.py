@@ -18,7 +18,7 @@ def release(session: Session, job_id: str) -> bool:
     """Queue a waiting job whose dependencies have succeeded, with the identifiers of what they have made in its spec;
     or let it fail when that does not fit. False when it waits no longer: of several at once, one does it.
     """
-    columns = (Job.kind, Job.spec, Job.name, Job.project_id, Job.max_attempts, Job.gpus)
+    columns = (Job.kind, Job.spec, Job.name, Job.project_id, Job.max_attempts, Job.gpus, Job.nodes)
     mine = select(*columns).where(Job.id == job_id, Job.state == State.WAITING)
     row = session.execute(mine.with_for_update()).one_or_none()
     if row is None:
@@ -26,7 +26,7 @@ def release(session: Session, job_id: str) -> bool:
     waited = pending.pending(row.kind, row.spec)
     ids = pending.made(session, waited) if waited else {}
     asked = NewJob(row.kind, with_ids(row.kind, row.spec, ids), row.name, row.max_attempts, row.project_id,
-                   gpus=row.gpus)  # fmt: skip
+                   gpus=row.gpus, nodes=row.nodes)  # fmt: skip
     wrong = _missing(waited, ids)
     if waited and not wrong:
         found = inputs.find(session, asked, hold=True)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Integer, ScalarSelect, Select, bindparam, func, or_, select
+from sqlalchemy import Integer, ScalarSelect, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.core.lifecycle import State
@@ -30,16 +30,18 @@ class Offer:
     """What a worker has free: number of GPUs, their names as in CUDA_VISIBLE_DEVICES, and memory in bytes.
 
     `all_taken`: it has GPUs, all of them in use, so that jobs which take what is there wait rather than go without.
+    `nodes`: on so many machines it can have jobs run, each with `gpus`; None: it runs jobs itself, on its own machine.
     """
 
     gpus: int = 0
     memory_bytes: int | None = None
     names: tuple[str, ...] = ()
     all_taken: bool = False
+    nodes: int | None = None
 
 
 # a worker without limits: whatever is queued fits
-ANYTHING = Offer(gpus=1_000_000)
+ANYTHING = Offer(gpus=1_000_000, nodes=1_000_000)
 
 
 def _last_turn(state: State) -> ScalarSelect[int]:
@@ -75,7 +77,7 @@ def next_turns(session: Session, owner: str, priorities: Sequence[int]) -> list[
 
 
 @cache
-def _runnable(all_taken: bool, by_memory: bool, by_owner: bool) -> Select[Any]:
+def _runnable(all_taken: bool, by_memory: bool, by_owner: bool, place: str) -> Select[Any]:
     """Made once for each kind of worker: to put it together costs as much as to run it."""
     fits = Job.gpus <= bindparam("free_gpus")
     statement = select(Job.id).where(
@@ -83,6 +85,10 @@ def _runnable(all_taken: bool, by_memory: bool, by_owner: bool) -> Select[Any]:
         or_(Job.not_before.is_(None), Job.not_before <= bindparam("moment")),
         fits if all_taken else or_(Job.gpus.is_(None), fits),
     )
+    if place == "here":
+        statement = statement.where(Job.nodes.is_(None))
+    elif place == "elsewhere":
+        statement = statement.where(Job.nodes <= bindparam("free_nodes"))
     if by_memory:
         statement = statement.where(or_(Job.memory_bytes.is_(None), Job.memory_bytes <= bindparam("free_bytes")))
     if by_owner:
@@ -103,16 +109,29 @@ def runnable(offer: Offer, moment: datetime, per_owner: int | None) -> tuple[Sel
         values["free_bytes"] = offer.memory_bytes
     if per_owner is not None:
         values["per_owner"] = per_owner
-    return _runnable(offer.all_taken, offer.memory_bytes is not None, per_owner is not None), values
+    place = "here" if offer.nodes is None else "anywhere" if offer == ANYTHING else "elsewhere"
+    if place == "elsewhere":
+        values["free_nodes"] = offer.nodes
+    return _runnable(offer.all_taken, offer.memory_bytes is not None, per_owner is not None, place), values
 
 
-def to_ring(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
-    """Queued jobs (id and GPUs) that could run now: up to RINGS that need GPUs, and as many that do not."""
-    found: list[tuple[str, int | None]] = []
-    for condition in (Job.gpus > 0, or_(Job.gpus.is_(None), Job.gpus == 0)):
+class Ring(NamedTuple):
+    """A queued job that workers are to be told of, and what says which of them: GPUs, and machines if several."""
+
+    job_id: str
+    gpus: int | None = None
+    nodes: int | None = None
+
+
+def to_ring(session: Session, moment: datetime) -> list[Ring]:
+    """Queued jobs that could run now: up to RINGS that need GPUs, as many that do not, and that need machines."""
+    found: list[Ring] = []
+    here = Job.nodes.is_(None)
+    no_gpu = or_(Job.gpus.is_(None), Job.gpus == 0)
+    for condition in (and_(here, Job.gpus > 0), and_(here, no_gpu), Job.nodes.is_not(None)):
         statement, values = runnable(ANYTHING, moment, None)
-        some = statement.add_columns(Job.gpus).where(condition).limit(RINGS)
-        found += [(job_id, gpus) for job_id, gpus in session.execute(some, values)]
+        some = statement.add_columns(Job.gpus, Job.nodes).where(condition).limit(RINGS)
+        found += [Ring(*row) for row in session.execute(some, values)]
     return found
 
 

@@ -89,6 +89,16 @@ class Settings(BaseSettings):
     )
     worker_gpus: int | None = Field(None, ge=0, le=64, description="GPUs that a worker offers; None: those it sees")
     worker_memory_bytes: int | None = Field(None, gt=0, description="memory that a worker offers; None: what it has")
+    machines: int | None = Field(
+        None, ge=2, le=1024,
+        description="machines that this worker has jobs run on, by Kubeflow Trainer; None: it runs jobs itself",
+    )  # fmt: skip
+    machines_gpus: int = Field(0, ge=0, le=64, description="GPUs of each of these machines")
+    machines_gpu_resource: str = Field("nvidia.com/gpu", description="what Kubernetes calls such a GPU")
+    machines_runtime: str = Field("medcoss", description="name of the TrainingRuntime that says what their pods are")
+    machines_labels: dict[str, str] = Field({}, description="labels of the TrainJobs: a queue of Kueue's, say")
+    machines_api: str | None = Field(None, description="URL of the API server; None: that of the cluster it runs in")
+    machines_namespace: str | None = Field(None, description="namespace of the TrainJobs; None: the worker's own")
     quota_running: int | None = Field(None, ge=1, description="jobs of one owner that run at once; None: no limit")
     quota_queued: int | None = Field(None, ge=1, description="jobs of one owner that wait to run; None: no limit")
     max_attempts: int = Field(3, ge=1, le=20, description="attempts of a job unless it says otherwise")

@@ -12,14 +12,14 @@ from services.core.jobs import add_event, changed, needs
 from services.core.lifecycle import State
 from services.core.pipelines import records
 from services.core.release import release
-from services.core.scheduling import to_ring
+from services.core.scheduling import Ring, to_ring
 from services.core.tables import Dataset, Job
 
 # an upload that began before its URL expired may take that long
 LATE_UPLOADS = timedelta(hours=1)
 
 
-def sweep(session: Session, moment: datetime) -> list[tuple[str, int | None]]:
+def sweep(session: Session, moment: datetime) -> list[Ring]:
     """Mend everything; safe to run twice, and twice at once. Returns the queued jobs to ring for, see `to_ring`.
 
     Expired leases become queued or failed, waiting jobs are released or fail with what they wait for,

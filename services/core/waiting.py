@@ -69,7 +69,7 @@ def why(row: Job, needed: Mapping[str, str], around: Surroundings, children: Chi
     if row.not_before is not None and row.not_before > around.moment:
         return f"attempt {row.attempt} has failed; the next one starts at {row.not_before:%Y-%m-%d %H:%M:%S} UTC"
     over = full_quota(row.created_by, around)
-    return over or lacking(row.gpus, row.memory_bytes, around.workers) or _for_a_free_one(row)
+    return over or lacking(row.gpus, row.memory_bytes, around.workers, row.nodes) or _for_a_free_one(row)
 
 
 def full_quota(owner: str, around: Surroundings) -> str | None:
@@ -80,8 +80,14 @@ def full_quota(owner: str, around: Surroundings) -> str | None:
     return f"{owner} runs {count} jobs, {around.quota} are allowed at once; it starts when one of them has ended"
 
 
-def lacking(gpus: int | None, memory_bytes: int | None, alive: Sequence[Worker]) -> str | None:
-    """That none of these workers has what a job wants, and what the largest has; None when one does."""
+def lacking(gpus: int | None, memory_bytes: int | None, alive: Sequence[Worker],
+            nodes: int | None = None) -> str | None:  # fmt: skip
+    """That none of these workers has what a job wants, and what the largest has; None when one does. `nodes` is the
+    number of machines that it runs on, None for one.
+    """
+    if nodes is not None:
+        return _lacking_machines(nodes, gpus or 0, alive)
+    alive = [worker for worker in alive if worker.nodes is None]
     if not alive:
         return "no worker is alive; it starts when one is started"
     if any(_fits(worker, gpus or 0, memory_bytes or 0) for worker in alive):
@@ -96,12 +102,29 @@ def lacking(gpus: int | None, memory_bytes: int | None, alive: Sequence[Worker])
     return f"no worker that is alive offers {wanted}; {largest}"
 
 
+def _lacking_machines(nodes: int, gpus: int, alive: Sequence[Worker]) -> str | None:
+    launching = [worker for worker in alive if worker.nodes is not None]
+    if not launching:
+        return (
+            f"it runs on {nodes} machines, and no worker is alive that has jobs run on several "
+            "(docs/deploy/several-machines.md); submit it without resources.nodes to run it on one"
+        )
+    if any((worker.nodes or 0) >= nodes and worker.gpus >= gpus for worker in launching):
+        return None
+    each = f" with {wanted_words(gpus, None)} each" if gpus else ""
+    most, most_gpus = max(worker.nodes or 0 for worker in launching), max(worker.gpus for worker in launching)
+    return (
+        f"no worker that is alive has jobs run on {nodes} machines{each}; the largest offers {most} with {most_gpus} "
+        "GPUs each"
+    )
+
+
 def _fits(worker: Worker, gpus: int, memory_bytes: int) -> bool:
     return worker.gpus >= gpus and (worker.memory_bytes is None or worker.memory_bytes >= memory_bytes)
 
 
 def wanted_words(gpus: int | None, memory_bytes: int | None) -> str:
-    """The resources that a job asks for, in words; empty when it takes what there is."""
+    """The resources that a job asks for on a machine, in words; empty when it takes what there is."""
     parts = [f"{gpus} GPU{'s' if gpus > 1 else ''}"] if gpus else []
     parts += [_gib(memory_bytes)] if memory_bytes else []
     return " and ".join(parts)
@@ -113,6 +136,8 @@ def _gib(count: int) -> str:
 
 def _for_a_free_one(row: Job) -> str:
     wanted = wanted_words(row.gpus, row.memory_bytes)
+    if row.nodes is not None:
+        return f"{FOR_A_FREE_ONE} that has {row.nodes} machines free{' to go on' if row.started_at else ''}"
     return f"{FOR_A_FREE_ONE}{f' with {wanted}' if wanted else ''}{' to go on' if row.started_at else ''}"
 
 

@@ -42,6 +42,7 @@ class Beat:
     cpus: int
     started_at: datetime
     state: WorkerState
+    nodes: int | None = None
     job_id: str | None = None
     gpu_utilisation: float | None = None
     gpu_memory_used_bytes: int | None = None

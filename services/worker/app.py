@@ -2,6 +2,8 @@
 
 Jobs: `celery -A services.worker.app worker -Q jobs --pool=threads --concurrency=1`, with `-Q jobs,jobs.gpu` where
 there are GPUs.
+On several machines: `celery -A services.worker.app worker -Q jobs.machines --pool=threads --concurrency=8`, with
+MEDCOSS_MACHINES, in a cluster with Kubeflow Trainer; each thread supervises one job.
 Sweeper: `celery -A services.worker.app worker -B -Q control --pool=solo`.
 """
 
@@ -16,8 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from services.core import assembly, leftovers, tracing
 from services.core.bell import (
     CONTROL_QUEUE,
-    GPU_QUEUE,
-    JOBS_QUEUE,
+    QUEUES,
     RUN_JOB,
     SEND_WEBHOOKS,
     SWEEP,
@@ -34,6 +35,7 @@ from services.worker import metrics
 from services.worker.collector import Collector
 from services.worker.heart import Heart
 from services.worker.keeper import Keeper
+from services.worker.machines.orphans import OrphanWatch
 from services.worker.postman import Postman
 from services.worker.supervisor import Supervisor
 from services.worker.triton import TritonRepository
@@ -85,11 +87,17 @@ def _supervisor() -> Supervisor:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _be_known(sender: Any, **_: Any) -> None:
     """Make a worker that runs jobs known; the sweeper's process runs none."""
-    queues = sorted({JOBS_QUEUE, GPU_QUEUE} & set(sender.app.amqp.queues.consume_from))
-    if queues:
-        heart = Heart(_supervisor(), queues)
-        heart.start()
-        worker_shutdown.connect(lambda **_: heart.stop(), weak=False)
+    queues = sorted({*QUEUES} & set(sender.app.amqp.queues.consume_from))
+    if not queues:
+        return
+    supervisor = _supervisor()
+    heart = Heart(supervisor, queues)
+    heart.start()
+    worker_shutdown.connect(lambda **_: heart.stop(), weak=False)
+    if supervisor.cluster is not None:
+        watch = OrphanWatch(supervisor.cluster, settings, supervisor.database)
+        watch.start()
+        worker_shutdown.connect(lambda **_: watch.stop(), weak=False)
 
 
 @lru_cache

@@ -34,7 +34,7 @@ from services.worker.protocol import (
     ResultReport,
     StoreReport,
 )
-from services.worker.team import Team
+from services.worker.team import Processes, Team
 from services.worker.workdir import WorkFolder, work_folder
 
 T = TypeVar("T")
@@ -83,9 +83,12 @@ class Attempt:
     """The life of one child process, or of those that train together."""
 
     def __init__(self, settings: Settings, database: Database, claim: Claim, shutting_down: threading.Event,
-                 prepare: Callable[[Session, Claim, WorkFolder], ChildJob]) -> None:  # fmt: skip
+                 prepare: Callable[[Session, Claim, WorkFolder], ChildJob],
+                 gather: Callable[[ChildJob, WorkFolder], Processes] | None = None) -> None:  # fmt: skip
+        """`gather` starts the processes; those of this machine where it is None."""
         self.settings, self.database, self.claim = settings, database, claim
         self.shutting_down, self.prepare = shutting_down, prepare
+        self.gather = gather or (lambda job, folder: Team(job, settings, folder, claim.gpus))
         self.pending, self.outcome, self.pace = Pending(), Outcome(), Pace()
         self.errors: dict[int, ErrorReport] = {}
         self.renewed = time.monotonic()
@@ -113,7 +116,7 @@ class Attempt:
             return None
 
     def _supervise(self, job: ChildJob, folder: WorkFolder) -> None:
-        team = Team(job, self.settings, folder, self.claim.gpus)
+        team = self.gather(job, folder)
         try:
             while not team.ended():
                 self._collect(team, self.settings.heartbeat_s / 2)
@@ -123,12 +126,13 @@ class Attempt:
             team.finish()
         self.outcome.exit_code, self.outcome.memory_ran_out = team.exit_code, team.memory_ran_out
         if team.failed is not None:
-            self.outcome.error, self.outcome.who = self.errors.get(team.failed.rank), team.name_of(team.failed)
+            self.outcome.error, self.outcome.who = self.errors.get(team.failed), team.name_of(team.failed)
+        self.outcome.lost = team.lost
         if self.outcome.stop is None and self.shutting_down.is_set():
             # the system has told worker and child at the same time
             self.outcome.stop = "shutdown"
 
-    def _collect(self, team: Team, wait_s: float) -> None:
+    def _collect(self, team: Processes, wait_s: float) -> None:
         """Take all reports that are there, waiting for the first one at most `wait_s`."""
         try:
             said = team.reports.get(timeout=wait_s) if wait_s else team.reports.get_nowait()
@@ -139,7 +143,7 @@ class Attempt:
         except queue.Empty:
             return
 
-    def _take(self, team: Team, said: Said) -> None:
+    def _take(self, team: Processes, said: Said) -> None:
         entry = said.entry
         try:
             report = entry if isinstance(entry, LogReport) else REPORTS.validate_json(entry)
@@ -167,7 +171,7 @@ class Attempt:
             self.errors[said.rank] = report
             team.failing(said.rank, said.at)
 
-    def _watch(self, team: Team) -> None:
+    def _watch(self, team: Processes) -> None:
         """Renew the lease, store what has come, pass orders on. Raises LeaseLost."""
         if self.kill_at is not None and time.monotonic() > self.kill_at:
             _log.warning("grace_over")
@@ -258,7 +262,7 @@ class Attempt:
         if silent > self.settings.lease_s:
             raise LeaseLost from error
 
-    def _stop(self, team: Team, why: str) -> None:
+    def _stop(self, team: Processes, why: str) -> None:
         if self.outcome.stop is None:
             self.outcome.stop = why
             self.kill_at = time.monotonic() + self.settings.stop_grace_s

@@ -30,7 +30,8 @@ class Heart:
         self._devices = devices(supervisor.settings)
         self._facts: dict[str, Any] = {
             "name": supervisor.worker, "host": socket.gethostname(), "pid": os.getpid(), "version": __version__,
-            "queues": queues, "gpus": supervisor.offer.gpus, "memory_bytes": supervisor.offer.memory_bytes,
+            "queues": queues, "gpus": supervisor.offer.gpus,
+            "nodes": supervisor.offer.nodes, "memory_bytes": supervisor.offer.memory_bytes,
             "cpus": len(os.sched_getaffinity(0)), "started_at": now(),
         }  # fmt: skip
         self._over = threading.Event()

@@ -14,7 +14,11 @@ _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def offer(settings: Settings) -> Offer:
-    """GPUs and memory by the settings, or what the machine or the container lets this process have."""
+    """GPUs and memory by the settings, or what the machine or the container lets this process have; of a worker that
+    has jobs run on other machines, what those have.
+    """
+    if settings.machines is not None:
+        return Offer(settings.machines_gpus, nodes=settings.machines)
     names = tuple(devices(settings))
     return Offer(len(names), settings.worker_memory_bytes or _memory(), names)
 

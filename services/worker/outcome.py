@@ -11,6 +11,7 @@ from services.core import attempts, deployments, evaluations, indexes, registry
 from services.core.attempts import Claim
 from services.core.jobs import problem
 from services.core.lifecycle import State
+from services.core.scheduling import LOST_WORKER
 from services.worker.protocol import (
     PARTED,
     STOPPED,
@@ -32,6 +33,7 @@ _REASONS = {
 _TITLES = {
     "data": "Input that cannot be used",
     "code": "The job broke",
+    "killed": "The job's process was killed",
     "out_of_memory": "Out of memory",
     "serving": "The model cannot be served",
     "storage": "Stored files are damaged or out of reach",
@@ -41,7 +43,8 @@ _TITLES = {
 @dataclass
 class Outcome:
     """What is known of an attempt: the child's last reports, its exit code, who stopped it, and whether the system
-    ended a process of it because memory had run out. Of several processes, `who` is the one that failed first.
+    ended a process of it because memory had run out. Of several processes, `who` is the one that failed first; of
+    several machines, `lost` says which was lost and why.
     """
 
     result: ResultReport | None = None
@@ -50,6 +53,7 @@ class Outcome:
     exit_code: int | None = None
     memory_ran_out: bool = False
     who: str = ""
+    lost: str = ""
 
 
 def settle(session: Session, claim: Claim, outcome: Outcome) -> State | None:
@@ -90,6 +94,8 @@ def problem_of(outcome: Outcome) -> dict[str, Any]:
             _TITLES["out_of_memory"],
             f"the system ended {who} because main memory had run out", "out_of_memory",
         )  # fmt: skip
+    if outcome.lost and error is None:
+        return problem("A machine was lost", outcome.lost, LOST_WORKER)
     if error is not None:
         detail = f"{error.where}: {error.detail}" if error.where else error.detail
         # wrong input is the same to all of them

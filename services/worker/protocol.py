@@ -206,7 +206,7 @@ class ErrorReport(BaseModel):
     """The attempt has failed. `data` is the user's to mend and not tried again."""
 
     type: Literal["error"] = "error"
-    reason: Literal["data", "code", "out_of_memory", "storage", "serving"]
+    reason: Literal["data", "code", "killed", "out_of_memory", "storage", "serving"]
     detail: str
     where: str = ""
 

@@ -21,6 +21,10 @@ class Room:
         names, memory = tuple(gpu for gpu in self._whole.names if gpu not in taken), self._whole.memory_bytes
         if memory is not None:
             memory = max(memory - sum(claim.memory_bytes or 0 for claim in self._claims.values()), 0)
+        if self._whole.nodes is not None:
+            # of the same kind, all of them; what each has, Kubernetes shares out
+            taken_machines = sum(claim.nodes or 0 for claim in self._claims.values())
+            return replace(self._whole, nodes=max(self._whole.nodes - taken_machines, 0))
         return replace(
             self._whole, gpus=len(names), names=names, memory_bytes=memory, all_taken=bool(taken) and not names
         )  # fmt: skip

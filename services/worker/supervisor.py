@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -19,12 +20,16 @@ from services.core.ids import new_id
 from services.core.scope import Scope
 from services.core.settings import Settings
 from services.core.specs import references
+from services.core.storage import ObjectStore
 from services.core.tables import Dataset, Job, JobArtifact, Model, Project
 from services.worker import metrics
 from services.worker.attempt import Attempt
+from services.worker.machines.cluster import Cluster
+from services.worker.machines.crew import Crew
 from services.worker.offer import offer
 from services.worker.protocol import ChildJob, InputRecord, ShareRecord
 from services.worker.room import Room
+from services.worker.team import Processes
 from services.worker.workdir import WorkFolder
 
 _log = structlog.get_logger()
@@ -46,6 +51,8 @@ class Supervisor:
         self.running: set[str] = set()
         # what runs has changed since somebody cleared it
         self.news = threading.Event()
+        # where it has jobs run on several machines
+        self.cluster = Cluster(settings) if settings.machines is not None else None
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def run_next(self) -> str | None:
@@ -71,7 +78,10 @@ class Supervisor:
             self.running.add(claim.job_id)
             self.news.set()
             try:
-                state = Attempt(self.settings, self.database, claim, self.shutting_down, child_job).run()
+                attempt = Attempt(
+                    self.settings, self.database, claim, self.shutting_down, child_job, self._gather(claim)
+                )
+                state = attempt.run()
             finally:
                 self.room.give_back(claim)
                 self.running.discard(claim.job_id)
@@ -80,6 +90,12 @@ class Supervisor:
             states.append(state)
             span.note(state=state or "lost")
         return claim.job_id
+
+    def _gather(self, claim: Claim) -> Callable[[ChildJob, WorkFolder], Processes] | None:
+        """What starts the processes of a claim on several machines; None for one that runs on this."""
+        if (cluster := self.cluster) is None:
+            return None
+        return lambda job, _: Crew(job, self.settings, claim, cluster, ObjectStore(self.settings))
 
 
 def child_job(session: Session, claim: Claim, folder: WorkFolder) -> ChildJob:

@@ -13,6 +13,7 @@ from sqlalchemy import event, func, select
 from services.core import attempts
 from services.core.attempts import Artifact
 from services.core.bell import JOBS_QUEUE
+from services.core.scheduling import Ring
 from services.core.settings import Settings
 from services.core.sweep import sweep
 from services.core.tables import Job
@@ -242,13 +243,16 @@ def test_what_a_job_needs_is_kept_and_told(served: Served, raw: str) -> None:
         "retry": {"on": ["storage"]},
     }
     job = preprocess(served.operator, raw, **asked).json()
-    assert job["resources"] == asked["resources"]
+    assert job["resources"] == {"nodes": None, **asked["resources"]}
     assert job["retry"] == {"backoff_s": 10.0, "on": ["storage"]}
     assert (job["max_attempts"], job["time_limit_s"], job["ran_s"]) == (5, 3600.0, 0.0)
     assert job["reason"] == "no worker is alive; it starts when one is started"
     for wrong, pointer in (
         ({"resources": {"gpus": -1}}, "/resources/gpus"),
         ({"resources": {"tpus": 1}}, "/resources/tpus"),
+        ({"resources": {"nodes": 0}}, "/resources/nodes"),
+        # it shares nothing out among processes
+        ({"resources": {"nodes": 2}}, "/resources/nodes"),
         ({"retry": {"on": ["data"]}}, "/retry/on/0"),
         ({"time_limit_s": 0}, "/time_limit_s"),
     ):
@@ -331,7 +335,7 @@ def test_a_broken_broker_loses_no_job(
     assert time.monotonic() - began < 2, "the answer does not wait for the broker"
     assert deaf.viewer.get(f"/v1/jobs/{response.json()['id']}").json()["state"] == "queued"
     with deaf.database.session() as session:
-        assert sweep(session, now()) == [(response.json()["id"], None)], "the sweeper rings again"
+        assert sweep(session, now()) == [Ring(response.json()["id"])], "the sweeper rings again"
 
 
 def test_lists_are_filtered_and_cost_a_fixed_number_of_queries(served: Served, raw: str) -> None:

@@ -59,7 +59,7 @@ def running(database: Database, **changes: Any) -> Claim:
 
 def swept(database: Database, moment: datetime | None = None) -> list[str]:
     with database.session() as session:
-        return [job_id for job_id, _ in sweep(session, moment or now())]
+        return [ring.job_id for ring in sweep(session, moment or now())]
 
 
 def row(database: Database, job_id: str) -> Job:

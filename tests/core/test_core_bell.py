@@ -8,7 +8,8 @@ import pytest
 import redis
 from celery import Celery
 
-from services.core.bell import GPU_QUEUE, JOBS_QUEUE, make_celery, ring, ring_again
+from services.core.bell import GPU_QUEUE, JOBS_QUEUE, MACHINES_QUEUE, make_celery, ring, ring_again
+from services.core.scheduling import Ring
 from services.core.settings import Settings
 from services.embedded.servers import free_port
 
@@ -16,7 +17,7 @@ from services.embedded.servers import free_port
 @pytest.fixture
 def app(make_settings: Callable[..., Settings], redis_url: str) -> Iterator[Celery]:
     with redis.Redis.from_url(redis_url) as client:
-        client.delete(JOBS_QUEUE, GPU_QUEUE)
+        client.delete(JOBS_QUEUE, GPU_QUEUE, MACHINES_QUEUE)
     with make_celery(make_settings()) as made:
         yield made
 
@@ -36,19 +37,20 @@ def test_a_ring_is_one_message_with_the_id_alone(app: Celery, redis_url: str) ->
 
 
 def test_sweeps_do_not_fill_the_queue(app: Celery, redis_url: str) -> None:
-    queued = [(f"job_{number}", None) for number in range(5)]
+    queued = [Ring(f"job_{number}") for number in range(5)]
     for _ in range(4):
         ring_again(app, queued)
     assert waiting(redis_url) == 5
     ring_again(app, [])
-    ring_again(app, [*queued, ("job_5", 0)])
+    ring_again(app, [*queued, Ring("job_5", 0)])
     assert waiting(redis_url) == 6
 
 
 def test_jobs_for_gpus_ring_where_workers_with_gpus_listen(app: Celery, redis_url: str) -> None:
     ring(app, "job_1", 2)
-    ring_again(app, [("job_1", 2), ("job_2", 1)])
+    ring_again(app, [Ring("job_1", 2), Ring("job_2", 1), Ring("job_3", 8, 2)])
     assert waiting(redis_url, GPU_QUEUE) == 2
+    assert waiting(redis_url, MACHINES_QUEUE) == 1, "where somebody has jobs run on several machines"
     assert waiting(redis_url) == 0
 
 
@@ -56,7 +58,7 @@ def test_a_broker_that_is_away_is_no_error(make_settings: Callable[..., Settings
     with make_celery(make_settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")) as app:
         began = time.monotonic()
         ring(app, "job_1")
-        ring_again(app, [("job_1", None)])
+        ring_again(app, [Ring("job_1")])
         assert time.monotonic() - began < 2
 
 

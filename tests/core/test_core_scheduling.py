@@ -86,6 +86,17 @@ def test_a_worker_takes_what_it_has_the_resources_for(database: Database) -> Non
 
 
 @engines
+def test_several_machines_are_the_matter_of_workers_that_have_them(database: Database) -> None:
+    submitted(database, name="five machines", nodes=5)
+    submitted(database, name="two machines", nodes=2, gpus=8)
+    submitted(database, name="one machine", priority=-1)
+    assert [taken(database, Offer(gpus=4, nodes=4)) for _ in range(2)] == [None, None], "too few GPUs, or machines"
+    assert [taken(database, Offer(gpus=8, nodes=4)) for _ in range(2)] == ["two machines", None]
+    assert [taken(database, Offer(gpus=64)) for _ in range(2)] == ["one machine", None]
+    assert taken(database, Offer(gpus=8, nodes=8)) == "five machines"
+
+
+@engines
 def test_an_owner_has_no_more_jobs_running_than_the_quota(database: Database) -> None:
     for i in range(3):
         submitted(database, name=f"a{i}", created_by="anna")

@@ -42,6 +42,22 @@ def test_it_says_what_no_worker_has(database: Database) -> None:
 
 
 @engines
+def test_it_says_what_a_job_on_several_machines_waits_for(database: Database) -> None:
+    job_id, usual = submitted(database, nodes=4, gpus=8), submitted(database)
+    heard(database, beat("a", gpus=8))
+    found = reason(database, job_id)
+    assert found is not None and found.startswith("it runs on 4 machines, and no worker is alive that has jobs run on")
+    silent_since(database, "a", SILENT * 2)
+    heard(database, beat("b", nodes=2, gpus=8))
+    assert reason(database, usual) == "no worker is alive; it starts when one is started"
+    assert reason(database, job_id) == (
+        "no worker that is alive has jobs run on 4 machines with 8 GPUs each; the largest offers 2 with 8 GPUs each"
+    )
+    heard(database, beat("c", nodes=4, gpus=8))
+    assert reason(database, job_id) == "waits for a free worker that has 4 machines free; it is the next in the queue"
+
+
+@engines
 def test_it_says_how_many_jobs_are_ahead(database: Database) -> None:
     heard(database, beat("a"))
     later, first = submitted(database), submitted(database, priority=5)

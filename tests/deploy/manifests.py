@@ -34,6 +34,9 @@ def pods(objects: list[Manifest]) -> dict[str, Manifest]:
     found = {}
     for item in objects:
         spec = item["spec"] if item["kind"] == "Pod" else (item.get("spec") or {}).get("template", {}).get("spec")
+        if item["kind"] == "TrainingRuntime":
+            spec = item["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+            found[f"TrainingRuntime/{item['metadata']['name']}"] = spec
         if item["kind"] in {"Pod", "Deployment", "StatefulSet", "Job"}:
             found[f"{item['kind']}/{item['metadata']['name']}"] = spec
     return found

@@ -8,19 +8,23 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import TrainerV1alpha1TrainingRuntime
 from kubernetes_validate.utils import SchemaNotFoundError
 
 from medcoss import __version__
+from services.core.attempts import Claim
 from services.core.settings import Settings
+from services.worker.machines.cluster import CONTAINER
+from services.worker.machines.trainjob import train_job
 from tests.deploy.compose import COMPOSE
 from tests.deploy.manifests import CHART, FILES, Manifest, helm, pods, rendered
 
 VERSIONS = ["1.27", "1.30", "1.34"]
 # of operators; their schemas are not Kubernetes' own
-CUSTOM = {"ScaledObject", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
+CUSTOM = {"TrainingRuntime", "ScaledObject", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
 EVERYTHING = (
     "--set=monitoring.enabled=true,ingress.enabled=true,ingress.tlsSecret=tls,workers.gpu.enabled=true,"
-    "workers.gpu.keda.enabled=true,api.autoscaling.enabled=true,workers.gpu.cache.storageClass=fast"
+    "workers.gpu.keda.enabled=true,machines.enabled=true,api.autoscaling.enabled=true,workers.gpu.cache.storageClass=fast"
 )
 each_file = pytest.mark.parametrize("values", FILES, ids=lambda path: path.stem)
 
@@ -56,7 +60,8 @@ def test_names_are_given_once_and_everything_lies_in_the_namespace(values: Path)
 @each_file
 def test_no_pod_is_privileged_or_root_or_talks_to_the_api_server(values: Path) -> None:
     for name, spec in pods(with_everything(values)).items():
-        assert spec["automountServiceAccountToken"] is False, name
+        # what creates TrainJobs asks for them
+        assert spec["automountServiceAccountToken"] is name.endswith("-medcoss-machines"), name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
         assert spec["securityContext"]["runAsNonRoot"] is True and spec["securityContext"]["runAsUser"] > 0, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -142,6 +147,50 @@ def test_migrations_come_before_everything_else_of_an_upgrade() -> None:
     assert hook not in job("values.yaml").get("annotations", {})
     assert job("values.yaml", "--is-upgrade")["annotations"][hook] == "pre-upgrade"
     assert job("examples/gpu-cluster.yaml")["annotations"][hook] == "pre-install,pre-upgrade"
+
+
+def test_what_supervises_several_machines_may_do_that_and_no_more() -> None:
+    objects = rendered(CHART / "examples" / "gpu-cluster.yaml")
+    by_name = {(item["kind"], item["metadata"]["name"]): item for item in objects}
+    assert [kind for kind, _ in by_name if kind in {"Role", "RoleBinding"}] == ["Role", "RoleBinding"]
+    allowed = {
+        (verb, resource) for rule in by_name["Role", "clinic-medcoss-machines"]["rules"]
+        for resource in rule["resources"] for verb in rule["verbs"]
+    }  # fmt: skip
+    assert allowed == {
+        *((verb, "trainjobs") for verb in ("create", "get", "list", "delete")),
+        ("get", "trainingruntimes"), ("list", "pods"), ("delete", "pods"), ("get", "pods/log"),
+    }  # fmt: skip
+    (subject,) = by_name["RoleBinding", "clinic-medcoss-machines"]["subjects"]
+    assert subject["name"] == "clinic-medcoss-machines" and subject["namespace"] == "imaging"
+
+
+def test_the_runtime_is_one_that_kubeflow_trainer_knows_and_the_worker_asks_for() -> None:
+    objects = rendered(CHART / "examples" / "gpu-cluster.yaml")
+    runtime = next(item for item in objects if item["kind"] == "TrainingRuntime")
+    known = TrainerV1alpha1TrainingRuntime.from_dict(runtime)
+    assert known is not None and known.to_dict() == runtime, "nothing that the API does not know"
+    pod = pods([runtime])["TrainingRuntime/clinic-medcoss-trainer"]
+    (container,) = pod["containers"]
+    env = {one["name"]: one["value"] for one in container["env"]}
+    assert pod["restartPolicy"] == "Never" and container["name"] == CONTAINER
+    assert pod["terminationGracePeriodSeconds"] >= int(env["MEDCOSS_STOP_GRACE_S"]) + 15
+    secrets = next(volume for volume in pod["volumes"] if volume["name"] == "secrets")["secret"]["items"]
+    assert {one["path"] for one in secrets} == {"medcoss_s3_access_key", "medcoss_s3_secret_key"}
+
+    worker = next(item for item in objects if item["metadata"]["name"] == "clinic-medcoss-machines"
+                  and item["kind"] == "Deployment")["spec"]["template"]["spec"]  # fmt: skip
+    given = {one["name"]: one["value"] for one in worker["containers"][0]["env"]}
+    assert given["MEDCOSS_MACHINES_RUNTIME"] == runtime["metadata"]["name"]
+    assert int(given["MEDCOSS_STOP_GRACE_S"]) > pod["terminationGracePeriodSeconds"]
+    assert {name for name in given if name != "MEDCOSS_STOP_GRACE_S"} <= {
+        f"MEDCOSS_{name.upper()}" for name in Settings.model_fields
+    }
+    # the job's own resources come to those of the runtime
+    claim = Claim("job_1", "prj_1", "pretrain", "n", {}, 1, 3, 2, nodes=4, gpus_each=8)
+    made = train_job(claim, Settings(machines_runtime=runtime["metadata"]["name"]), runtime)
+    limits = made["spec"]["trainer"]["resourcesPerNode"]["limits"]
+    assert limits == {**container["resources"]["limits"], "nvidia.com/gpu": "8"}
 
 
 def test_gpus_are_asked_for_and_their_queue_is_heard() -> None:

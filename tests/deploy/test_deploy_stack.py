@@ -73,7 +73,7 @@ class Stack:
     def up(self) -> None:
         """Start it and wait until it is healthy."""
         began = time.monotonic()
-        self.compose("up", "-d", "--wait", "--wait-timeout", "600", "--build")
+        self.compose("up", "-d", "--wait", "--wait-timeout", "1200", "--build")
         say(f"up and healthy after {time.monotonic() - began:.0f} s")
         self.key = self.compose(
             "run", "--rm", "--no-deps", "secrets", "python", "/init/make_secrets.py", "admin_key"
@@ -85,7 +85,7 @@ class Stack:
         found = json.loads(subprocess.run(["docker", "inspect", *ids], capture_output=True, check=True).stdout)
         return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
 
-    def wait_healthy(self, service: str, patience_s: float = 300) -> None:
+    def wait_healthy(self, service: str, patience_s: float = 600) -> None:
         """Wait for the container's own healthcheck."""
         until(lambda: self.containers()[service]["State"]["Health"]["Status"] == "healthy", service, patience_s)
 

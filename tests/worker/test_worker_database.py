@@ -10,6 +10,7 @@ from sqlalchemy import func, select, text
 
 import services.core.db
 from services.core.db import Database
+from services.core.scheduling import Ring
 from services.core.settings import Settings
 from services.core.sweep import sweep
 from services.core.tables import Dataset, JobEvent
@@ -86,7 +87,7 @@ def test_a_database_that_is_away_longer_than_the_lease(hasty: Supervisor, script
     lock.join()
     assert row(database, job_id).state == "running", "nobody has told the database yet"
     with database.session() as session:
-        assert sweep(session, later()) == [(job_id, None)]
+        assert sweep(session, later()) == [Ring(job_id)]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

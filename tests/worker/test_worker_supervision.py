@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 
 from services.core.db import Database
 from services.core.jobs import request_cancel
+from services.core.scheduling import Ring
 from services.core.scope import EVERYTHING
 from services.core.settings import Settings
 from services.core.sweep import sweep
@@ -288,7 +289,7 @@ def test_a_lost_lease_ends_the_process_and_publishes_nothing(
         with database.session() as session:
             # a worker that was cut off: its lease is over and the sweeper comes by
             session.execute(text("UPDATE jobs SET lease_until = :past"), {"past": now().replace(year=2020)})
-            assert sweep(session, now()) == [(job_id, None)]
+            assert sweep(session, now()) == [Ring(job_id)]
     assert not child.is_running()
     assert made(database) == []
     job = row(database, job_id)

@@ -63,12 +63,13 @@ def raw_dataset(settings: Settings, database: Database, files: dict[str, bytes],
 
 
 def submitted(database: Database, kind: str = "preprocess", spec: dict[str, Any] | None = None, *,
-              max_attempts: int = 3, priority: int = 0, gpus: int | None = None) -> str:  # fmt: skip
+              max_attempts: int = 3, priority: int = 0, gpus: int | None = None,
+              nodes: int | None = None) -> str:  # fmt: skip
     """A queued job."""
     given = spec or {"dataset": "ds_raw0000000", "recipe": FOLDER}
     resolved = JOB_KINDS[kind].spec.model_validate(given).model_dump(mode="json")
     asked = NewJob(kind=kind, spec=resolved, name=kind, max_attempts=max_attempts, priority=priority,
-                   gpus=gpus)  # fmt: skip
+                   gpus=gpus, nodes=nodes)  # fmt: skip
     with database.session() as session:
         return jobs.submit(session, asked, created_by="test").id
 

@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# what the command line says of a server that is away, how long it is waited for, and how often it is asked
+AWAY = "does not answer"
+PATIENCE_S = 300.0
+PAUSE_S = 3.0
+
 
 class StepFailed(Exception):
     """A step of the demo ended badly; the message says which line and why."""
@@ -47,7 +52,20 @@ class Recorder:
         step = Step(title, shlex.join(["medcoss", *arguments]), curl, self._now(), kind=kind)
         self.steps.append(step)
         self.say(f"[{step.began_s:4.0f} s] {title}")
-        done = subprocess.run(
+        done = self._run(arguments)
+        until = time.monotonic() + PATIENCE_S
+        while done.returncode != 0 and AWAY in (done.stderr or "") and time.monotonic() < until:
+            # a server that is being restarted; what it has done without having said so is done twice
+            self.say(f"[{self._now():4.0f} s] the server does not answer; once more")
+            time.sleep(PAUSE_S)
+            done = self._run(arguments)
+        step.ended_s = self._now()
+        if done.returncode != 0:
+            raise StepFailed(f"{step.cli}\nended with exit code {done.returncode}:\n{done.stderr or done.stdout}")
+        return json.loads(done.stdout)
+
+    def _run(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             [sys.executable, "-m", "services.cli.main", *arguments, "--json"],
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -55,10 +73,6 @@ class Recorder:
             text=True,
             check=False,
         )
-        step.ended_s = self._now()
-        if done.returncode != 0:
-            raise StepFailed(f"{step.cli}\nended with exit code {done.returncode}:\n{done.stderr or done.stdout}")
-        return json.loads(done.stdout)
 
     def _now(self) -> float:
         return time.monotonic() - self.zero

@@ -23,7 +23,8 @@ class Job(Owned, Named, Base):
     `fence` grows with every claim; whatever an attempt writes must carry the present one.
     `rank` is minus the priority, for an index that sorts upwards; `turn` is its place in the fair order
     among jobs of one priority. `gpus` and `memory_bytes` are what a
-    worker must have, None where it takes what there is. A failed attempt whose reason is in `retry_on`
+    worker must have, None where it takes what there is; of a job that runs on several machines, `nodes` of them, what
+    each must have. A failed attempt whose reason is in `retry_on`
     (None: the usual ones) is tried again after `backoff_s`, doubled each time, at `not_before`. `ran_s` is
     the time that earlier attempts ran, of the `time_limit_s` that all of them have together. `trace` is the
     traceparent of the request that made it. A job that is shared out has so many `children`, whose `parent_id` it is:
@@ -62,6 +63,7 @@ class Job(Owned, Named, Base):
     rank: Mapped[int] = mapped_column(Integer, default=lambda context: -context.get_current_parameters()["priority"])
     turn: Mapped[int] = mapped_column(BigInteger, default=0)
     gpus: Mapped[int | None] = mapped_column(Integer)
+    nodes: Mapped[int | None] = mapped_column(Integer)
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer)

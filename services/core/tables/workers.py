@@ -12,6 +12,7 @@ from services.core.tables.base import Base, Id, now
 class Worker(Base):
     """A worker process: what it offers to jobs, what it does, and when it was last heard of.
 
+    `nodes` is on how many machines at once it has jobs run by others, None for one that runs them itself.
     `name` is what `Job.worker` holds. Sizes in bytes; `gpu_utilisation` is the mean share over its GPUs, 0 to 1.
     What a machine does not tell is None.
     """
@@ -31,6 +32,7 @@ class Worker(Base):
     version: Mapped[str] = mapped_column(String(32))
     queues: Mapped[list[Any]]
     gpus: Mapped[int] = mapped_column(Integer)
+    nodes: Mapped[int | None] = mapped_column(Integer)
     gpu_model: Mapped[str | None] = mapped_column(String(128))
     gpu_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)

@@ -106,10 +106,10 @@ runtimeClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Common part of a pod of the platform: dict root, component, values. */}}
+{{/* Common part of a pod of the platform: dict root, component, values, token (whether it asks the API server). */}}
 {{- define "medcoss.podHead" -}}
 serviceAccountName: {{ include "medcoss.serviceAccount" . }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ .token | default false }}
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets: {{- range . }}

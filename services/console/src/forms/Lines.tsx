@@ -47,11 +47,12 @@ export function jobLines(body: JobBody): Record<string, string> {
     ...(name ? [`--name ${quoted(name)}`] : []), ...(notes ? [`--note ${quoted(notes)}`] : []),
     ...(tags ?? []).map((tag) => `--tag ${quoted(tag)}`), ...(project ? [`--project ${quoted(project)}`] : []),
     ...(priority ? [`--priority ${priority}`] : []), ...(max_attempts ? [`--max-attempts ${max_attempts}`] : []),
+    ...(resources?.nodes ? [`--nodes ${resources.nodes}`] : []),
     ...(resources?.gpus != null ? [`--gpus ${resources.gpus}`] : []),
     ...(resources?.memory_bytes ? [`--memory ${resources.memory_bytes / 2 ** 30}`] : []),
     ...(time_limit_s ? [`--time-limit ${time_limit_s}`] : []),
   ];
-  const named = Object.entries({ name, notes, tags: tags?.length ? tags : undefined, project, priority: priority || undefined, max_attempts, gpus: resources?.gpus, memory_bytes: resources?.memory_bytes, time_limit_s })
+  const named = Object.entries({ name, notes, tags: tags?.length ? tags : undefined, project, priority: priority || undefined, max_attempts, nodes: resources?.nodes, gpus: resources?.gpus, memory_bytes: resources?.memory_bytes, time_limit_s })
     .filter(([, value]) => value != null && value !== "").map(([field, value]) => `, ${field}=${python(value)}`).join("");
   return {
     CLI: [`medcoss jobs submit ${kind}`, ...options].join(BREAK),

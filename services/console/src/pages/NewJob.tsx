@@ -45,7 +45,7 @@ function draftOf(job: Job, schema: Schema): Draft {
   const { name, notes, tags, priority, resources, time_limit_s } = job;
   const run = {
     name: name === job.kind ? undefined : name, notes: notes || undefined, tags: tags.length ? tags : undefined, priority: priority || undefined,
-    resources: resources.gpus == null && resources.memory_bytes == null ? undefined : resources, time_limit_s: time_limit_s ?? undefined,
+    resources: resources.nodes == null && resources.gpus == null && resources.memory_bytes == null ? undefined : resources, time_limit_s: time_limit_s ?? undefined,
   };
   return { spec: givenOf(job.spec, schema), run };
 }
