@@ -20,7 +20,7 @@ from services.core.db import Database, migrate
 from services.core.registry import register_model
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
-from services.core.tables import DEFAULT_PROJECT, Dataset, SearchIndex
+from services.core.tables import DEFAULT_PROJECT, Dataset, Lineage, SearchIndex
 from services.core.tables.indexes import IndexFile
 from services.core.workers import WorkerState
 from services.embedded.servers import Process, free_port, redis_server, s3_server
@@ -96,6 +96,7 @@ def _model(served: Served, model_id: str, name: str, parents: list[str], dataset
     with served.database.session() as session:
         register_model(session, model_id, name=name, info=model_info(**about), prefix=f"models/{model_id}", files=files,
                        parents=parents, dataset_id=dataset, job_id="job_x", project_id=DEFAULT_PROJECT)  # fmt: skip
+        session.add_all(Lineage(child_id=model_id, input_id=each) for each in (*parents, dataset))
 
 
 def _line(served: Served) -> None:

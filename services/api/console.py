@@ -2,7 +2,7 @@
 
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Header, Response
@@ -39,23 +39,30 @@ this page again. <code>make setup</code> builds the console, too, where it finds
 """
 
 
+class Origins(NamedTuple):
+    """Where the platform's other parts are, as browsers reach them: files come from `store`, answers from `gateway`."""
+
+    store: str
+    gateway: str
+
+
 def router(settings: Settings) -> APIRouter:
     """The routes of the console, which need no key: the pages ask for one."""
     routes = APIRouter(prefix="/console", include_in_schema=False)
     folder = (settings.console_dir or BUILT).resolve()
-    store = _object_store(settings)
+    others = Origins(_object_store(settings), _origin(settings.gateway_url))
 
     @routes.get("")
     @routes.get("/")
     def page() -> Response:
         """The page that all addresses of the console lead to."""
-        return _page(folder, store)
+        return _page(folder, others)
 
     @routes.get("/{path:path}")
     def file(path: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
         """A file of the build, or the page, which knows what to show at its address."""
         if not path.startswith("assets/"):
-            return _page(folder, store)
+            return _page(folder, others)
         return _file(folder, path, "gzip" in accept_encoding)
 
     return routes
@@ -68,24 +75,30 @@ def _object_store(settings: Settings) -> str:
     return f"{'https' if secure else 'http'}://{urlsplit(f'//{host}').netloc}"
 
 
-def policy(nonce: str, store: str) -> str:
-    """The content-security policy: own files alone, style sheets that carry the nonce, and of the object store `store`
-    pictures, and files that are sent to presigned URLs and fetched from them.
+def _origin(url: str) -> str:
+    """The scheme, host and port of an address."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def policy(nonce: str, others: Origins) -> str:
+    """The content-security policy: own scripts alone, style sheets that carry the nonce, calls of the platform's parts,
+    of the object store pictures, and files that are sent to presigned URLs and fetched from them.
     """
     return (
-        f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; connect-src 'self' {store}; "
-        f"img-src 'self' data: blob: {store}; font-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
+        f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; "
+        f"connect-src 'self' {others.gateway} {others.store}; img-src 'self' data: blob: {others.store}; "
+        "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
-def _page(folder: Path, store: str) -> Response:
+def _page(folder: Path, others: Origins) -> Response:
     nonce = secrets.token_urlsafe(18)
     try:
         text, status = (folder / "index.html").read_text(encoding="utf-8").replace(NONCE, nonce), 200
     except OSError:
         text, status = _MISSING, 404
-    headers = {"Content-Security-Policy": policy(nonce, store), "Cache-Control": "no-store"}
+    headers = {"Content-Security-Policy": policy(nonce, others), "Cache-Control": "no-store"}
     return HTMLResponse(text, status, headers)
 
 

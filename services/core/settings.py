@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     )
     oidc_projects_claim: str = Field("groups", description="the claim that holds names of projects")
     cors_origins: list[str] = Field([], description="web pages that may call, as https://host; none by default")
+    console_origins: list[str] = Field(
+        [], description="where browsers open the web console, as https://host: its pages may call the gateway"
+    )
     console_dir: Path | None = Field(None, description="folder of the built web console; None: that of the package")
     log_level: str = "INFO"
     metrics_port: int | None = Field(
@@ -149,7 +152,9 @@ class Settings(BaseSettings):
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP collector of traces, as http://host:4318")
     bootstrap_admin_key: SecretStr | None = Field(None, description="admin key made when the control plane starts")
 
-    @field_validator("cors_origins", "dicomweb_servers", "oidc_roles", "webhook_networks", mode="before")
+    @field_validator(
+        "cors_origins", "console_origins", "dicomweb_servers", "oidc_roles", "webhook_networks", mode="before"
+    )
     @classmethod
     def _is_json(cls, value: Any) -> Any:
         """Lists and tables are JSON in variables, wherever those were read."""

@@ -1,5 +1,6 @@
 """The parts of an embedded platform: which program each is and when it is healthy."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Collection
@@ -44,6 +45,8 @@ def environment(data_dir: Path, state: State, port: int) -> dict[str, str]:
     }
     if "MEDCOSS_CACHE_DIR" not in os.environ:
         found["MEDCOSS_CACHE_DIR"] = str(data_dir / "cache")
+    if "MEDCOSS_CONSOLE_ORIGINS" not in os.environ:
+        found["MEDCOSS_CONSOLE_ORIGINS"] = json.dumps([f"http://{host}:{port}" for host in (LOOPBACK, "localhost")])
     return found
 
 

@@ -56,9 +56,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(calls)
     app.include_router(index_router)
     app.include_router(status_router)
-    if settings.cors_origins:
+    if origins := [*settings.cors_origins, *settings.console_origins]:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "X-Class-Names", "X-Volume-Ml", "X-Pixels", "X-Model-Version", "X-Slice"],
         )  # fmt: skip
     app.add_middleware(RequestShell, max_bytes=settings.max_inference_bytes, patience_s=settings.request_timeout_s)

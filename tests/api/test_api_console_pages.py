@@ -15,7 +15,7 @@ from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from tests.api.serving import KEYS, Role, Served, start, store_keys
 from tests.browser import Watched, browsing, faults, log_in, missing
-from tests.console_demo import Demo, fill
+from tests.console_demo import CHEST, DICE, STAGES, Demo, fill
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 TABLET = {"width": 834, "height": 1112}
@@ -86,3 +86,97 @@ def test_a_pipeline_is_seen_as_a_graph_and_as_a_table_and_stopped(page: Page, sh
     page.get_by_role("button", name="Retry what has not succeeded").click()
     expect(steps.locator("tr[data-step=xray]")).to_contain_text("tried 2 times")
     expect(page.locator("h1 [data-state=queued]")).to_be_visible()
+
+
+def test_a_model_shows_what_it_has_kept_and_is_promoted_past_a_closed_gate(
+    page: Page, shown: tuple[Served, Demo]
+) -> None:
+    served, _ = shown
+    page.goto(f"{served.url}/console/models/{STAGES[2]}")
+    heat = page.get_by_role("region", name="Forgetting by stage and modality")
+    expect(heat.get_by_title("report after stage 3: 2.62, 8.714 % lost")).to_be_visible()
+    page.get_by_text("Accuracy", exact=True).click()
+    expect(heat).to_contain_text("0.7")
+    assert not faults(page)
+    page.get_by_role("tab", name="Lineage").click()
+    expect(page.get_by_role("region", name="Lineage as a graph").locator("[data-node]")).to_have_count(6)
+    page.get_by_role("tab", name="Card").click()
+    expect(page.get_by_role("article", name="Model card")).to_contain_text("average_forgetting")
+
+    # its gate is closed: a reason opens it, and is kept
+    page.get_by_role("tab", name="Promote").click()
+    expect(page.get_by_text("the average forgetting is 0.076, at most 0.05 is allowed")).to_be_visible()
+    promote = page.get_by_role("button", name="Promote to @production all the same")
+    expect(promote).to_be_disabled()
+    page.get_by_label("Override, because").fill("reports are not served yet")
+    promote.click()
+    expect(page.get_by_role("region", name="History", exact=True)).to_contain_text(
+        "gate overridden: reports are not served yet"
+    )
+    assert served.viewer.get("/v1/aliases/production").json()["model_id"] == STAGES[2]
+    assert not faults(page)
+
+
+def test_evaluations_are_compared_by_their_cases(page: Page, shown: tuple[Served, Demo]) -> None:
+    page.goto(f"{shown[0].url}/console/models/{CHEST}?tab=scores")
+    for name in ("chest0", "chest0"):
+        page.get_by_role("checkbox", name=f"Choose scores of {name}", checked=False).first.check()
+    page.get_by_role("link", name="Compare 2").click()
+    expect(
+        page.get_by_role("img", name=re.compile(r"ROC of covid against all others\. .*AUC 0\.\d+; .*AUC"))
+    ).to_be_visible()
+    expect(page.get_by_role("table", name="Worst cases of chest classifier 2").locator("tbody tr")).to_have_count(10)
+    expect(page.get_by_role("region", name="Confusion of chest classifier 1").first).to_be_visible()
+    assert not faults(page)
+    page.goto(f"{shown[0].url}/console/evaluations?id={DICE}")
+    expect(page.get_by_role("img", name=re.compile("left_atrium of left atrium: median 0"))).to_be_visible()
+
+
+def test_a_key_is_made_rotated_and_revoked_and_the_log_tells(page: Page, shown: tuple[Served, Demo]) -> None:
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Administration").click()
+    page.get_by_role("button", name="New key").click()
+    form = page.get_by_role("form", name="New key")
+    form.get_by_label("Name").fill("ward 3")
+    form.get_by_label("Owner").fill("bo")
+    form.get_by_role("button", name="Make the key").click()
+    secret = page.locator("[data-secret]")
+    made = secret.inner_text()
+    me = httpx.get(f"{shown[0].url}/v1/me", headers={"Authorization": f"Bearer {made}"}).json()
+    assert (me["owner"], me["role"], [each["name"] for each in me["projects"]]) == ("bo", "operator", ["default"])
+    page.get_by_role("button", name="I have it").click()
+    expect(secret).to_be_hidden()
+    row = page.locator("tr[data-key]", has_text="ward 3")
+    row.get_by_role("button", name="Rotate").click()
+    page.get_by_role("button", name="Make a new secret").click()
+    expect(secret).not_to_have_text(made)
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Revoke the key").click()
+    expect(row.locator("[data-state=revoked]")).to_be_visible()
+    assert not faults(page)
+    page.get_by_role("tab", name="Audit log").click()
+    page.get_by_label("Route").fill("/v1/keys/{key_id}")
+    log = page.get_by_role("region", name="Audit log")
+    expect(log.locator("tbody tr")).to_have_count(1)
+    expect(log).to_contain_text("DELETE")
+    assert not faults(page)
+
+
+def test_studies_are_drawn_around_on_the_map(page: Page, shown: tuple[Served, Demo]) -> None:
+    page.goto(f"{shown[0].url}/console/map?index=films")
+    drawn = page.get_by_role("img", name=re.compile("Map of 300 studies, coloured by label"))
+    expect(page.get_by_role("status").filter(has_text="300 studies")).to_be_visible()
+    box = drawn.bounding_box()
+    assert box is not None and not faults(page)
+    corners = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.5), (0.01, 0.5), (0.01, 0.02)]
+    page.mouse.move(box["x"] + corners[0][0] * box["width"], box["y"] + corners[0][1] * box["height"])
+    page.mouse.down()
+    for x, y in corners[1:]:
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+    page.mouse.up()
+    told = page.get_by_role("status").filter(has_text="drawn around")
+    expect(told).to_be_visible()
+    number = int(told.inner_text().split()[0])
+    assert 50 < number < 250, "half of the map"
+    page.get_by_label("Only label").first.click()
+    page.get_by_role("option", name="normal").click()
+    expect(page.get_by_role("region", name="Studies").get_by_role("cell", name="covid", exact=True)).to_have_count(0)

@@ -105,11 +105,11 @@ def register(settings: Settings, exported: Exported, model_id: str | None = None
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx.Client]:
-    """A client of `app` behind a real HTTP server."""
+def serving(app: FastAPI, port: int = 0) -> Iterator[httpx.Client]:
+    """A client of `app` behind a real HTTP server, at a free port unless one is named."""
     # with the protocol named, uvicorn switches Nagle's delay of 40 ms off
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, **options(log_config=None, lifespan="on")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

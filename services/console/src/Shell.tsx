@@ -2,7 +2,7 @@ import {
   ActionIcon, AppShell, Burger, Button, Group, NavLink, Select, Text, Title, Tooltip, useComputedColorScheme, useMantineColorScheme,
 } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { IconBox, IconDatabase, IconHome, IconLogout, IconMoon, IconPlayerPlay, IconSitemap, IconSun } from "@tabler/icons-react";
+import { IconBox, IconChartDots, IconDatabase, IconFlask, IconHome, IconLogout, IconMoon, IconPlayerPlay, IconSitemap, IconSun, IconUsers } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState, useSearch } from "@tanstack/react-router";
 import { useEffect } from "react";
@@ -18,6 +18,9 @@ const PAGES = [
   { to: "/pipelines", label: "Pipelines", icon: IconSitemap },
   { to: "/datasets", label: "Datasets", icon: IconDatabase },
   { to: "/models", label: "Models", icon: IconBox },
+  { to: "/try", label: "Try it", icon: IconFlask },
+  { to: "/map", label: "Map", icon: IconChartDots },
+  { to: "/admin", label: "Administration", icon: IconUsers },
 ] as const;
 
 /** What is around every page; without a key, the page that asks for one. The address stays, so one goes on there. */
@@ -33,6 +36,7 @@ export function Shell() {
 
 function Inside({ keyInUse }: { keyInUse: string }) {
   const { project } = useSearch({ from: "__root__" });
+  const { data: me } = useQuery(meQuery());
   const [opened, { toggle, close }] = useDisclosure();
   const path = useRouterState({ select: (state) => state.location.pathname });
   useFeed(project, keyInUse);
@@ -58,7 +62,7 @@ function Inside({ keyInUse }: { keyInUse: string }) {
         </Group>
       </AppShell.Header>
       <AppShell.Navbar p="sm" aria-label="Pages">
-        {PAGES.map(({ to, label, icon: Icon }) => (
+        {PAGES.filter(({ to }) => to !== "/admin" || me?.role === "admin").map(({ to, label, icon: Icon }) => (
           <NavLink
             key={to} label={label} leftSection={<Icon size={18} aria-hidden />} onClick={close}
             active={to === "/" ? path === "/" : path.startsWith(to)} variant="light"

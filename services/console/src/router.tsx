@@ -1,6 +1,7 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, retainSearchParams } from "@tanstack/react-router";
 
+import { OUTCOMES } from "./api/admin";
 import { STATES } from "./api/live";
 import type { JobFilters } from "./api/queries";
 import { Failure } from "./components/Failure";
@@ -22,6 +23,7 @@ function among<T extends string>(value: unknown, allowed: readonly T[]): T[] | u
 
 export const TASKS = ["encoder", "classification", "segmentation"] as const;
 export const ROLES = ["raw", "prepared", "buffer"] as const;
+export const COLUMNS = ["label", "dataset", "split", "modality"] as const;
 export const MODALITIES = ["report", "xray", "ct", "mr", "pathology"] as const;
 
 const root = createRootRoute({
@@ -140,7 +142,70 @@ const pipeline = createRoute({
   component: lazyRouteComponent(() => import("./pages/Pipeline")),
 });
 
-const tree = root.addChildren([home, jobs, newJob, newCurriculum, job, pipelines, pipeline, datasets, upload, dataset, models]);
+export interface TrySearch {
+  model?: string | undefined;
+  index?: string | undefined;
+}
+const trying = createRoute({
+  getParentRoute: () => root,
+  path: "/try",
+  component: lazyRouteComponent(() => import("./pages/Try")),
+  validateSearch: (given: Raw): TrySearch => ({ model: text(given.model), index: text(given.index) }),
+});
+
+const MODEL_TABS = ["line", "scores", "origins", "card", "promote", "serve"] as const;
+export interface ModelSearch {
+  tab?: (typeof MODEL_TABS)[number] | undefined;
+}
+const model = createRoute({
+  getParentRoute: () => root,
+  path: "/models/$modelId",
+  component: lazyRouteComponent(() => import("./pages/Model")),
+  validateSearch: (given: Raw): ModelSearch => ({ tab: among(given.tab, MODEL_TABS)?.[0] }),
+});
+
+export interface EvaluationsSearch {
+  id?: string[] | undefined;
+}
+const evaluations = createRoute({
+  getParentRoute: () => root,
+  path: "/evaluations",
+  component: lazyRouteComponent(() => import("./pages/Evaluations")),
+  validateSearch: (given: Raw): EvaluationsSearch => ({ id: words(given.id)?.slice(0, 20) }),
+});
+
+const ADMIN_TABS = ["keys", "projects", "audit", "limits"] as const;
+export interface AdminSearch {
+  tab?: (typeof ADMIN_TABS)[number] | undefined;
+  actor?: string | undefined;
+  route?: string | undefined;
+  outcome?: (typeof OUTCOMES)[number][] | undefined;
+  days?: string | undefined;
+}
+const admin = createRoute({
+  getParentRoute: () => root,
+  path: "/admin",
+  component: lazyRouteComponent(() => import("./pages/Admin")),
+  validateSearch: (given: Raw): AdminSearch => ({
+    tab: among(given.tab, ADMIN_TABS)?.[0], actor: text(given.actor), route: text(given.route), outcome: among(given.outcome, OUTCOMES),
+    days: text(given.days),
+  }),
+});
+
+export interface MapSearch {
+  index?: string | undefined;
+  by?: (typeof COLUMNS)[number] | undefined;
+}
+const map = createRoute({
+  getParentRoute: () => root,
+  path: "/map",
+  component: lazyRouteComponent(() => import("./pages/Map")),
+  validateSearch: (given: Raw): MapSearch => ({ index: text(given.index), by: among(given.by, COLUMNS)?.[0] }),
+});
+
+const tree = root.addChildren([
+  home, jobs, newJob, newCurriculum, job, pipelines, pipeline, datasets, upload, dataset, models, model, evaluations, trying, map, admin,
+]);
 
 function parseSearch(search: string): Raw {
   return Object.fromEntries(new URLSearchParams(search));

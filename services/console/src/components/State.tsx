@@ -6,7 +6,7 @@ import { duration, percent } from "../format";
 const COLORS: Record<string, string> = {
   waiting: "gray", queued: "grape", running: "blue", paused: "orange", succeeded: "green", failed: "red", cancelled: "gray",
   idle: "green", draining: "orange", gone: "red", ready: "green", uploading: "blue",
-  reused: "teal", loading: "blue", building: "blue", updating: "blue",
+  reused: "teal", active: "green", expired: "orange", revoked: "red", loading: "blue", building: "blue", updating: "blue",
 };
 
 export function StateBadge({ state }: { state: string }) {

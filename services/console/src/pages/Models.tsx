@@ -42,9 +42,7 @@ export default function Models() {
               {models.map((model) => (
                 <tr key={model.id}>
                   <td className="one">
-                    {model.job_id
-                      ? <Link className="link" to="/jobs/$id" params={{ id: model.job_id }} title="the job that made it">{model.name}</Link>
-                      : model.name}
+                    <Link className="link" to="/models/$modelId" params={{ modelId: model.id }}>{model.name}</Link>
                     <Text size="xs" c="dimmed">{model.id}</Text>
                   </td>
                   <td>{model.task}, {model.size}</td>

@@ -6,6 +6,7 @@ import { useEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
 
 import { number } from "../format";
+import { colorOf } from "./colors";
 
 export interface Line {
   label: string;
@@ -13,8 +14,6 @@ export interface Line {
   y: number[];
 }
 
-// told apart by people who see few colours, too (Okabe and Ito); each readable on light and dark
-const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f7f7f", "#e69f00"];
 const HEIGHT = 220;
 
 /** What a picture of lines says, for people who do not see it. */
@@ -53,7 +52,7 @@ export default function Plot({ title, lines, log = false }: { title: string; lin
         series: [
           { label: "step", value: (_, value) => number(value) },
           ...labels.split("\n").map((label, at) => ({
-            label, stroke: COLORS[at % COLORS.length], width: 1.6, spanGaps: true,
+            label, stroke: colorOf(at), width: 1.6, spanGaps: true,
             value: (_: uPlot, value: number | null) => number(value),
           })),
         ],

@@ -1,4 +1,4 @@
-import { Anchor, Text } from "@mantine/core";
+import { Text } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
 
 /** What a job has made, with the way to what has a page. */
@@ -10,7 +10,7 @@ export function Made({ outputs }: { outputs: Record<string, string> }) {
       {made.map(([what, id]) => (
         <Text size="sm" key={what}>
           {what}{" "}
-          {id.startsWith("mdl_") ? <Anchor component={Link} to="/models" size="sm">{id}</Anchor> : id}
+          {id.startsWith("mdl_") ? <Link className="link" to="/models/$modelId" params={{ modelId: id }}>{id}</Link> : id}
         </Text>
       ))}
     </>
