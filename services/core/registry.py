@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from medcoss.specs.records import DatasetInfo, DeploymentInfo, FileEntry, ModelInfo
 from services.core import aliases, deployments, labels, uploads
-from services.core.errors import Conflict, NotFound
+from services.core.errors import Conflict, NotFound, Unavailable
 from services.core.scope import Scope
 from services.core.specs import references
 from services.core.tables import Dataset, DatasetFile, Deployment, Job, JobInput, Lineage, Model, ModelFile
@@ -160,7 +160,8 @@ def ready_deployments(session: Session, scope: Scope) -> Sequence[Deployment]:
 def ready_deployment(session: Session, scope: Scope, name: str) -> Deployment:
     """The version that answers to `name`: to `chest` the one that was activated last, to `chest@2` version 2, and to
     an alias of models such as `@production` the newest version of the model that it stands for - as long as none of it
-    is ready, of the one that it stood for before. NotFound names the served models.
+    is ready, of the one that it stood for before. NotFound names the served models, Unavailable the version of the
+    name that is being loaded.
     """
     base, mark, version = name.partition(aliases.MARK)
     if mark and not base:
@@ -176,9 +177,25 @@ def ready_deployment(session: Session, scope: Scope, name: str) -> Deployment:
         return found
     found = deployments.active(session, scope, name)
     if found is None:
-        names = sorted({row.name for row in ready_deployments(session, scope)})
-        raise NotFound(f"there is no served model '{name}'; served are: {', '.join(names) or 'none yet'}")
+        raise _not_served(session, scope, name)
     return found
+
+
+def _not_served(session: Session, scope: Scope, name: str) -> NotFound | Unavailable:
+    """Why nothing answers for a name: its newest version is being loaded, has failed or was not activated, or there is
+    none.
+    """
+    mine = scope.select(Deployment).where(Deployment.name == name)
+    newest = session.scalars(mine.order_by(Deployment.created_at.desc(), Deployment.id.desc()).limit(1)).first()
+    if newest is None:
+        names = sorted({row.name for row in ready_deployments(session, scope)})
+        return NotFound(f"there is no served model '{name}'; served are: {', '.join(names) or 'none yet'}")
+    if newest.state == deployments.LOADING:
+        return Unavailable(f"'{name}' is being loaded ({newest.id}); try again in a few seconds")
+    if newest.state == deployments.FAILED:
+        why = f"GET /v1/deployments/{newest.id} of the control plane says why"
+        return NotFound(f"no version of '{name}' is served: {newest.id} has failed, and {why}")
+    return NotFound(f"no version of '{name}' answers yet; activate {newest.id}, or ask {name}@{newest.version}")
 
 
 def _of_alias(session: Session, scope: Scope, name: str) -> Deployment:

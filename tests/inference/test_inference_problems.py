@@ -180,6 +180,33 @@ def test_model_that_triton_does_not_have(gateway: httpx.Client, gateway_settings
         session.delete(ready_deployment(session, EVERYTHING, "zz-not-loaded"))
 
 
+def test_a_name_that_nothing_answers_for_yet_says_why(
+    gateway: httpx.Client, gateway_settings: Callable[..., Settings]
+) -> None:
+    from services.core.db import Database
+    from services.core.registry import ready_deployment
+    from services.core.scope import EVERYTHING
+    from services.core.tables import Deployment
+
+    def told(state: str, status: int, version: int | None = None) -> str:
+        with Database(gateway_settings().database_url).session() as session:
+            chest = ready_deployment(session, EVERYTHING, "chest")
+            row = Deployment(id="dep_coming", name="zz-coming", version=version, state=state, info=chest.info,
+                             model_id=chest.model_id, project_id=DEFAULT_PROJECT)  # fmt: skip
+            session.add(row)
+        try:
+            answer = gateway.post("/v1/models/zz-coming/classify", content=png(0))
+            assert ("retry-after" in answer.headers) == (status == 503)
+            return str(problem(answer, status)["detail"])
+        finally:
+            with Database(gateway_settings().database_url).session() as session:
+                session.delete(session.get_one(Deployment, "dep_coming"))
+
+    assert told("loading", 503) == "'zz-coming' is being loaded (dep_coming); try again in a few seconds"
+    assert "dep_coming has failed, and GET /v1/deployments/dep_coming" in told("failed", 404)
+    assert "activate dep_coming, or ask zz-coming@3" in told("ready", 404, 3)
+
+
 def test_health_and_numbers(gateway: httpx.Client) -> None:
     gateway.post("/v1/models/chest/classify", content=png(0))
     ready = gateway.get("/readyz", headers={"Authorization": ""})
