@@ -368,6 +368,13 @@ def predicting(dataset: DatasetInfo | None, model: ModelInfo) -> Iterator[Misfit
         yield Misfit("dataset", _other_samples(dataset, model))
 
 
+def there(split: str | None, dataset: DatasetInfo) -> Iterator[Misfit]:
+    """A split that is asked for has samples."""
+    if split is not None and not dataset.splits.get(split):
+        known = ", ".join(name for name, count in dataset.splits.items() if count) or "none"
+        yield Misfit("split", f"the dataset has no samples in the split '{split}'; its splits are {known}")
+
+
 def _readable(dataset: DatasetInfo, model: ModelInfo) -> bool:
     """Whether a classifier can read the samples; of grey images it sees three equal channels."""
     images = dataset.kind is Kind.IMAGE2D and dataset.kind == model.kind

@@ -219,6 +219,8 @@ def _misfits(asked: NewJob, found: Inputs) -> Iterator[Misfit]:
         yield from fit.evaluation(spec, dataset, model)
     elif isinstance(spec, EmbedSpec) and model is not None:
         yield from fit.embedding(dataset, model)
+    if isinstance(spec, EmbedSpec | PredictSpec):
+        yield from fit.there(spec.split, dataset)
 
 
 def _of_index(spec: BuildIndexSpec, model: ModelInfo, found: Inputs) -> Iterator[Misfit]:

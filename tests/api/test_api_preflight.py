@@ -122,6 +122,14 @@ CERTAIN: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"kind": "evaluate", "spec": {"model": "mdl_head0000", "dataset": "ds_xray0000"}},
         {"/spec/split": "no labelled samples in the split 'test'"},
     ),
+    "empty split of a prediction": (
+        {"kind": "predict", "spec": {"model": "mdl_head0000", "dataset": "ds_xray0000", "split": "test"}},
+        {"/spec/split": "no samples in the split 'test'; its splits are train"},
+    ),
+    "empty split of an embedding": (
+        {"kind": "embed", "spec": {"model": "mdl_xray0000", "dataset": "ds_xray0000", "split": "test"}},
+        {"/spec/split": "no samples in the split 'test'"},
+    ),
     "other samples": (
         {"kind": "evaluate", "spec": {"model": "mdl_head0000", "dataset": "ds_ct000000"}},
         {"/spec/dataset": "the model takes image2d"},
