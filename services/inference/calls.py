@@ -6,7 +6,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from medcoss.modalities import Kind
-from services.inference import masks
+from services.inference import dicom_seg, masks
 from services.inference.answers import answered
 from services.inference.bodies import BODY, MASK_ANSWERS, VECTOR_ANSWERS
 from services.inference.dependencies import Caller, GatewayDep, InputDep, caller, no_others
@@ -94,6 +94,8 @@ async def segment(
     def work(predictor: Predictor, given: Input, timing: Timing, watch: Watch) -> Answer:
         offered = masks.OF_VOLUMES if predictor.served.info.kind is Kind.VOLUME3D else masks.OF_IMAGES
         form = masks.named(offered, format) or chosen(offered, None, accept, "a segmentation")
+        if form == "dicom-seg":
+            dicom_seg.check(given, predictor.served.info.kind)
         found = predictor.segment(given, timing, watch)
         if form == "json":
             told = masks.told(found, predictor.served, timing.told(name))

@@ -12,11 +12,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from medcoss import __version__
+from medcoss.modalities import Kind
 from services.inference.deployments import Served
-from services.inference.inputs import invalid
+from services.inference.inputs import Input, invalid
 from services.inference.predict import Segmented, SegmentedVolume
 
 SERIES_NUMBER = 900
+_NO_SERIES = "a DICOM SEG refers to DICOM images; the input is none: send a DICOM series"
+_NO_IMAGE = "a DICOM SEG refers to a DICOM image; the input is none: send a DICOM file"
 # what classes are called here, by the words in their names, as SNOMED CT has it; whatever else is a tissue by its name
 _KNOWN = {
     "tumour": ("MorphologicallyAbnormalStructure", CodedConcept("108369006", "SCT", "Neoplasm")),
@@ -71,16 +74,23 @@ def of(found: Segmented, served: Served) -> bytes:
     return buffer.getvalue()
 
 
+def check(given: Input, kind: Kind) -> None:
+    """Refuse what a DICOM SEG cannot refer to, before it is segmented: files that are neither DICOM nor an archive."""
+    data = given.files[0].data
+    if given.text is None and data[128:132] != b"DICM" and not data.startswith(b"PK"):
+        raise invalid("query:format", _NO_SERIES if kind is Kind.VOLUME3D else _NO_IMAGE)
+
+
 def _sources(found: Segmented) -> tuple[list[Dataset], NDArray[np.bool_]]:
     """The headers of the input and the masks (K, frames, rows, columns) of its frames."""
     if isinstance(found, SegmentedVolume):
         if found.volume.series is None:
-            raise invalid("query:format", "a DICOM SEG refers to DICOM images; the input is none: send a DICOM series")
+            raise invalid("query:format", _NO_SERIES)
         series = found.volume.series
         own = np.stack([found.request.own(mask) for mask in found.masks])
         return series.headers, series.frames(own)
     if found.header is None:
-        raise invalid("query:format", "a DICOM SEG refers to a DICOM image; the input is none: send a DICOM file")
+        raise invalid("query:format", _NO_IMAGE)
     return [found.header], found.masks[:, None]
 
 
