@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
+from medcoss.specs.records import BadFile
+from tests.api.calls import prepared
 from tests.api.serving import KEYS, Role, Served
 from tests.browser import Watched, browser, faults, log_in
 
@@ -77,3 +79,30 @@ def test_a_folder_is_uploaded_gone_on_with_and_looked_at(
     assert not faults(page) and not browser.errors
     stores = {httpx.URL(served.url).netloc.decode(), served.settings.s3_endpoint}
     assert browser.hosts() <= stores
+
+
+def test_two_versions_of_a_dataset_are_told_apart(served: Served, browser: Watched) -> None:
+    prepared(
+        served.database,
+        "ds_first0000",
+        samples=4,
+        splits={"train": 4},
+        recipe={"name": "image_folder", "size": [32, 32]},
+    )
+    prepared(
+        served.database,
+        "ds_second000",
+        samples=6,
+        splits={"train": 6},
+        recipe={"name": "image_folder", "size": [64, 64]},
+        bad_files=[BadFile(path="films/7.png", reason="it is cut off")],
+    )
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.VIEWER], "/datasets/ds_second000?tab=versions")
+    differences = page.get_by_role("region", name="Differences of the versions")
+    expect(differences.get_by_role("row", name=re.compile("^samples 6 4"))).to_be_visible()
+    expect(differences.get_by_role("row", name="recipe.size [64,64] [32,32]")).to_be_visible()
+    expect(differences).not_to_contain_text("modality")
+    page.get_by_role("tab", name="Bad files (1)").click()
+    expect(page.get_by_role("row", name="films/7.png it is cut off")).to_be_visible()
+    assert not faults(page) and not browser.errors
