@@ -27,8 +27,9 @@ from tests.medcoss.training.small import DATASET, MODEL, reports, tiles, volumes
 ULTRASOUND = {"name": "ultrasound", "kind": "image2d", "channels": 1}
 # the stages before, and the steps of each: of its few sentences the encoder learns most, and has most to forget
 EARLIER = {"report": 500, "xray": 120, "ct": 120, "mr": 120, "pathology": 120}
-# of the pretext loss before the sixth stage: with rehearsal no modality loses more by it, without one does
-KEPT, LOST = 0.3, 0.45
+# of the pretext loss before the sixth stage: with rehearsal no modality loses more by it, without one does; measured
+# over rounding: at most 0.27 with, at least 1.14 without
+KEPT, LOST = 0.5, 0.6
 
 
 def recipe(modality: object = ULTRASOUND) -> PreprocessOptions:
@@ -64,7 +65,7 @@ def trained(data: Path, before: Path | None, buffers: list[Path], root: Path, st
     options = PretrainOptions(
         size="tiny", epochs=1000, max_steps=steps, batch_size=8, base_lr=base_lr, vocabulary_size=256, warmup_epochs=2,
         mask_ratio=0.5, augment=False, drop_path=0.0, distill_weight=10, mixup=False, reconstructions=0, log_every=50,
-        picture_every=10_000, seed=2,
+        picture_every=10_000,
     )  # fmt: skip
     return pretrain(options, data, before, buffers, root / "model", LocalRun(root))
 
