@@ -246,7 +246,7 @@ def report(served: Served, job_id: str, steps: int, of: int, message: str) -> No
     ]
     artifacts = []
     for epoch in (10, 20, 30):
-        name, content = f"reconstruction_xray_epoch_{epoch:04d}.png", picture(epoch)
+        name, content = f"reconstruction_xray_epoch{epoch:05d}.png", picture(epoch)
         served.store.put_bytes(f"artifacts/{job_id}/{name}", content)
         artifacts.append(Artifact(name, f"artifacts/{job_id}/{name}", "image/png", len(content)))
     with served.database.session() as session:

@@ -15,7 +15,13 @@ from tests.console_demo import CHEST, DICE, OTHER_ROC, ROC, STAGES, XRAYS, Demo,
 
 # name, light or dark, width
 LOOKS = ((False, 1280), (True, 834))
-SETTLED = "() => !document.querySelector('main')?.innerText.match(/Looking …|Loading …/)"
+# nothing has changed on the page for half a second
+SETTLED = """() => new Promise(done => {
+    let due = setTimeout(done, 500)
+    const again = () => { clearTimeout(due); due = setTimeout(done, 500) }
+    new MutationObserver(again).observe(document.body, {subtree: true, childList: true, characterData: true})
+    setTimeout(done, 8000)
+})"""
 
 
 def pages(demo: Demo) -> dict[str, str]:
@@ -38,7 +44,7 @@ def take(page: Page, address: str, path: Path) -> list[str]:
     """A picture of a page once it has settled; what axe finds."""
     page.goto(address)
     page.get_by_role("heading", level=1).wait_for()
-    page.wait_for_function(SETTLED)
+    page.evaluate(SETTLED)
     page.screenshot(path=path, full_page=True)
     return faults(page)
 

@@ -180,3 +180,12 @@ def test_studies_are_drawn_around_on_the_map(page: Page, shown: tuple[Served, De
     page.get_by_label("Only label").first.click()
     page.get_by_role("option", name="normal").click()
     expect(page.get_by_role("region", name="Studies").get_by_role("cell", name="covid", exact=True)).to_have_count(0)
+
+
+def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten(page: Page, shown: tuple[Served, Demo]) -> None:
+    expect(page.get_by_role("region", name="Last models")).to_contain_text("forgetting 0.076")
+    page.goto(f"{shown[0].url}/console/jobs/{shown[1].training}?tab=files")
+    expect(page.get_by_role("img", name="reconstruction xray after epoch 30")).to_be_visible()
+    page.get_by_role("slider", name="epoch of reconstruction xray").press("Home")
+    expect(page.get_by_role("img", name="reconstruction xray after epoch 10")).to_be_visible()
+    assert not faults(page)

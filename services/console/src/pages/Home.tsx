@@ -3,6 +3,7 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
 
 import type { Job, JobState, Worker } from "../api/client";
+import { evaluationsQuery } from "../api/models";
 import { jobsHead, modelsQuery, workersQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
 import { reasonOf } from "../components/JobTable";
@@ -131,6 +132,11 @@ function Models() {
   const { project } = useSearch({ from: "__root__" });
   const found = useInfiniteQuery(modelsQuery({ project }, SHOWN));
   const models = found.data?.pages[0]?.items ?? [];
+  const reports = useQuery(evaluationsQuery({ project, task: ["forgetting"] }));
+  const lost = (id: string) => {
+    const score = (reports.data?.items.find((each) => each.model_id === id)?.metrics as Record<string, number> | undefined)?.average_forgetting;
+    return score == null ? "" : `, forgetting ${number(score)}`;
+  };
   return (
     <Panel title="Last models" more={models.length > 0 && <Link className="link" to="/models">all</Link>}>
       {found.error && <Failure error={found.error} />}
@@ -143,13 +149,13 @@ function Models() {
         {models.map((model) => (
           <Group key={model.id} justify="space-between" gap="xs" wrap="nowrap">
             <div>
-              <Text size="sm">{model.name}</Text>
+              <Text size="sm"><Link className="link" to="/models/$modelId" params={{ modelId: model.id }}>{model.name}</Link></Text>
               <Text size="xs" c="dimmed">
                 {model.task}, {model.size}{model.modalities.length ? `, ${model.modalities.join(" → ")}` : ""}
               </Text>
             </div>
             <Text size="xs" c="dimmed" ta="right">
-              {headline(model.metrics)}<br />{ago(model.created_at)}
+              {headline(model.metrics)}{lost(model.id)}<br />{ago(model.created_at)}
             </Text>
           </Group>
         ))}

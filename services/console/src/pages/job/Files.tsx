@@ -1,6 +1,8 @@
-import { Anchor, SimpleGrid, Text } from "@mantine/core";
+import { Anchor, Card, SimpleGrid, Slider, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
 
+import type { Artifact } from "../../api/client";
 import { artifactsQuery } from "../../api/queries";
 import { Failure } from "../../components/Failure";
 import { bytes } from "../../format";
@@ -10,8 +12,9 @@ const PICTURES = 24;
 /** The files that the job kept; pictures are shown. */
 export function Files({ id, over }: { id: string; over: boolean }) {
   const found = useQuery({ ...artifactsQuery(id), refetchInterval: over ? false : 15_000 });
-  const files = found.data?.items ?? [];
-  const pictures = files.filter((file) => /^image\/(png|jpeg|svg)/.test(file.content_type)).slice(-PICTURES);
+  const files = useMemo(() => found.data?.items ?? [], [found.data]);
+  const { series, others } = useMemo(() => sorted(files), [files]);
+  const pictures = others.slice(-PICTURES);
   if (found.error) return <Failure error={found.error} retry={() => void found.refetch()} />;
   if (found.isSuccess && files.length === 0) return <Text size="sm" c="dimmed">{over ? "It has kept no file." : "No file yet."}</Text>;
   return (
@@ -25,6 +28,7 @@ export function Files({ id, over }: { id: string; over: boolean }) {
         ))}
       </ul>
       <SimpleGrid cols={{ base: 1, md: 2 }}>
+        {series.map(([name, found]) => <ByEpoch key={name} name={name} found={found} />)}
         {pictures.map((file) => (
           <figure key={file.name} style={{ margin: 0 }}>
             <img className="picture" src={file.url} alt={file.name} loading="lazy" />
@@ -33,5 +37,39 @@ export function Files({ id, over }: { id: string; over: boolean }) {
         ))}
       </SimpleGrid>
     </>
+  );
+}
+
+type Series = [name: string, found: { epoch: number; url: string }[]];
+
+/** Pictures that were drawn again and again, by epoch, and those that were not. */
+function sorted(files: readonly Artifact[]): { series: Series[]; others: Artifact[] } {
+  const pictures = files.filter((file) => /^image\/(png|jpeg|svg)/.test(file.content_type));
+  const found = new Map<string, Series[1]>();
+  const others: Artifact[] = [];
+  for (const file of pictures) {
+    const parts = /^(.+?)_?epoch_?(\d+)\.\w+$/.exec(file.name);
+    if (parts?.[1]) found.set(parts[1], [...(found.get(parts[1]) ?? []), { epoch: Number(parts[2]), url: file.url }]);
+    else others.push(file);
+  }
+  for (const each of found.values()) each.sort((a, b) => a.epoch - b.epoch);
+  return { series: [...found], others };
+}
+
+/** One picture as it was after each epoch; the newest first. */
+function ByEpoch({ name, found }: { name: string; found: Series[1] }) {
+  const [chosen, setChosen] = useState<number | null>(null);
+  const at = Math.min(chosen ?? found.length - 1, found.length - 1);
+  const shown = found[at];
+  if (!shown) return null;
+  return (
+    <Card withBorder padding="sm" component="figure" m={0}>
+      <img className="picture" src={shown.url} alt={`${name.replaceAll("_", " ")} after epoch ${shown.epoch}`} />
+      <Text component="figcaption" size="sm">{name.replaceAll("_", " ")}, epoch {shown.epoch}</Text>
+      {found.length > 1 && (
+        <Slider mt="xs" min={0} max={found.length - 1} value={at} onChange={setChosen} label={(place) => `epoch ${found[place]?.epoch ?? ""}`}
+          thumbLabel={`epoch of ${name.replaceAll("_", " ")}`} />
+      )}
+    </Card>
   );
 }
