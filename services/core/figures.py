@@ -13,7 +13,7 @@ from services.core.lifecycle import State
 from services.core.scheduling import RETRIED
 from services.core.tables import Delivery, Job, JobEvent, JobMetric, Leftover, Webhook, Worker
 
-RESOURCE_CLASSES = ("cpu", "gpu")
+RESOURCE_CLASSES = ("cpu", "gpu", "machines")
 REASONS = (*RETRIED, "data", "time_limit")
 TIMEOUT_MS = 2000
 # of more queued jobs of a class than these, the oldest by submission are looked at

@@ -34,7 +34,7 @@ def test_the_figures_of_a_platform(database: Database) -> None:
     assert {state: count for state, count in found.jobs.items() if count} == {
         "waiting": 1, "queued": 3, "running": 1, "failed": 1,
     }  # fmt: skip
-    assert found.queued == {"cpu": 2, "gpu": 1}
+    assert found.queued == {"cpu": 2, "gpu": 1, "machines": 0}
     assert found.oldest_s["cpu"] == pytest.approx(90, abs=1)
     assert 0 <= found.oldest_s["gpu"] < 10
     assert {reason: count for reason, count in found.failures.items() if count} == {"data": 1}

@@ -10,12 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for name in ("jobs", "workers"):
-        with op.batch_alter_table(name) as table:
-            table.add_column(sa.Column("nodes", sa.Integer(), nullable=True))
+    for table in ("jobs", "workers"):
+        op.add_column(table, sa.Column("nodes", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
-    for name in ("workers", "jobs"):
-        with op.batch_alter_table(name) as table:
-            table.drop_column("nodes")
+    for table in ("workers", "jobs"):
+        op.drop_column(table, "nodes")
