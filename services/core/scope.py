@@ -12,6 +12,7 @@ from services.core.tables import (
     Alias,
     Dataset,
     Deployment,
+    Erasure,
     Evaluation,
     Job,
     Model,
@@ -23,7 +24,8 @@ from services.core.tables import (
 
 T = TypeVar("T", bound=Owned)
 _NOUNS: dict[type[Owned], str] = {
-    Alias: "alias", Dataset: "dataset", Deployment: "deployment", Evaluation: "evaluation", Job: "job",
+    Alias: "alias", Dataset: "dataset", Deployment: "deployment", Erasure: "erasure",
+    Evaluation: "evaluation", Job: "job",
     Model: "model", Pipeline: "pipeline", SearchIndex: "index", Webhook: "webhook",
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Projects keep to themselves, keys open and close, in every route."""
 
 import ast
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,8 +73,10 @@ def owned(served: Served) -> dict[str, str]:
     run = served.admin.post("/v1/gc", json={"dry_run": True}).json()["id"]
     films = {"kind": "preprocess", "spec": {"dataset": dataset, "recipe": {"name": "image_folder"}}}
     pipeline = served.operator.post("/v1/pipelines", json={"steps": {"films": films}}).json()
+    gone = {"sha256": hashlib.sha256(b"x").hexdigest(), "reason": "withdrew"}
+    erasure = served.operator.post("/v1/erasures", json=gone).json()["id"]
     return {
-        "run_id": run, "webhook_id": hook, "delivery_id": message,
+        "erasure_id": erasure, "run_id": run, "webhook_id": hook, "delivery_id": message,
         "deployment_id": "dep_00000000", "evaluation_id": evaluation(served.database, served.store, "evl_00000000"),
         "dataset_id": dataset, "upload_id": upload["id"], "job_id": pipeline["steps"][0]["job_id"],
         "pipeline_id": pipeline["id"],

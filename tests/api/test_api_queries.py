@@ -39,6 +39,7 @@ MEANT: dict[str, Any] = {
     "upload_sessions.state": ("open", "completed"), "upload_sessions.dataset_id": "0-id",
     "workers.state": ("idle", "running", "gone"), "workers.queues": ["jobs"],
     "api_keys.role": "viewer", "audit.outcome": "done", "promotions.action": "promoted",
+    "erasures.unknown": [], "erasures.left": {}, "erasure_marks.about": [],
     "gc_runs.state": "succeeded", "gc_findings.kind": "orphan", "gc_findings.examples": [],
     # all of one parent
     "webhook_deliveries.webhook_id": "0-id", "promotions.alias": "0-name", "lineage.input_id": "0-id",

@@ -32,7 +32,7 @@ class Erasure(Owned, Base):
     created_by: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime] = mapped_column(default=now)
     marks: Mapped[list["ErasureMark"]] = relationship(
-        cascade="all, delete-orphan", order_by="ErasureMark.object_id", passive_deletes=True
+        cascade="all, delete-orphan", order_by="ErasureMark.object_id", passive_deletes=True, lazy="selectin"
     )
 
 
