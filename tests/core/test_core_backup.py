@@ -316,18 +316,19 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(
     database: Database, target: str, store: ObjectStore, tmp_path: Path, open_database: Callable[[str], Database],
 ) -> None:  # fmt: skip
     """As if it had been made before the garbage collector's tables, that of files in parts, the projects' salts,
-    child jobs, evaluations, deployments that load or have failed, pipelines, gates of aliases, and indexes.
+    child jobs, evaluations, deployments that load or have failed, pipelines, gates of aliases, indexes, erasures, and
+    jobs on several machines.
     """
     dataset(database, store, "ds_1", "a")
     taken(database, store, tmp_path / "backup")
     document = json.loads((tmp_path / "backup" / HEADER).read_text())
     for table in ("gc_runs", "gc_findings", "upload_sessions", "evaluations", "evaluation_files", "indexes",
-                  "index_files", "pipelines", "pipeline_steps"):  # fmt: skip
+                  "index_files", "pipelines", "pipeline_steps", "erasures", "erasure_marks"):  # fmt: skip
         del document["tables"][table]
     of_deployments = [("deployments", column) for column in ("error", "ready_at", "activated_at")]
     of_gates = [("aliases", "gate"), ("promotions", "override"), ("promotions", "report_id")]
-    of_jobs = [("jobs", "parent_id"), ("jobs", "children")]
-    for table, column in (("projects", "patient_salt"), *of_jobs, *of_deployments, *of_gates):
+    of_jobs = [("jobs", column) for column in ("parent_id", "children", "continues", "nodes")]
+    for table, column in (("projects", "patient_salt"), ("workers", "nodes"), *of_jobs, *of_deployments, *of_gates):
         without(tmp_path / "backup" / "tables" / f"{table}.jsonl.gz", document["tables"][table], column)
     document["revision"] = "0014"
     (tmp_path / "backup" / HEADER).write_text(json.dumps(document))
