@@ -203,7 +203,7 @@ def test_an_api_server_that_is_away_ends_nothing(launcher: Supervisor, cluster: 
             "time.sleep(60)",
             """
 for step in range(2, 60):
-    send("metrics", step=step, values={"loss": 1.0}); time.sleep(0.05)
+    send("metrics", step=step, values={"loss": 1.0}); time.sleep(0.1)
 send("log", level="info", message="all is told"); time.sleep(60)""",
         ),
     )
@@ -213,10 +213,11 @@ send("log", level="info", message="all is told"); time.sleep(60)""",
         until(lambda: any("cannot be asked" in line for line in logs(database, job_id)))
         cluster.away = False
         until(lambda: cluster.jobs)
-        cluster.log_lines = 40
+        # more than the lines of a second: a log that is read on is told from the beginning of one
+        cluster.log_lines = 60
         until(lambda: any("rank 0 of 4" in line for line in logs(database, job_id)))
         cluster.away = True
-        time.sleep(0.3)
+        until(lambda: sum("cannot be asked" in line for line in logs(database, job_id)) == 2)
         cluster.away = False
         # each of the four processes
         until(lambda: sum("all is told" in line for line in logs(database, job_id)) == 4)

@@ -16,7 +16,8 @@ from services.worker.parts import S3Parts
 from services.worker.supervisor import Supervisor
 from tests.worker.work import child_of, events, raw_dataset, row, submitted, until, working
 
-ROWS = 12_000
+# so many that a job is still at work when it has told of its first reports
+ROWS = 40_000
 SPEC = {"dataset": "ds_raw0000000", "recipe": {"name": "openi_reports"}}
 
 
