@@ -105,7 +105,8 @@ def test_a_common_offset_costs_no_accuracy() -> None:
 
 
 def test_features_on_disk_are_not_copied_to_memory(tmp_path: Path) -> None:
-    shape = (50_000, 512)
+    # much more than what else a process takes and gives back meanwhile
+    shape = (100_000, 512)
     values = np.memmap(tmp_path / "features", np.float32, "w+", shape=shape)
     rng = np.random.default_rng(0)
     for start in range(0, shape[0], 5000):
