@@ -5,6 +5,7 @@ import { Alert, Anchor, Breadcrumbs, Button, Card, Group, Tabs, Text } from "@ma
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 
+import { More } from "../components/More";
 import { filesQuery, inspectionQuery } from "../api/datasets";
 import type { Dataset as Row } from "../api/client";
 import { datasetQuery, meQuery } from "../api/queries";
@@ -145,7 +146,7 @@ function Files({ dataset }: { dataset: Row }) {
           </tbody>
         </table>
       </div>
-      {found.hasNextPage && <Button mt="md" variant="default" loading={found.isFetching} onClick={() => void found.fetchNextPage()}>More of {number(dataset.file_count)}</Button>}
+      <More of={found}>More of {number(dataset.file_count)}</More>
     </>
   );
 }

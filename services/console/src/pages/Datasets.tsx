@@ -3,6 +3,7 @@ import { IconUpload } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 
+import { More } from "../components/More";
 import type { Dataset } from "../api/client";
 import { datasetsQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
@@ -46,7 +47,7 @@ export default function Datasets() {
           </table>
         </div>
       )}
-      {found.hasNextPage && <Button mt="md" variant="default" loading={found.isFetching} onClick={() => void found.fetchNextPage()}>More</Button>}
+      <More of={found} />
     </>
   );
 }

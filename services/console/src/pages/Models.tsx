@@ -1,7 +1,8 @@
-import { Badge, Button, Group, MultiSelect, Text } from "@mantine/core";
+import { Badge, Group, MultiSelect, Text } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 
+import { More } from "../components/More";
 import { modelsQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
 import { ago, bytes, moment, number } from "../format";
@@ -56,7 +57,7 @@ export default function Models() {
           </table>
         </div>
       )}
-      {found.hasNextPage && <Button mt="md" variant="default" loading={found.isFetching} onClick={() => void found.fetchNextPage()}>More</Button>}
+      <More of={found} />
     </>
   );
 }

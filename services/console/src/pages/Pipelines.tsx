@@ -3,6 +3,7 @@ import { IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 
+import { More } from "../components/More";
 import type { JobState } from "../api/client";
 import { STATES } from "../api/live";
 import { type Pipeline, pipelinesQuery } from "../api/pipelines";
@@ -44,7 +45,7 @@ export default function Pipelines() {
           </table>
         </div>
       )}
-      {found.hasNextPage && <Button mt="md" variant="default" loading={found.isFetching} onClick={() => void found.fetchNextPage()}>More</Button>}
+      <More of={found} />
     </>
   );
 }

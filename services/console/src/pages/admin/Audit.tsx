@@ -1,8 +1,9 @@
-import { Badge, Button, Group, MultiSelect, Select, Text } from "@mantine/core";
+import { Badge, Group, MultiSelect, Select, Text } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo } from "react";
 
+import { More } from "../../components/More";
 import { auditQuery, OUTCOMES } from "../../api/admin";
 import { Failure } from "../../components/Failure";
 import { moment } from "../../format";
@@ -55,7 +56,7 @@ export function Audit() {
           </table>
         </div>
       )}
-      {found.hasNextPage && <Button mt="md" variant="default" loading={found.isFetching} onClick={() => void found.fetchNextPage()}>More</Button>}
+      <More of={found} />
     </>
   );
 }

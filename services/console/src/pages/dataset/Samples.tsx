@@ -1,6 +1,7 @@
-import { Button, Card, Code, SimpleGrid, Stack, Text, Title } from "@mantine/core";
+import { Card, Code, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 
+import { More } from "../../components/More";
 import { filesQuery, type StoredFile, textQuery } from "../../api/datasets";
 import type { Dataset } from "../../api/client";
 import { Failure } from "../../components/Failure";
@@ -69,7 +70,7 @@ function Raw({ dataset }: { dataset: Dataset }) {
           </figure>
         ))}
       </SimpleGrid>
-      {found.hasNextPage && <Button mt="md" variant="default" loading={found.isFetching} onClick={() => void found.fetchNextPage()}>More of {number(dataset.file_count)} files</Button>}
+      <More of={found}>More of {number(dataset.file_count)} files</More>
     </section>
   );
 }
