@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from medcoss.specs.curriculum import Curriculum, Step, expand, stage_names
+from medcoss.specs.curriculum import Curriculum, Step, expand
 from medcoss.specs.forgetting import ForgettingOptions
 
 # what differs from the curriculum: how is rehearsed, and in stages after the first, mixup
@@ -51,11 +51,9 @@ def _arm(curriculum: Curriculum, arm: str, seed: int) -> dict[str, Step]:
         if number and "mixup" in how:
             stage["training"] = (stage.get("training") or {}) | {"mixup": how["mixup"]}
     given["forgetting"] = given.get("forgetting") or ForgettingOptions().model_dump(mode="json", exclude_unset=True)
-    made = Curriculum.model_validate(given)
-    steps = expand(made)
-    last = "joint" if made.rehearsal == "joint" else stage_names(made)[-1]
-    measured = steps[f"{last}-forgetting"]
-    return {n: s for n, s in steps.items() if s["kind"] != "forgetting"} | {"forgetting": measured}
+    given["forgetting_after"] = "last"
+    steps = expand(Curriculum.model_validate(given))
+    return {"forgetting" if step["kind"] == "forgetting" else name: step for name, step in steps.items()}
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:

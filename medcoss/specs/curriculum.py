@@ -81,9 +81,14 @@ class Curriculum(Spec):
         default=(), max_length=64,
     )  # fmt: skip
     forgetting: ForgettingOptions | None = documented(
-        "measure after every stage, on held-out data of all modalities so far, what is left of the earlier ones; see "
-        "`forgetting`. None: nothing is measured",
+        "measure, on held-out data of all modalities so far, what is left of the earlier ones; see `forgetting`. None: "
+        "nothing is measured",
         default=None,
+    )
+    forgetting_after: Literal["every", "last"] = documented(
+        "every: it is measured after every stage, which can then be promoted; last: once, after the last stage, for "
+        "the models of all",
+        default="every",
     )
     last_buffer: bool = documented(
         "choose a buffer of the last stage, too, for those that are added later", default=False
@@ -178,8 +183,9 @@ class _Expansion:
             self._before(earlier)
         for number, name in enumerate(self.names):
             self._stage(number, name)
-            self._measure(name, {self.of.stages[number].modality: self._data(number, name)})
-            if self.of.rehearsal == "buffers" and (number < len(self.names) - 1 or self.of.last_buffer):
+            last = number == len(self.names) - 1
+            self._measure(name, {self.of.stages[number].modality: self._data(number, name)}, last=last)
+            if self.of.rehearsal == "buffers" and (not last or self.of.last_buffer):
                 self._choose_again(number + 1)
                 self._choose(name, f"{name}-buffer", self._data(number, name), self.of.stages[number].buffer)
         return self.steps
@@ -244,13 +250,13 @@ class _Expansion:
             spec["init_model"] = self.model
         self._train("joint", spec | ({"joint": others} if others else {}))
         learnt = zip((stage.modality for stage in self.of.stages), (first, *others), strict=True)
-        self._measure("joint", dict(learnt))
+        self._measure("joint", dict(learnt), last=True)
 
-    def _measure(self, name: str, learnt: dict[str, Any]) -> None:
+    def _measure(self, name: str, learnt: dict[str, Any], *, last: bool) -> None:
         """What the newest stage has left of those before it."""
         self.models.append(self.model)
         self.datasets |= learnt
-        if self.of.forgetting is not None:
+        if self.of.forgetting is not None and (last or self.of.forgetting_after == "every"):
             inputs = {"models": list(self.models), "datasets": list(self.datasets.values())}
             self.steps[f"{name}-forgetting"] = {"kind": "forgetting", "spec": _given(self.of.forgetting) | inputs}
 

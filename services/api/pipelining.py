@@ -1,6 +1,6 @@
 """Pipelines on their way into the database: looked at as a whole, recorded as a whole, and tried again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,11 @@ class Asked:
     reuse: bool = False
 
 
-def record(parts: Parts, made: Plan, asked: Asked, owner: str, ticket: Ticket | None = None) -> PipelineOut | Answer:
-    """Record a pipeline with its jobs, or find the answer that was given before; ValidationFailed names all errors."""
+def record(parts: Parts, made: Plan, asked: Asked, owner: str, ticket: Ticket | None = None,
+           along: Callable[[Session, Pipeline], None] | None = None) -> PipelineOut | Answer:  # fmt: skip
+    """Record a pipeline with its jobs, or find the answer that was given before; ValidationFailed names all errors.
+    `along` is done in the same transaction: what it raises, leaves nothing.
+    """
     expected_s = durations(parts.database, made, owner, parts.settings.quota_running)
     with parts.database.session() as session:
         known = once.find(session, ticket) if ticket else None
@@ -48,6 +51,8 @@ def record(parts: Parts, made: Plan, asked: Asked, owner: str, ticket: Ticket | 
             session, made, owner, name=asked.name, notes=asked.notes, rerun_of=asked.rerun_of,
             curriculum=asked.curriculum, expected_s=expected_s, keys=known_keys,
         )  # fmt: skip
+        if along is not None:
+            along(session, row)
         shown = pipeline_view(session, row, parts.settings.quota_running)
         if ticket:
             once.keep(session, ticket, Answer(201, shown.model_dump_json()), row.id)

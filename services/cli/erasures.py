@@ -8,8 +8,8 @@ import typer
 from medcoss.client import Client
 from medcoss.client.erasures import Erasure
 from services.cli.connection import InProject, Json, Limit, Project, connected
-from services.cli.output import Columns, details, identifier, short_moment, show, table, wrapped
-from services.cli.stages import Cohort, File, Patient, PatientHash, whose
+from services.cli.output import Columns, details, identifier, say, short_moment, show, table, wrapped
+from services.cli.stages import NOBODY, Cohort, File, Patient, PatientHash, whose
 
 app = typer.Typer(
     name="erasures", help="Mark what holds the data of a patient or a file, and make it anew.", no_args_is_help=True
@@ -37,7 +37,9 @@ def create(
     made = client.erasures.create(
         reason, patient=patient, cohort=cohort, key=patient_hash, sha256=sha256, project=project
     )  # fmt: skip
-    if rebuild:
+    if not (made.datasets or made.models or made.unknown):
+        say(NOBODY)
+    elif rebuild:
         made = client.erasures.rebuild(made.id, redeploy=redeploy)
     _show(made, as_json)
 

@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from medcoss.client import Client
+from medcoss.client.lines import LineageNode
 from services.cli.connection import ByName, InProject, Json, Limit, Project, Sort, connected
-from services.cli.output import CliError, Columns, figure, identifier, number, short_moment, show, table, wrapped
+from services.cli.output import CliError, Columns, figure, identifier, number, say, short_moment, show, table, wrapped
 
 _TABLES = {
     "loss": "pretext loss with the head of its own stage", "fresh_loss": "pretext loss with a new head",
@@ -100,6 +101,12 @@ def line(
     show(found, as_json, Group(*parts))
 
 
+def _node(node: LineageNode) -> str:
+    """What a node of a lineage is, and that data in it have to be erased."""
+    marked = "".join(f", to be erased ({one})" for one in node.erasures)
+    return "deleted" if node.deleted else f"{node.noun} ({node.what}){marked}"
+
+
 @connected
 def lineage(
     client: Client,
@@ -112,7 +119,7 @@ def lineage(
     found = client.models.lineage(model_id, direction="uses" if uses else "origins", files=files)
     columns: Columns = [identifier(), "what", wrapped("name"), "modality", number("files"), "made by", "sha256"]
     rows = [
-        (f"{'  ' * n.depth}{n.id}", "deleted" if n.deleted else f"{n.noun} ({n.what})", n.name, n.modality,
+        (f"{'  ' * n.depth}{n.id}", _node(n), n.name, n.modality,
          None if n.files is None else str(n.files), (n.job or {}).get("kind"), (n.sha256 or "")[:12])
         for n in found.nodes
     ]  # fmt: skip
@@ -149,6 +156,9 @@ PatientHash = Annotated[
 ]
 File = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="A raw file, as it was uploaded.")]
 
+# a typing error looks the same
+NOBODY = "nothing in this project holds these data: check the identifier, its cohort, and the project"
+
 
 def whose(patient: str | None, patient_hash: str | None, file: Path | None) -> str | None:
     """The SHA-256 of the file, if one is given. Raises CliError unless one of them is."""
@@ -178,5 +188,7 @@ def holders(
     rows = [(one, "dataset", ", ".join(splits)) for one, splits in found.datasets.items()]
     rows += [(one, "model", "") for one in found.models] + [(one, "deployment", "") for one in found.deployments]
     rows += [(one, "dataset", "not known") for one in found.unknown]
+    if not rows:
+        say(NOBODY)
     columns: Columns = [identifier(), "what", "splits"]
     show(found, as_json, table(columns, rows))

@@ -9,6 +9,7 @@ from medcoss.specs import JOB_KINDS
 from medcoss.specs.ablation import ARMS, ablation
 from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.curriculum import PUBLISHED_ORDER, Curriculum, CurriculumStage, Earlier, expand
+from medcoss.specs.forgetting import ForgettingOptions
 from services.api.planning import plan
 from services.api.schemas_pipelines import StepRequest
 from services.core import pending
@@ -134,6 +135,9 @@ def test_buffers_are_found_or_made_and_chosen_anew_within_a_budget() -> None:
     assert len(steps["us"]["spec"]["rehearsal"]) == 4
     joint = expand(Curriculum(stages=(stage("ct", 1), stage("us", 2)), rehearsal="joint"))
     assert list(joint) == ["joint"] and joint["joint"]["spec"]["joint"] == ["ds_00000000000000000002"]
+    once = expand(Curriculum(stages=stages, forgetting=ForgettingOptions(), forgetting_after="last"))
+    measured = {name: step["spec"]["models"] for name, step in once.items() if step["kind"] == "forgetting"}
+    assert measured == {"us-forgetting": [{"from": f"{name}.model"} for name in ("ct", "ct-2", "us")]}
     budget = BuildBufferOptions(buffer_budget_bytes=10_000)
     steps = expand(Curriculum(stages=stages, buffer=budget))
     assert list(steps) == ["ct", "ct-buffer", "ct-2", "ct-buffer-2", "ct-2-buffer", "us"]

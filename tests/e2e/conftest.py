@@ -39,8 +39,8 @@ def platform_process(
     data_dir = tmp_path_factory.mktemp("platform") / "data"
     log = (data_dir.parent / "up.log").open("wb")
     quick = {
-        "MEDCOSS_HEARTBEAT_S": "1", "MEDCOSS_SWEEP_S": "2", "MEDCOSS_OTEL_ENDPOINT": collector.url,
-        "MEDCOSS_METRICS_PORT": str(metrics_port),
+        "MEDCOSS_HEARTBEAT_S": "0.5", "MEDCOSS_LEASE_S": "10", "MEDCOSS_SWEEP_S": "2",
+        "MEDCOSS_OTEL_ENDPOINT": collector.url, "MEDCOSS_METRICS_PORT": str(metrics_port),
     }  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "services.cli.main", "up", "--data-dir", str(data_dir), "--port", str(free_port_pair())],

@@ -112,18 +112,19 @@ class Faults:
         process.kill()
 
 
-def watched(client: Client, made: Pipeline, of: Callable[[Pipeline], bool]) -> Callable[[], bool]:
-    """Whether something is so of a pipeline that goes on; a control plane that is away says nothing."""
+def reached(client: Client, made: Pipeline, of: Callable[[Pipeline], object], seconds: float, what: str) -> None:
+    """Wait until something is so of a pipeline that goes on; a control plane that is away says nothing."""
 
     def look() -> bool:
         try:
             now = client.pipelines.get(made.id)
+            assert now.state not in {"failed", "cancelled"}, [(each.name, each.state, each.error) for each in now.steps]
+            return bool(of(now))
         except ServerUnreachable:
             return False
-        assert now.state not in {"failed", "cancelled"}, [(each.name, each.state, each.error) for each in now.steps]
-        return of(now)
 
-    return look
+    # each look costs the control plane a part of the core that the training would have
+    until(look, seconds, what, every_s=0.2)
 
 
 def check_each_step_was_done_once(client: Client, done: Pipeline) -> None:

@@ -14,11 +14,10 @@ from tests.e2e.curricula import (
     Faults,
     check_each_step_was_done_once,
     generated,
+    reached,
     real,
     stages,
-    watched,
 )
-from tests.worker.work import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -27,21 +26,23 @@ TRAINING = {"size": "tiny", "epochs": 100, "max_steps": 12, "batch_size": 8, "ba
 LABELLED = ["xray", "pathology"]
 
 
-def curriculum(made: list[dict[str, Any]]) -> dict[str, Any]:
+def curriculum(made: list[dict[str, Any]], measured: dict[str, Any]) -> dict[str, Any]:
     return {
-        "stages": made, "training": TRAINING, "buffer": {"buffer_fraction": 0.5, "centers_fraction": 0.2},
-        "forgetting": {"samples": 12},
+        "stages": made, "training": TRAINING, "buffer": {"buffer_fraction": 0.5, "centers_fraction": 0.2}, **measured,
     }  # fmt: skip
 
 
-def started(client: Client, folders: dict[str, Path], name: str) -> Pipeline:
+def started(client: Client, folders: dict[str, Path], name: str, measured: dict[str, Any], steps: int) -> Pipeline:
     """The pipeline of all five stages, from raw data to the last report, from one request."""
-    asked = curriculum(stages(client, folders, name))
+    taught = stages(client, folders, name)
+    # one stage that is never far from a checkpoint
+    taught[ORDER.index("ct")]["training"] = {"checkpoint_every": 1, "log_every": 1}
+    asked = curriculum(taught, measured)
     seen = client.pipelines.validate(curriculum=asked)
     assert seen.valid and seen.gpu_hours.value is not None, seen.errors
     made = client.pipelines.submit(curriculum=asked, name=f"five modalities, {name}")
     assert [step.name for step in made.steps if step.kind == "pretrain"] == ORDER
-    assert len(made.steps) == 19
+    assert len(made.steps) == steps
     return made
 
 
@@ -65,23 +66,33 @@ def check_the_report_is_complete(client: Client, done: Pipeline, folder: Path) -
     assert files == {"forgetting.json", "forgetting.png"}
 
 
+def check_it_went_on(client: Client, job_id: str) -> None:
+    """A training whose worker was killed has gone on from a checkpoint, in its second attempt."""
+    assert [event.attempt for event in client.jobs.events(job_id) if event.type == "running"] == [1, 2]
+    told = [line.message for line in client.jobs.logs(job_id) if line.message.startswith("resumed from the checkpoint")]
+    (begun,) = [int(line.split()[-1]) for line in told]
+    assert 1 <= begun < TRAINING["max_steps"]
+    steps = sorted({row.step for row in client.jobs.metrics(job_id) if row.attempt == 2})
+    assert steps == list(range(begun + 1, TRAINING["max_steps"] + 1))
+
+
 def test_five_modalities_are_learnt_from_one_request_and_no_stage_is_lost_or_run_twice(
     client: Client, platform_process: tuple[subprocess.Popen[bytes], Path], tmp_path: Path
 ) -> None:
-    made = started(client, generated(tmp_path), "generated")
+    measured = {"forgetting": {"samples": 12, "masks": 1, "probe": "knn"}, "forgetting_after": "last"}
+    made = started(client, generated(tmp_path), "generated", measured, steps=15)
     faults = Faults(platform_process[1])
     for step, part in (
-        ("report-data", "trainer"),
-        ("report", "control plane"),
-        ("report-buffer", "redis"),
-        ("xray", "s3"),
-        ("ct", "worker"),
-    ):
-        until(watched(client, made, lambda now, step=step: now.step(step).state == "succeeded"), 300, step)
+        ("report-data", "trainer"), ("report", "control plane"), ("report-buffer", "redis"), ("xray", "s3"),
+    ):  # fmt: skip
+        reached(client, made, lambda now, step=step: now.step(step).state == "succeeded", 300, step)
         faults.kill(part)
-    until(watched(client, made, lambda now: now.state == "succeeded"), 400, "all of it")
+    reached(client, made, lambda now: client.jobs.get(now.step("ct").job_id).checkpoint_step, 300, "a checkpoint")
+    faults.kill("worker")
+    reached(client, made, lambda now: now.state == "succeeded", 400, "all of it")
     done = client.pipelines.get(made.id)
     check_each_step_was_done_once(client, done)
+    check_it_went_on(client, done.step("ct").job_id)
     check_the_report_is_complete(client, done, tmp_path / "measured")
     last = client.models.get(done.step("pathology").outputs["model"])
     assert (last.modalities, last.stage) == (ORDER, 5)
@@ -92,7 +103,8 @@ def test_five_modalities_are_learnt_from_one_request_and_no_stage_is_lost_or_run
 
 
 def test_real_files_of_five_modalities_from_one_request(client: Client, real_data: Path, tmp_path: Path) -> None:
-    made = started(client, real(real_data, tmp_path), "real")
+    """Each stage is measured right after it, too."""
+    made = started(client, real(real_data, tmp_path), "real", {"forgetting": {"samples": 12}}, steps=19)
     done = client.pipelines.wait(made.id, timeout=600)
     check_each_step_was_done_once(client, done)
     check_the_report_is_complete(client, done, tmp_path / "measured")

@@ -114,12 +114,12 @@ def metrics(database: Database, job_id: str) -> list[tuple[int, int]]:
         return [(m.attempt, m.step) for m in rows]
 
 
-def until(look: Callable[[], T], seconds: float = 60, what: str = "") -> T:
-    """The first answer that is true; fails after so many seconds."""
+def until(look: Callable[[], T], seconds: float = 60, what: str = "", every_s: float = 0.02) -> T:
+    """The first answer that is true, looked for at this interval; fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what or look}"
-        time.sleep(0.02)
+        time.sleep(every_s)
     return found
 
 

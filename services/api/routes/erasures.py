@@ -20,7 +20,7 @@ from services.core import erasures, projects
 from services.core.errors import Conflict
 from services.core.keys import Identity
 from services.core.short_lists import ERASURES
-from services.core.tables import Erasure
+from services.core.tables import Erasure, Pipeline
 
 router = APIRouter(prefix="/v1/erasures", tags=["lineage"])
 _NOTHING = responses(conflict="It is being made anew already, or nothing of it can be")
@@ -75,26 +75,36 @@ def _rebuild(parts: Parts, caller: Identity, erasure_id: str, request: RebuildRe
              patient: bool = True) -> None:  # fmt: skip
     """Submit the pipeline. Conflict when there is one, or, unless `patient` is False, when there is nothing to make."""
     with parts.database.reading() as session:
-        row = erasures.get(session, caller.scope, erasure_id)
-        if row.pipeline_id is not None:
-            raise Conflict(f"{row.pipeline_id} makes anew what {erasure_id} has marked; retry it if it has failed")
+        row = _not_rebuilt(session, caller, erasure_id)
         made = erasures.rebuild(session, row, redeploy=request.redeploy)
         project_id = row.project_id
     steps = {name: StepRequest.model_validate(step) for name, step in made.steps.items()}
     check_size(steps, parts.settings)
-    pipeline: PipelineOut | None = None
-    if steps:
-        asked = Asked(f"without what {erasure_id} erases")
-        answered = record(parts, plan(steps, project_id, parts.settings), asked, caller.owner)
-        assert isinstance(answered, PipelineOut)
-        pipeline = answered
-        background.add_task(partial(ring, parts, pipeline.id))
-    elif patient:
-        why = "; ".join(f"{one}: {reason}" for one, reason in made.left.items()) or "nothing is marked but raw data"
-        raise Conflict(f"nothing of what {erasure_id} has marked can be made anew ({why})")
-    with parts.database.session() as session:
-        row = erasures.get(session, caller.scope, erasure_id, lock=True)
-        row.pipeline_id, row.left = pipeline.id if pipeline else None, made.left
+    if not steps:
+        if patient:
+            why = "; ".join(f"{one}: {reason}" for one, reason in made.left.items()) or "nothing is marked but raw data"
+            raise Conflict(f"nothing of what {erasure_id} has marked can be made anew ({why})")
+        with parts.database.session() as session:
+            erasures.get(session, caller.scope, erasure_id, lock=True).left = made.left
+        return
+
+    def note(session: Session, pipeline: Pipeline) -> None:
+        # of two requests at once, one makes it anew
+        row = _not_rebuilt(session, caller, erasure_id, lock=True)
+        row.pipeline_id, row.left = pipeline.id, made.left
+
+    asked = Asked(f"without what {erasure_id} erases")
+    pipeline = record(parts, plan(steps, project_id, parts.settings), asked, caller.owner, along=note)
+    assert isinstance(pipeline, PipelineOut)
+    background.add_task(partial(ring, parts, pipeline.id))
+
+
+def _not_rebuilt(session: Session, caller: Identity, erasure_id: str, *, lock: bool = False) -> Erasure:
+    """The erasure; Conflict when there is a pipeline that makes anew what it has marked."""
+    row = erasures.get(session, caller.scope, erasure_id, lock=lock)
+    if row.pipeline_id is not None and session.get(Pipeline, row.pipeline_id) is not None:
+        raise Conflict(f"{row.pipeline_id} makes anew what {erasure_id} has marked; retry it if it has failed")
+    return row
 
 
 def _shown(session: Session, rows: Sequence[Erasure], wanted: Wanted = frozenset()) -> list[ErasureOut]:
