@@ -69,6 +69,13 @@ def of_model(folder: Path | None) -> Seen:
     )
 
 
+def datasets_of(folder: Path) -> set[str]:
+    """The datasets and buffers that a model and those before it were trained on, as far as they are on record."""
+    if not (folder / SEEN).is_file():
+        return set()
+    return set(pq.read_table(folder / SEEN, columns=["dataset"]).column(0).unique().to_pylist())
+
+
 def write(seen: Seen, folder: Path) -> None:
     """Write `patients.parquet`, sorted; what is unknown has an empty patient."""
     rows = sorted(seen.pairs | {("", name) for name in seen.unknown})

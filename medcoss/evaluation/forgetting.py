@@ -6,7 +6,7 @@ negative of its ratio to the loss right after the modality was learnt, so that m
 features is linear CKA (Kornblith et al., ICML 2019) and the mean cosine to the stage before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from medcoss.models.pretext import MaskedImageDecoder
 from medcoss.models.registry import load_encoder, read_info
 from medcoss.run import BadInput, RunContext, Stopped, refuse
 from medcoss.specs import fit
-from medcoss.specs.forgetting import ForgettingOptions
+from medcoss.specs.forgetting import ForgettingOptions, labels
 from medcoss.specs.forgetting_records import ForgettingInfo, Kept, Measured, StageTold
 from medcoss.specs.records import EvaluationInfo, ModelInfo
 from medcoss.training.precision import pick_device
@@ -45,9 +45,12 @@ Floats = NDArray[np.float32]
 
 
 @dataclass
-class _Modality:
-    """The data of one modality, and what has been seen of it so far."""
+class _Data:
+    """The data of one modality, or a further dataset of it, by its `name` in the report; and what has been seen of it
+    so far.
+    """
 
+    name: str
     reader: ShardReader
     held_out: Indices
     train: Indices
@@ -55,7 +58,7 @@ class _Modality:
     features: Floats | None = None
 
     @property
-    def name(self) -> str:
+    def modality(self) -> str:
         return self.reader.info.modality
 
     @property
@@ -84,9 +87,8 @@ def measure_forgetting(options: ForgettingOptions, model_dirs: Sequence[Path], d
     """Measure the models, stage after stage, on the datasets' held-out samples; write `forgetting.json` and
     `forgetting.png` to `output_dir`, which are artifacts, too.
 
-    Every stage is measured on what it knows of these modalities. Raises BadInput for a model that is no encoder, two
-    datasets of one modality, a dataset without held-out samples, or patients that have been trained on, and Stopped
-    when asked to stop.
+    Every stage is measured on what it knows of these modalities. Raises BadInput for a model that is no encoder, a
+    dataset without held-out samples, or patients that have been trained on, and Stopped when asked to stop.
     """
     infos, run = [read_info(folder) for folder in model_dirs], _Run(options, context, pick_device())
     data = _opened(options, dataset_dirs)
@@ -94,23 +96,24 @@ def measure_forgetting(options: ForgettingOptions, model_dirs: Sequence[Path], d
     measured = [*zip(getattr(options, "datasets", map(patients.title, dataset_dirs)), dataset_dirs, strict=True)]
     seen = patients.of_model(model_dirs[-1])
     leakage = patients.check_leakage(seen, measured, options.allow_leakage, context, [options.split])
-    total = sum(one.name in info.modalities for info in infos for one in data)
+    total = sum(one.modality in info.modalities for info in infos for one in data)
     table: list[Measured] = []
     for place, folder in enumerate(model_dirs):
         encoder, info = load_encoder(folder, f"models/{place}")
         encoder.to(run.device)
         for one in data:
-            if one.name not in info.modalities:
+            if one.modality not in info.modalities:
                 continue
             if context.should_stop():
                 raise Stopped
             table.append(_measured(run, place, folder, encoder, info, one))
             context.progress(len(table), total, f"stage {info.stage}, {one.name}")
-    names = getattr(options, "models", [patients.title(folder) for folder in model_dirs])
+    titles = getattr(options, "models", [patients.title(folder) for folder in model_dirs])
     stages = [StageTold(model=name, stage=info.stage, learnt=info.learnt_here)
-              for name, info in zip(names, infos, strict=True)]  # fmt: skip
-    found = summary(stages, table, options, {one.name: name for one, (name, _) in zip(data, measured, strict=True)},
-                    {one.name: len(one.held_out) for one in data})  # fmt: skip
+              for name, info in zip(titles, infos, strict=True)]  # fmt: skip
+    names = {one.name: name for one, (name, _) in zip(data, measured, strict=True)}
+    samples = {one.name: len(one.held_out) for one in data}
+    found = summary(stages, table, options, names, samples, [*map(patients.datasets_of, model_dirs)])
     result = EvaluationInfo(
         schema_version=2, metrics=numbers(found), classes=[], forgetting=found, leakage=leakage
     )  # fmt: skip
@@ -140,13 +143,12 @@ def _write(result: EvaluationInfo, folder: Path, context: RunContext) -> None:
     context.metrics(0, result.metrics)
 
 
-def _opened(options: ForgettingOptions, folders: Sequence[Path]) -> list[_Modality]:
-    found = []
-    for folder in folders:
-        reader = ShardReader(folder)
+def _opened(options: ForgettingOptions, folders: Sequence[Path]) -> list[_Data]:
+    found, readers = [], [ShardReader(folder) for folder in folders]
+    for name, reader in zip(labels(reader.info.modality for reader in readers), readers, strict=True):
         held_out = _some(reader.indices(options.split), options.samples, options.seed, _SAMPLES)
         train = _some(reader.indices("train"), options.probe_samples, options.seed, _TRAIN)
-        found.append(_Modality(reader, held_out, train))
+        found.append(_Data(name, reader, held_out, train))
     return found
 
 
@@ -156,11 +158,11 @@ def _some(indices: Indices, most: int, seed: int, what: int) -> Indices:
     return np.sort(np.random.default_rng([seed, what]).choice(indices, most, replace=False))
 
 
-def _measured(run: _Run, place: int, folder: Path, encoder: Encoder, info: ModelInfo, one: _Modality) -> Measured:
+def _measured(run: _Run, place: int, folder: Path, encoder: Encoder, info: ModelInfo, one: _Data) -> Measured:
     """What a stage's model makes of one modality; remembers its features and, where it has learnt it, its head."""
     options, text = run.options, folder / "vocab.txt"
     words = Tokenizer(text) if one.reader.info.kind == "text" and text.is_file() else None
-    if one.name in info.learnt_here:
+    if one.modality in info.learnt_here:
         one.head = _head(run, folder, one)
     usual = {"tokenizer": words, "seed": options.seed, "batch_size": options.batch_size}
     found = Measured(stage=place, modality=one.name)
@@ -179,7 +181,7 @@ def _measured(run: _Run, place: int, folder: Path, encoder: Encoder, info: Model
     return found
 
 
-def _head(run: _Run, folder: Path, one: _Modality) -> PretextHead | None:
+def _head(run: _Run, folder: Path, one: _Data) -> PretextHead | None:
     """The head that a stage has learnt a modality with, if it fits the samples."""
     try:
         head = pretext_head(folder, one.reader.info.kind)
@@ -193,7 +195,7 @@ def _head(run: _Run, folder: Path, one: _Modality) -> PretextHead | None:
     return head
 
 
-def _probed(run: _Run, encoder: Encoder, one: _Modality, words: Tokenizer | None) -> float | None:
+def _probed(run: _Run, encoder: Encoder, one: _Data, words: Tokenizer | None) -> float | None:
     """Balanced accuracy of a probe that learns from training samples and is scored on held-out ones."""
     options = run.options
     known = [[i for i in part if one.reader.label(int(i)) >= 0] for part in (one.train, one.held_out)]
@@ -232,11 +234,16 @@ def mean_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> fl
 
 
 def summary(stages: list[StageTold], table: list[Measured], options: ForgettingOptions, datasets: dict[str, str],
-            samples: dict[str, int]) -> ForgettingInfo:  # fmt: skip
-    """What the newest stage has kept of each modality that an earlier one has learnt."""
+            samples: dict[str, int], seen: Sequence[Set[str]] = ()) -> ForgettingInfo:  # fmt: skip
+    """What the newest stage has kept of each modality that an earlier one has learnt; `seen` are the datasets that each
+    stage and those before it were trained on.
+    """
     kept, last = [], len(stages) - 1
-    for modality in datasets:
+    for modality, dataset in datasets.items():
         rows = [row for row in table if row.modality == modality]
+        # a second hospital's X-rays were learnt when its stage was, not when X-rays were
+        learnt = next((stage for stage, names in enumerate(seen) if dataset in names), 0)
+        rows = [row for row in rows if row.stage >= learnt]
         if rows and rows[0].stage < last:
             kept.append(_kept(modality, rows))
     forgetting = [one.forgetting for one in kept if one.forgetting is not None]
@@ -249,7 +256,7 @@ def summary(stages: list[StageTold], table: list[Measured], options: ForgettingO
 
 
 def _kept(modality: str, rows: list[Measured]) -> Kept:
-    """`rows` are those of one modality, from the stage that has learnt it to the newest one."""
+    """`rows` are those of one dataset, from the stage that has learnt it to the newest one."""
     first, now, before = rows[0], rows[-1], rows[:-1]
     found = Kept(modality=modality, learnt_at=first.stage)
     name = "loss" if first.loss is not None else "fresh_loss"

@@ -22,7 +22,9 @@ def draw_forgetting(found: ForgettingInfo, path: Path) -> None:
     know, or what cannot be measured, is grey.
     """
     names = [name for name in found.datasets if any(row.modality == name for row in found.table)]
-    start = {name: next(row for row in found.table if row.modality == name) for name in names}
+    # what the newest stage has learnt begins with it
+    learnt = dict.fromkeys(names, len(found.stages) - 1) | {one.modality: one.learnt_at for one in found.kept}
+    start = {row.modality: row for row in found.table if row.stage == learnt[row.modality]}
 
     def ratio(row: Measured) -> float | None:
         which = "loss" if start[row.modality].loss is not None else "fresh_loss"

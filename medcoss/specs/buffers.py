@@ -24,10 +24,15 @@ class BuildBufferOptions(LeakageOptions):
     )  # fmt: skip
     buffer_fraction: float = documented("buffer size as a share of the samples", "fraction", default=0.05, gt=0, le=1)
     buffer_budget_bytes: int | None = documented(
-        "bytes that the buffers of all modalities may take together, uncompressed: this one gets the share of one of "
-        "the modalities that the model has learnt, and holds no more samples than fit in. With it, the buffers of "
-        "earlier modalities can be chosen anew from themselves. None: the fraction alone decides",
+        "bytes that all buffers of a line may take together, uncompressed: this one gets an equal share, see "
+        "`sharing`, and holds no more samples than fit in. With it, the buffers of earlier stages can be chosen anew "
+        "from themselves. None: the fraction alone decides",
         "byte", default=None, ge=1, le=2**50,
+    )  # fmt: skip
+    sharing: int | None = documented(
+        "buffers that share the budget, this one included; None: one for each modality that the model has learnt. A "
+        "curriculum counts its stages",
+        "buffer", default=None, ge=1, le=1024,
     )  # fmt: skip
     batch_size: int = documented("samples in a batch", "sample", default=32, ge=1, le=8192)
     seed: Seed = documented(
@@ -41,6 +46,12 @@ class BuildBufferOptions(LeakageOptions):
                 f"buffer_fraction {self.buffer_fraction:g} is smaller than centers_fraction {self.centers_fraction:g}, "
                 "but every cluster gives at least one sample; lower centers_fraction"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_share(self) -> Self:
+        if self.sharing is not None and self.buffer_budget_bytes is None:
+            raise ValueError("sharing says how many buffers share buffer_budget_bytes; give both, or leave sharing out")
         return self
 
 

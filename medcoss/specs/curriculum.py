@@ -116,14 +116,15 @@ class Curriculum(Spec):
 
 @dataclass(frozen=True)
 class Earlier:
-    """A stage before a curriculum begins: what was learnt, by which model, from which dataset, and its buffer if there
-    is one.
+    """A stage before a curriculum begins: what was learnt, by which model, from which dataset if it is still there, and
+    its buffer if there is one, with its size in bytes, uncompressed.
     """
 
     modality: str
     model: str
-    dataset: str
+    dataset: str | None
     buffer: str | None = None
+    buffer_bytes: int = 0
 
 
 def stage_names(curriculum: Curriculum) -> list[str]:
@@ -167,15 +168,16 @@ class _Expansion:
         self.buffers: dict[str, Any] = {}
         self.steps: dict[str, Step] = {}
         self.names = stage_names(curriculum)
-        # of the line so far: the models, and the newest dataset of each modality
+        # of the line so far
         self.models: list[Any] = []
-        self.datasets: dict[str, Any] = {}
+        self.datasets: list[Any] = []
 
     def steps_after(self, earlier: Sequence[Earlier]) -> dict[str, Step]:
         """All steps in order."""
         for stage in earlier:
-            self.models += [] if stage.model in self.models else [stage.model]
-            self.datasets[stage.modality] = stage.dataset
+            _add(self.models, stage.model)
+            if stage.dataset is not None:
+                _add(self.datasets, stage.dataset)
         if self.of.rehearsal == "joint":
             self._joint()
             return self.steps
@@ -184,7 +186,7 @@ class _Expansion:
         for number, name in enumerate(self.names):
             self._stage(number, name)
             last = number == len(self.names) - 1
-            self._measure(name, {self.of.stages[number].modality: self._data(number, name)}, last=last)
+            self._measure(name, [self._data(number, name)], last=last)
             if self.of.rehearsal == "buffers" and (not last or self.of.last_buffer):
                 self._choose_again(number + 1)
                 self._choose(name, f"{name}-buffer", self._data(number, name), self.of.stages[number].buffer)
@@ -193,14 +195,20 @@ class _Expansion:
     def _before(self, earlier: Sequence[Earlier]) -> None:
         for number, name in enumerate(self.of.init_buffers or ()):
             self.buffers[f"earlier-{number + 1}"] = name
-        taken = set(self.names)
-        for stage in earlier if self.of.init_buffers is None else ():
+        if self.of.init_buffers is not None:
+            return
+        taken, budget = set(self.names), self.buffer.get("buffer_budget_bytes")
+        known = all(stage.buffer is not None for stage in earlier)
+        within = budget is None or (known and sum(stage.buffer_bytes for stage in earlier) <= budget)
+        for stage in earlier:
             name = next(_free(f"earlier-{stage.modality}", taken))
             taken.add(name)
-            if stage.buffer is not None:
+            if stage.buffer is None:
+                self._choose(name, f"{name}-buffer", stage.dataset, None, stage.model, len(earlier))
+            elif within:
                 self.buffers[name] = stage.buffer
             else:
-                self._choose(name, f"{name}-buffer", stage.dataset, None, stage.model)
+                self._choose(name, f"{name}-buffer", stage.buffer, None, None, len(earlier))
 
     def _data(self, number: int, name: str) -> Any:
         """The prepared dataset of a stage; of a raw one, the step that prepares it."""
@@ -228,9 +236,12 @@ class _Expansion:
         self.steps[name] = {"kind": "pretrain", "spec": spec, **resources}
         self.model = {"from": f"{name}.model"}
 
-    def _choose(self, name: str, step: str, dataset: Any, own: BuildBufferOptions | None, model: Any = None) -> None:
-        """A buffer by the newest model, or another one."""
+    def _choose(self, name: str, step: str, dataset: Any, own: BuildBufferOptions | None, model: Any = None,
+                sharing: int = 0) -> None:  # fmt: skip
+        """A buffer by the newest model, or another one; as many as are there with it share a budget, or more."""
         spec = self.buffer | _given(own) | {"model": model or self.model, "dataset": dataset}
+        if spec.get("buffer_budget_bytes") is not None:
+            spec = {"sharing": max(len({*self.buffers, name}), sharing)} | spec
         if self.of.measured_on:
             spec["measured_on"] = list(self.of.measured_on)
         self.steps[step] = {"kind": "build_buffer", "spec": spec}
@@ -241,7 +252,7 @@ class _Expansion:
         if self.buffer.get("buffer_budget_bytes") is None:
             return
         for name, dataset in list(self.buffers.items()):
-            self._choose(name, f"{name}-buffer-{number}", dataset, None)
+            self._choose(name, f"{name}-buffer-{number}", dataset, None, None, len(self.buffers) + 1)
 
     def _joint(self) -> None:
         first, *others = [self._data(number, name) for number, name in enumerate(self.names)]
@@ -249,16 +260,21 @@ class _Expansion:
         if self.model is not None:
             spec["init_model"] = self.model
         self._train("joint", spec | ({"joint": others} if others else {}))
-        learnt = zip((stage.modality for stage in self.of.stages), (first, *others), strict=True)
-        self._measure("joint", dict(learnt), last=True)
+        self._measure("joint", [first, *others], last=True)
 
-    def _measure(self, name: str, learnt: dict[str, Any], *, last: bool) -> None:
+    def _measure(self, name: str, learnt: list[Any], *, last: bool) -> None:
         """What the newest stage has left of those before it."""
         self.models.append(self.model)
-        self.datasets |= learnt
+        for dataset in learnt:
+            _add(self.datasets, dataset)
         if self.of.forgetting is not None and (last or self.of.forgetting_after == "every"):
-            inputs = {"models": list(self.models), "datasets": list(self.datasets.values())}
+            inputs = {"models": list(self.models), "datasets": list(self.datasets)}
             self.steps[f"{name}-forgetting"] = {"kind": "forgetting", "spec": _given(self.of.forgetting) | inputs}
+
+
+def _add(known: list[Any], one: Any) -> None:
+    if one not in known:
+        known.append(one)
 
 
 def _recipe(options: PreprocessOptions) -> Step:

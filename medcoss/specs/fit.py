@@ -11,7 +11,7 @@ from medcoss.modalities import Kind
 from medcoss.specs.buffers import BuildBufferOptions
 from medcoss.specs.encoder import PATCH, TABLE_ROWS
 from medcoss.specs.forgetting import ForgettingOptions
-from medcoss.specs.plan import affordable, sample_bytes
+from medcoss.specs.plan import affordable, sample_bytes, sharing
 from medcoss.specs.postprocess import PostProcessing, unknown
 from medcoss.specs.presets import PRESETS
 from medcoss.specs.recipes import RECIPES
@@ -164,8 +164,6 @@ def forgetting(options: ForgettingOptions, models: Sequence[ModelInfo],
             yield Misfit(field, f"the dataset has no samples in the split '{options.split}'; name another split")
         yield from learnt(models[-1], dataset.modality, field)
         yield from same_modality(dataset, models[-1], field)
-        if dataset.modality in {other.modality for other in datasets[:place]}:
-            yield Misfit(field, f"'{dataset.modality}' is measured on two datasets; name one of each modality")
 
 
 def measured_on(datasets: Sequence[DatasetInfo]) -> Iterator[Misfit]:
@@ -191,11 +189,11 @@ def buffer_building(options: BuildBufferOptions, dataset: DatasetInfo, model: Mo
     if not dataset.splits.get("train"):
         yield Misfit("dataset", "the dataset has no training samples")
     elif affordable(dataset, options, len(model.modalities), longest) == 0:
-        size, learnt = sample_bytes(dataset, longest), len(model.modalities)
+        size, count = sample_bytes(dataset, longest), sharing(options, len(model.modalities))
         yield Misfit(
             "buffer_budget_bytes",
-            f"{options.buffer_budget_bytes:,} bytes shared by {learnt} modalities do not hold one sample of {size:,} "
-            f"bytes; expected at least {size * learnt:,}",
+            f"{options.buffer_budget_bytes:,} bytes shared by {count} buffers do not hold one sample of {size:,} "
+            f"bytes; expected at least {size * count:,}",
         )
 
 

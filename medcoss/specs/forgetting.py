@@ -1,11 +1,28 @@
 """Parameters of `forgetting` jobs: what is left of earlier modalities after each stage of a line of models."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from medcoss.specs.base import DatasetRef, ModelRef, Seed, Spec, documented
 from medcoss.specs.training import LeakageOptions
+
+
+def labels(modalities: Iterable[str]) -> list[str]:
+    """What a report calls datasets: by their modalities, the second one of X-rays `xray-2`."""
+    counts = Counter[str]()
+    found = []
+    for modality in modalities:
+        counts[modality] += 1
+        found.append(modality if counts[modality] == 1 else f"{modality}-{counts[modality]}")
+    return found
+
+
+def modality_of(label: str) -> str:
+    """The modality of a dataset as `labels` calls it."""
+    return label.partition("-")[0]
 
 
 class ForgettingOptions(LeakageOptions):
@@ -45,7 +62,10 @@ class _ForgettingInputs(Spec):
         "encoders of a line, stage after stage, the newest last", min_length=1, max_length=64
     )
     datasets: tuple[DatasetRef, ...] = documented(
-        "prepared datasets with held-out samples, one of each modality that is looked at", min_length=1, max_length=64
+        "prepared datasets with held-out samples of the modalities that are looked at; of several of one modality, as "
+        "of two hospitals, each is told of by itself",
+        min_length=1,
+        max_length=64,
     )
 
 

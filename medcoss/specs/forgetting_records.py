@@ -21,7 +21,7 @@ class Measured(_Record):
     """What one stage's model makes of the held-out samples of one modality; null where it cannot be measured."""
 
     stage: int = Field(description="place in `stages`, from 0")
-    modality: str = Field(description="what the samples show")
+    modality: str = Field(description="what the samples show; of the second dataset of a modality such as xray, xray-2")
     loss: float | None = Field(
         None, description="pretext loss with the head of the stage that has learnt it: nats a word piece, or the mean "
         "squared error of patches of mean 0 and deviation 1"
@@ -35,12 +35,15 @@ class Measured(_Record):
 
 
 class Kept(_Record):
-    """What the last stage has left of a modality that was learnt before it. Losses are divided by the one right after
-    the modality was learnt, so that 0.1 is a tenth of that; accuracies are as they are.
+    """What the last stage has left of a modality, or of a further dataset of it, that was learnt before it. Losses are
+    divided by the one right after it was learnt, so that 0.1 is a tenth of that; accuracies are as they are.
     """
 
-    modality: str = Field(description="what was learnt")
-    learnt_at: int = Field(description="place in `stages` of the stage that has learnt it first")
+    modality: str = Field(description="what was learnt; of the second dataset of a modality such as xray, xray-2")
+    learnt_at: int = Field(
+        description="place in `stages` of the first stage that was trained on the dataset; where none was, or nobody "
+        "knows, that has learnt its modality"
+    )
     backward_transfer: float | None = Field(
         None, description="how much lower the loss is than right after it was learnt; negative: it was forgotten"
     )
@@ -58,7 +61,7 @@ class ForgettingInfo(_Record):
 
     schema_version: Literal[1] = Field(1, description="version of this record")
     stages: list[StageTold] = Field(description="the line, the newest stage last")
-    datasets: dict[str, str] = Field(description="the dataset that each modality was measured on")
+    datasets: dict[str, str] = Field(description="the dataset of each modality; a second one is xray-2")
     samples: dict[str, int] = Field(description="held-out samples of each modality")
     table: list[Measured] = Field(description="one entry for each stage and each modality that it knows")
     kept: list[Kept] = Field(description="one entry for each modality that was learnt before the newest stage")

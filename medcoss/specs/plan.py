@@ -64,7 +64,8 @@ def buffer_counts(dataset: DatasetInfo, options: BuildBufferOptions, learnt: int
                   longest: int | None = None) -> tuple[int, int]:  # fmt: skip
     """Clusters of a rehearsal buffer and the quota of each; their product is the size of the buffer, by any strategy.
 
-    `learnt` modalities share the budget, if there is one. Of a buffer that is made smaller, all samples may stay.
+    The budget, if there is one, is shared by as many buffers as the options say, else by those of `learnt` modalities.
+    Of a buffer that is made smaller, all samples may stay.
     `longest` is the length of the longest report in bytes, where it is known. Zero and zero where the budget does not
     hold a single sample.
     """
@@ -85,7 +86,12 @@ def affordable(dataset: DatasetInfo, options: BuildBufferOptions, learnt: int,
     """Samples that a buffer's share of the budget holds; None without a budget."""
     if options.buffer_budget_bytes is None:
         return None
-    return options.buffer_budget_bytes // max(learnt, 1) // sample_bytes(dataset, longest)
+    return options.buffer_budget_bytes // sharing(options, learnt) // sample_bytes(dataset, longest)
+
+
+def sharing(options: BuildBufferOptions, learnt: int) -> int:
+    """How many buffers share the budget."""
+    return options.sharing or max(learnt, 1)
 
 
 def sample_bytes(dataset: DatasetInfo, longest: int | None = None) -> int:

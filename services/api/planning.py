@@ -31,12 +31,15 @@ def check_size(steps: Mapping[str, StepRequest], settings: Settings) -> None:
 
 
 def steps_of(session: Session, request: PipelineRequest, scope: Scope, project_id: str) -> dict[str, StepRequest]:
-    """The steps of a request; those of a curriculum are expanded, with the buffers of the stages before it."""
+    """The steps of a request; those of a curriculum are expanded, with the buffers of the stages before it and, where
+    forgetting is measured, with their data.
+    """
     given = request.curriculum
     if given is None:
         return request.steps
     earlier: list[Earlier] = []
-    if given.init_model is not None and given.rehearsal == "buffers" and given.init_buffers is None:
+    rehearsed = given.rehearsal == "buffers" and given.init_buffers is None
+    if given.init_model is not None and (rehearsed or given.forgetting is not None):
         where = "/curriculum/init_model"
         mine = Scope.of(project_id)
         try:
@@ -46,7 +49,7 @@ def steps_of(session: Session, request: PipelineRequest, scope: Scope, project_i
         if mine.find(session, Model, model_id) is None or not scope.sees(project_id):
             detail = f"model {model_id} does not exist in the pipeline's project"
             raise ValidationFailed(detail, [FieldError(where, detail)])
-        earlier = earlier_stages(session, mine, model_id, where)
+        earlier = earlier_stages(session, mine, model_id, where, rehearsed=rehearsed)
     return {name: StepRequest.model_validate(step) for name, step in expand(given, earlier).items()}
 
 

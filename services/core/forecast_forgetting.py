@@ -4,6 +4,7 @@ from medcoss.specs import ForgettingSpec
 from medcoss.specs.costs import Shape
 from medcoss.specs.encoder import EncoderConfig
 from medcoss.specs.footprint import FLOAT, Hardware, inference
+from medcoss.specs.forgetting import labels
 from services.core.forecast import BYTE, UNKNOWN_SIZES, Figure, Forecast, Work, forecast
 from services.core.inputs import Inputs
 
@@ -12,7 +13,8 @@ from services.core.inputs import Inputs
 def _(spec: ForgettingSpec, found: Inputs, paths: list[str], hardware: Hardware) -> Forecast:
     models = [model for name in spec.models if (model := found.model(name)) is not None]
     datasets = [dataset for name in spec.datasets if (dataset := found.dataset(name)) is not None]
-    parts = {one.modality: min(one.splits.get(spec.split, 0), spec.samples) for one in datasets}
+    named = dict(zip(labels(one.modality for one in datasets), datasets, strict=True))
+    parts = {label: min(one.splits.get(spec.split, 0), spec.samples) for label, one in named.items()}
     passes, operations, parameters = 0, 0.0, 0
     memory: dict[str, int] = {}
     known = True
@@ -22,15 +24,17 @@ def _(spec: ForgettingSpec, found: Inputs, paths: list[str], hardware: Hardware)
         except TypeError:
             known = False
             continue
-        for one in (one for one in datasets if one.modality in model.modalities):
+        for label, one in named.items():
+            if one.modality not in model.modalities:
+                continue
             # the features, the masked passes, and what a probe learns from
             train = min(one.splits.get("train", 0), spec.probe_samples) if one.classes and not one.has_masks else 0
-            count = parts[one.modality] * (1 + spec.masks) + train * (spec.probe != "none")
+            count = parts[label] * (1 + spec.masks) + train * (spec.probe != "none")
             cost, held = inference(config, Shape.of(one.kind, one.sample_shape), "encoder", 0,
                                    min(spec.batch_size, max(count, 1)), hardware.on_gpu)  # fmt: skip
             passes, operations = passes + count, operations + count * cost.operations
             parameters, memory = max(parameters, cost.parameters), max(memory, held, key=lambda m: sum(m.values()))
-    told = f"of the split '{spec.split}', at most {spec.samples} of each modality"
+    told = f"of the split '{spec.split}', at most {spec.samples} of each dataset"
     sizes = "counted from the models' sizes, of the largest one"
     reads = f"features, {spec.masks} masks, and samples that probes learn from"
     nothing = "nothing is trained" if not spec.fresh_steps else "steps of heads are not counted as steps of a training"

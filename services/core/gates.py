@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from medcoss.specs.forgetting import modality_of
 from medcoss.specs.forgetting_records import ForgettingInfo, Kept
 from services.core.evaluations import FORGETTING
 from services.core.tables import Alias, Evaluation, Model
@@ -92,7 +93,8 @@ def _refusals(gate: Gate, found: ForgettingInfo, known: set[str], report: str) -
 
 
 def _of_modality(gate: Gate, modality: str, one: Kept, report: str) -> Iterator[str]:
-    bound = gate.modalities.get(modality, gate.each)
+    # every dataset of a modality has its bound
+    bound = gate.modalities.get(modality_of(modality), gate.each)
     if bound is not None and one.forgetting is None:
         yield f"report {report} has no loss of '{modality}'; measure it on samples of the size that was trained on"
     elif bound is not None and one.forgetting is not None and one.forgetting > bound:

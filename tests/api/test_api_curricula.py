@@ -64,5 +64,12 @@ def test_an_old_encoder_learns_more_with_the_buffers_of_all_it_knows(data: Serve
     assert (chosen["model"], chosen["dataset"]) == (last, OTHER)
     assert steps["north"]["spec"]["rehearsal"] == [kept, {"from": "earlier-pathology-buffer.dataset"}]
     assert data.operator.post("/v1/pipelines", json=body).status_code == 201
+    # the X-rays of the first hospital are measured, too, with and without rehearsal
+    for how in ({}, {"rehearsal": "none"}, {"init_buffers": [kept]}):
+        measured = body["curriculum"] | {"forgetting": {}} | how
+        steps = data.operator.post("/v1/pipelines:expand", json={"curriculum": measured}).json()["steps"]
+        spec = steps["north-forgetting"]["spec"]
+        assert spec["datasets"] == [DATA, OTHER, more]
+        assert spec["models"][1:] == [last, {"from": "north.model"}] and len(spec["models"]) == 3
     told = data.operator.post("/v1/pipelines:expand", json=curriculum(init_model=last, init_buffers=[kept])).json()
     assert told["steps"]["xray"]["spec"]["rehearsal"] == [kept]

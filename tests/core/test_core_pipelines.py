@@ -141,10 +141,21 @@ def test_buffers_are_found_or_made_and_chosen_anew_within_a_budget() -> None:
     budget = BuildBufferOptions(buffer_budget_bytes=10_000)
     steps = expand(Curriculum(stages=stages, buffer=budget))
     assert list(steps) == ["ct", "ct-buffer", "ct-2", "ct-buffer-2", "ct-2-buffer", "us"]
-    assert steps["ct-buffer-2"]["spec"] == {
-        "buffer_budget_bytes": 10_000, "model": {"from": "ct-2.model"}, "dataset": {"from": "ct-buffer.dataset"},
-    }  # fmt: skip
     assert steps["us"]["spec"]["rehearsal"] == [{"from": "ct-buffer-2.dataset"}, {"from": "ct-2-buffer.dataset"}]
+    # two hospitals of one modality share the budget, too
+    assert steps["ct-buffer-2"]["spec"] == {
+        "buffer_budget_bytes": 10_000, "sharing": 2, "model": {"from": "ct-2.model"},
+        "dataset": {"from": "ct-buffer.dataset"},
+    }  # fmt: skip
+    assert (steps["ct-buffer"]["spec"]["sharing"], steps["ct-2-buffer"]["spec"]["sharing"]) == (1, 2)
+    large = [Earlier("report", MODEL, DATA, BUFFER, 6_000), Earlier("ct", MODEL, None, DATA, 6_000)]
+    steps = expand(Curriculum(stages=stages[:1], init_model=MODEL, buffer=budget), large)
+    assert list(steps) == ["earlier-report-buffer", "earlier-ct-buffer", "ct"]
+    assert steps["earlier-ct-buffer"]["spec"] == budget.model_dump(exclude_unset=True) | {
+        "sharing": 2, "model": MODEL, "dataset": DATA,
+    }  # fmt: skip
+    within = [Earlier("report", MODEL, DATA, BUFFER, 5_000), Earlier("ct", MODEL, None, DATA, 5_000)]
+    assert list(expand(Curriculum(stages=stages[:1], init_model=MODEL, buffer=budget), within)) == ["ct"]
 
 
 def test_an_ablation_shares_what_is_the_same_in_several_arms() -> None:

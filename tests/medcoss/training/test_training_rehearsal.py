@@ -267,7 +267,7 @@ def test_a_budget_is_shared_by_all_modalities_and_buffers_are_made_smaller_from_
     assert kept[1] < kept[0]
     stored = sum(f.stat().st_size for f in (tmp_path / "second").glob("*.b2nd"))
     assert stored <= 5 * size + 4096
-    with pytest.raises(BadInput, match="buffer_budget_bytes: 2,000 bytes shared by 2 modalities do not hold one"):
+    with pytest.raises(BadInput, match="buffer_budget_bytes: 2,000 bytes shared by 2 buffers do not hold one"):
         build_buffer(spec(buffer_budget_bytes=2000), encoder, data, tmp_path / "none", run)
     with pytest.raises(BadInput, match="give the prepared dataset that it was chosen from, or buffer_budget_bytes"):
         build_buffer(spec(), encoder, tmp_path / "first", tmp_path / "none", run)
