@@ -103,3 +103,14 @@ def faults(page: Page) -> list[str]:
         for each in found
         if each["impact"] in {"serious", "critical"}
     ]
+
+
+def upload_folder(page: Page, folder: Path, modality: str) -> None:
+    """Upload a folder as a newcomer does; its page is shown then."""
+    page.get_by_role("link", name="Datasets").first.click()
+    page.get_by_role("link", name="Upload").click()
+    page.get_by_label("Folder to upload").set_input_files(folder)
+    page.get_by_role("combobox", name="Modality").click()
+    page.get_by_role("option", name=modality).click()
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(folder.name)

@@ -286,7 +286,7 @@ def platform(folder: Path) -> Iterator[Served]:
         settings = Settings(
             database_url=f"sqlite:///{folder / 'medcoss.db'}", redis_url=f"redis://127.0.0.1:{redis_port}/0",
             s3_endpoint=f"127.0.0.1:{s3_port}", s3_access_key=keys["access_key"], s3_secret_key=keys["secret_key"],
-            s3_bucket="demo", cache_dir=folder / "cache",
+            s3_bucket="demo", cache_dir=folder / "cache", quota_running=4, quota_queued=50, storage_dir=folder,
         )  # fmt: skip
         migrate(settings.database_url)
         ObjectStore(settings).ensure_bucket()

@@ -75,6 +75,7 @@ from medcoss.client.records import (
 from medcoss.client.run_records import PooledFolds, RunGroup, Runs, Spread, TrainingRun
 from medcoss.client.transfer import Notify, TransferProgress
 from medcoss.client.upload_records import PartUrl, StoredPart, UploadSession
+from medcoss.client.usage_records import Disk, OwnerUsage, ProjectUsage, StoredAmount, Usage
 from medcoss.client.webhooks import Receiver, WebhookMessage, WebhookRefused, verify
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "Deployment",
     "DeploymentFailed",
     "DicomWeb",
+    "Disk",
     "Embedding",
     "Erasure",
     "Evaluated",
@@ -143,6 +145,7 @@ __all__ = [
     "NewWebhook",
     "NotConfigured",
     "Notify",
+    "OwnerUsage",
     "PartUrl",
     "Pipeline",
     "PipelinePreflight",
@@ -152,6 +155,7 @@ __all__ = [
     "Preflight",
     "Progress",
     "Project",
+    "ProjectUsage",
     "Promotion",
     "Receiver",
     "Registered",
@@ -165,6 +169,7 @@ __all__ = [
     "ServerUnreachable",
     "Spread",
     "Stored",
+    "StoredAmount",
     "StoredFile",
     "StoredPart",
     "TimingMs",
@@ -173,6 +178,7 @@ __all__ = [
     "TransferProgress",
     "UnexpectedAnswer",
     "UploadSession",
+    "Usage",
     "Wait",
     "Webhook",
     "WebhookMessage",

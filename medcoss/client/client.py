@@ -19,6 +19,7 @@ from medcoss.client.records import Hit, Me, PlatformInfo
 from medcoss.client.registry import Aliases, Models
 from medcoss.client.transport import Connections, Transport
 from medcoss.client.uploads import Uploads
+from medcoss.client.usage_records import Usage
 from medcoss.client.webhooks import Webhooks
 from medcoss.client.workers import Workers
 
@@ -88,6 +89,10 @@ class Client:
     def me(self) -> Me:
         """Whose key this is, its role and its projects."""
         return self._transport.parse(Me, self._transport.get("/v1/me"))
+
+    def usage(self, project: str | None = None) -> Usage:
+        """Jobs against the quotas, what the key's projects, or one of them by name or id, have stored, and the disk."""
+        return self._transport.parse(Usage, self._transport.get("/v1/usage", {"project": project}))
 
     def ready(self) -> dict[str, str]:
         """What the control plane needs, each `ok`. Raises ApiError (503) naming what does not answer."""

@@ -34,6 +34,7 @@ from services.api.routes import (
     registry,
     streams,
     uploads,
+    usage,
     webhooks,
     workers,
 )
@@ -110,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(console.router(chosen))
     for part in (
         datasets, uploads, jobs, batch, preflight, pipelines, registry, labels, lineage, erasures, aliases, deployments,
-        evaluations, indexes, deletion, gc, access, audit, streams, webhooks, workers,
+        evaluations, indexes, deletion, gc, access, usage, audit, streams, webhooks, workers,
     ):  # fmt: skip
         app.include_router(part.router, responses=RESPONSES, dependencies=[Depends(no_others)])
     app.include_router(pipelines.expanding, responses=RESPONSES, dependencies=[Depends(no_others)])

@@ -37,6 +37,7 @@ from services.api import (
     schemas_models,
     schemas_pipelines,
     schemas_uploads,
+    schemas_usage,
     schemas_webhooks,
 )
 from services.core.tables import DEFAULT_PROJECT
@@ -101,6 +102,11 @@ _KEY = schemas_access.KeyOut(
     created_at=_MORNING, expires_at=None, revoked_at=None, last_used_at=_NOON, previous_until=None,
 )  # fmt: skip
 
+
+def _stored(number: int, size: int) -> schemas_usage.StoredOut:
+    return schemas_usage.StoredOut(number=number, bytes=size)
+
+
 _FOUND = schemas_labels.FoundOut(
     type="job", id=JOB, project_id=DEFAULT_PROJECT, name="chest, 224 pixels", notes="all films readable",
     tags=["nightly"], detail="preprocess", state="running", created_at=_MORNING,
@@ -158,6 +164,18 @@ INSTANCES: tuple[BaseModel, ...] = (
     schemas_access.Me(
         key_id=KEY, name=_KEY.name, owner="ada", role="operator", all_projects=False, projects=[_PROJECT],
         expires_at=None,
+    ),
+    schemas_usage.UsageOut(
+        quota_running=4, quota_queued=500,
+        owners=[schemas_usage.OwnerUsage(owner="ada", running=1, waiting=3)],
+        projects=[
+            schemas_usage.ProjectUsage(
+                project_id=DEFAULT_PROJECT, project="default", running=1, waiting=3, total_bytes=21_474_836_480,
+                datasets=_stored(4, 20_401_094_656), models=_stored(3, 943_718_400), evaluations=_stored(2, 5_242_880),
+                indexes=_stored(1, 104_857_600), artifacts=_stored(25, 19_922_944),
+            )
+        ],
+        disk=schemas_usage.DiskOut(total_bytes=2_000_398_934_016, free_bytes=1_412_870_144_000),
     ),
     schemas_labels.SearchOut(items=[_FOUND], more=False),
     schemas_access.AuditOut(

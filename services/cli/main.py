@@ -29,6 +29,7 @@ from services.cli import (
     pipelines,
     samples,
     stages,
+    usage,
     webhooks,
     workers,
 )
@@ -45,6 +46,7 @@ app.command("up", rich_help_panel="Platform")(local.up)
 app.command("status", rich_help_panel="Platform")(local.status)
 app.command("key", rich_help_panel="Platform")(local.key)
 app.command("workers", rich_help_panel="Platform")(workers.workers)
+app.command("usage", rich_help_panel="Platform")(usage.usage)
 app.command("backup", rich_help_panel="Platform")(backup.backup)
 app.command("restore", rich_help_panel="Platform")(backup.restore)
 app.command("gc", rich_help_panel="Platform")(gc.gc)

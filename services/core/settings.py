@@ -51,6 +51,9 @@ class Settings(BaseSettings):
 
     cache_dir: Path = Field(Path(".medcoss/cache"), description="local copies of datasets and models")
     cache_max_bytes: int = Field(50 * 2**30, gt=0, description="what the local copies may take together")
+    storage_dir: Path | None = Field(
+        None, description="folder whose disk the object store lies on, where the control plane sees it"
+    )
     max_file_bytes: int = Field(
         100 * 2**30, gt=0, le=5 * 2**40, description="largest uploaded file; S3 takes no larger one than 5 TiB"
     )

@@ -37,6 +37,7 @@ def environment(data_dir: Path, state: State, port: int) -> dict[str, str]:
         "MEDCOSS_S3_SECURE": "false",
         "MEDCOSS_S3_ACCESS_KEY": state.s3_access_key,
         "MEDCOSS_S3_SECRET_KEY": state.s3_secret_key,
+        "MEDCOSS_STORAGE_DIR": str(data_dir),
         "MEDCOSS_TRITON_URL": f"{LOOPBACK}:{ports['triton_http']}",
         "MEDCOSS_TRITON_MODEL_DIR": str(data_dir / "triton" / "models"),
         "MEDCOSS_TRITON_BACKEND": "python",

@@ -31,6 +31,7 @@ def shown(
     chosen = Settings(
         database_url=f"sqlite:///{path}", redis_url=redis_url, s3_endpoint=s3["endpoint"], s3_bucket="test-console",
         s3_access_key=s3["access_key"], s3_secret_key=s3["secret_key"],
+        quota_running=4, quota_queued=50, storage_dir=path.parent,
     )  # fmt: skip
     ObjectStore(chosen).ensure_bucket()
     database = Database(chosen.database_url)
@@ -153,6 +154,9 @@ def test_a_key_is_made_rotated_and_revoked_and_the_log_tells(page: Page, shown: 
     page.get_by_role("button", name="Revoke the key").click()
     expect(row.locator("[data-state=revoked]")).to_be_visible()
     assert not faults(page)
+    page.get_by_role("tab", name="Quotas and limits").click()
+    quotas = page.get_by_role("region", name="Jobs against the quotas")
+    expect(quotas.get_by_role("row", name=re.compile(r"\d+ of 4 \d+ of 50")).first).to_be_visible()
     page.get_by_role("tab", name="Audit log").click()
     page.get_by_label("Route").fill("/v1/keys/{key_id}")
     log = page.get_by_role("region", name="Audit log")
@@ -182,7 +186,12 @@ def test_studies_are_drawn_around_on_the_map(page: Page, shown: tuple[Served, De
     expect(page.get_by_role("region", name="Studies").get_by_role("cell", name="covid", exact=True)).to_have_count(0)
 
 
-def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten(page: Page, shown: tuple[Served, Demo]) -> None:
+def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten_and_what_is_used(
+    page: Page, shown: tuple[Served, Demo]
+) -> None:
+    used = page.get_by_role("region", name="Disk and queue")
+    expect(used).to_contain_text("Your jobs that run: 0 of 4")
+    expect(used).to_contain_text(re.compile(r"Disk: [\d.]+ \w+ of [\d.]+ \w+ free"))
     expect(page.get_by_role("region", name="Last models")).to_contain_text("forgetting 0.076")
     page.goto(f"{shown[0].url}/console/jobs/{shown[1].training}?tab=files")
     expect(page.get_by_role("img", name="reconstruction xray after epoch 30")).to_be_visible()

@@ -1,4 +1,4 @@
-"""`medcoss workers`."""
+"""`medcoss workers` and `medcoss usage`."""
 
 from collections.abc import Callable
 
@@ -27,3 +27,11 @@ def test_workers_are_listed_with_what_they_offer_and_do(
     assert [name for name in draining if name.startswith("ward-")] == ["ward-2:9"]
     idle = [(w.name, w.gpus, w.memory_bytes) for w in client.workers.list(state="idle")]
     assert [each for each in idle if each[0].startswith("ward-")] == [("ward-1:7", 2, 2**34)]
+
+
+def test_usage_tells_projects_owners_and_limits(medcoss: Callable[..., Done]) -> None:
+    shown = medcoss("usage", "--project", "default")
+    assert shown.code == 0 and "default" in shown.out and "any number of jobs run" in " ".join(shown.out.split()), (
+        shown.err
+    )
+    assert [each["project"] for each in medcoss("usage", "--json").json["projects"]][:1] == ["default"]

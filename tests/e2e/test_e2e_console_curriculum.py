@@ -10,22 +10,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from medcoss.client import Client
-from tests.browser import Watched, browser, faults, log_in, missing
+from tests.browser import Watched, browser, faults, log_in, missing, upload_folder
 
 __all__ = ["browser"]
 needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_browser]
 PATIENCE_MS = 400_000
-
-
-def upload(page: Page, folder: Path, modality: str) -> None:
-    page.get_by_role("link", name="Datasets").first.click()
-    page.get_by_role("link", name="Upload").click()
-    page.get_by_label("Folder to upload").set_input_files(folder)
-    page.get_by_role("combobox", name="Modality").click()
-    page.get_by_role("option", name=modality).click()
-    page.get_by_role("button", name="Upload", exact=True).click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(folder.name)
 
 
 def stage(page: Page, number: int, dataset: str, recipe: str, size: tuple[int, ...]) -> None:
@@ -61,8 +51,8 @@ def test_two_folders_become_an_encoder_by_the_console_alone(
     page = browser.page()
     state = json.loads((platform_process[1] / "platform.json").read_text())
     log_in(page, state["url"], state["key"])
-    upload(page, films, "xray")
-    upload(page, heads, "ct")
+    upload_folder(page, films, "xray")
+    upload_folder(page, heads, "ct")
 
     page.get_by_role("link", name="Pipelines").click()
     page.get_by_role("link", name="New curriculum").first.click()

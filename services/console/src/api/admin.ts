@@ -45,3 +45,12 @@ export const auditQuery = ({ actor, route, outcome, since }: AuditFilters) =>
     initialPageParam: null as string | null,
     getNextPageParam: (last) => last.next,
   });
+
+export type Usage = components["schemas"]["UsageOut"];
+
+export const usageQuery = (project: string | undefined) =>
+  queryOptions({
+    queryKey: ["usage", project],
+    queryFn: async ({ signal }) => (await api.GET("/v1/usage", { params: { query: { project } }, signal })).data as Usage,
+    refetchInterval: 30_000,
+  });

@@ -147,6 +147,21 @@ export const historyQuery = ({ id, name, project_id }: Alias) =>
     },
   });
 
+/** The newest served models of a project. */
+export const anyServedQuery = (project: string | undefined) =>
+  queryOptions({
+    queryKey: ["any-served", project],
+    queryFn: async ({ signal }) =>
+      pageOf<Deployment>((await api.GET("/v1/deployments", { params: { query: { project, limit: 20, fields: "id,name,state" } as never }, signal })).data).items,
+  });
+
+export const deploymentQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["deployment", id],
+    queryFn: async ({ signal }) =>
+      (await api.GET("/v1/deployments/{deployment_id}", { params: { path: { deployment_id: id } }, signal })).data as Deployment,
+  });
+
 export const deploymentsQuery = (model: string) =>
   queryOptions({
     queryKey: ["deployments", model],

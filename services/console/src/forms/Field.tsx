@@ -4,7 +4,7 @@ import { useState } from "react";
 
 import { NumberField } from "./NumberField";
 import { Reference } from "./Reference";
-import { at, boundsOf, labelOf, type Plain, plain, type Schema, type Value, type Values } from "./schema";
+import { at, boundsOf, givenOf, labelOf, type Plain, plain, type Schema, type Value, type Values } from "./schema";
 
 /** What is the same for all fields of a form. */
 export interface Form {
@@ -152,10 +152,13 @@ type Compound = Props & { field: Plain };
 /** The fields of an object in a frame of their own. */
 function Nested({ form, name, path, value, set, field, label, schema }: Compound) {
   const description = schema.description ?? field.description;
+  // its default may be more than the defaults of its fields: the rest of it stays when the first of them is given
+  const whole = (form.effective ? at(form.effective, path) : undefined) ?? field.default;
+  const kept = value == null && whole != null ? givenOf(whole as Values, field) : {};
   return (
     <Fieldset legend={label ?? labelOf(name)} className="nested">
       {description && <Text size="xs" c="dimmed" mb="xs">{description}</Text>}
-      <Fields form={form} schema={field} path={path} value={(value as Values | undefined) ?? {}} set={(now) => set(Object.keys(now).length ? now : undefined)} />
+      <Fields form={form} schema={field} path={path} value={(value as Values | undefined) ?? {}} set={(now) => set(Object.keys(now).length ? { ...kept, ...now } : undefined)} />
     </Fieldset>
   );
 }

@@ -10,6 +10,8 @@ import { reasonOf } from "../components/JobTable";
 import { JobProgress, StateBadge } from "../components/State";
 import { ago, bytes, moment, number, percent } from "../format";
 import { Heading } from "../Shell";
+import { FirstSteps } from "./home/FirstSteps";
+import { Used } from "./home/Used";
 
 const SHOWN = 8;
 
@@ -17,11 +19,13 @@ export default function Home() {
   return (
     <>
       <Heading>Home</Heading>
+      <FirstSteps />
       <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="md">
         <Jobs title="Running" states={["running"]} none="Nothing runs." live />
         <Jobs title="Waiting" states={["queued", "waiting", "paused"]} none="Nothing waits." />
         <Jobs title="Failed" states={["failed"]} none="Nothing has failed." />
         <Workers />
+        <Panel title="Disk and queue"><Used /></Panel>
         <Models />
       </SimpleGrid>
     </>

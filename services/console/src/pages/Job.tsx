@@ -1,4 +1,4 @@
-import { Alert, Anchor, Breadcrumbs, Card, Code, Group, List, Stack, Tabs, Text } from "@mantine/core";
+import { Alert, Anchor, Breadcrumbs, Card, Group, List, Stack, Tabs, Text } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect, useMemo, useState, useSyncExternalStore } from "react";
@@ -7,14 +7,16 @@ import type { Job as JobRecord, JobState } from "../api/client";
 import { JobStreams, OVER, type Progress, type Reports } from "../api/live";
 import { jobQueryOf } from "../api/queries";
 import { Failure } from "../components/Failure";
+import { Json } from "../components/Json";
 import { JobProgress, StateBadge } from "../components/State";
-import { ago, duration, moment, number } from "../format";
+import { ago, duration, moment } from "../format";
 import type { JobSearch } from "../router";
 import { Heading } from "../Shell";
 import { Actions } from "./job/Actions";
 import { Attempts } from "./job/Attempts";
 import { Files } from "./job/Files";
 import { Log } from "./job/Log";
+import { Result } from "./job/Result";
 
 const Curves = lazy(() => import("./job/Curves"));
 
@@ -125,24 +127,6 @@ function Summary({ job }: { job: JobRecord }) {
   );
 }
 
-/** What it made and its final numbers; what is neither is shown as it is. */
-function Result({ result }: { result: Record<string, unknown> }) {
-  const { outputs, metrics, ...rest } = result as { outputs?: Record<string, unknown>; metrics?: Record<string, unknown> };
-  const facts: [string, string][] = [
-    ...Object.entries(outputs ?? {}).map(([name, value]): [string, string] => [name, String(value)]),
-    ...Object.entries(metrics ?? {}).map(([name, value]): [string, string] => [name, typeof value === "number" ? number(value) : JSON.stringify(value)]),
-  ];
-  return (
-    <Card withBorder padding="sm" component="section" aria-label="Result">
-      <Text fw={600} size="sm" mb={4}>Result</Text>
-      <dl className="facts">
-        {facts.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}
-      </dl>
-      {Object.keys(rest).length > 0 && <Json value={rest} label="More of the result" />}
-    </Card>
-  );
-}
-
 function JobLink({ id }: { id: string }) {
   return <Anchor component={Link} to="/jobs/$id" params={{ id } as never} size="sm">{id}</Anchor>;
 }
@@ -160,8 +144,4 @@ function Why({ error }: { error: Record<string, unknown> }) {
       )}
     </Alert>
   );
-}
-
-function Json({ value, label }: { value: unknown; label: string }) {
-  return <Code block className="json" tabIndex={0} role="region" aria-label={label}>{JSON.stringify(value, null, 2)}</Code>;
 }

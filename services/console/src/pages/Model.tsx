@@ -1,9 +1,10 @@
-import { Breadcrumbs, Stack, Tabs, Text } from "@mantine/core";
+import { Breadcrumbs, Button, Group, Stack, Tabs, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 
 import type { Model as Record } from "../api/client";
-import { evaluationsQuery, lineQuery, modelQuery } from "../api/models";
+import { deploymentsQuery, evaluationsQuery, lineQuery, modelQuery } from "../api/models";
+import { meQuery } from "../api/queries";
 import { type Fact, Facts } from "../components/Facts";
 import { Failure } from "../components/Failure";
 import { ago, bytes, moment, number } from "../format";
@@ -30,7 +31,7 @@ export default function Model() {
   return (
     <>
       <Breadcrumbs mb="xs"><Link className="link" to="/models">Models</Link><Text size="sm" c="dimmed">{model.id}</Text></Breadcrumbs>
-      <Heading>{model.name}</Heading>
+      <Heading aside={<Next model={model} />}>{model.name}</Heading>
       <About model={model} />
       <Tabs value={tab} mt="md" keepMounted={false} onChange={(to) => void navigate({ search: (old) => ({ ...old, tab: to as ModelSearch["tab"] }), replace: true })}>
         <Tabs.List mb="md">{TABS.map(([value, label]) => <Tabs.Tab key={value} value={value}>{label}</Tabs.Tab>)}</Tabs.List>
@@ -45,10 +46,26 @@ export default function Model() {
   );
 }
 
+/** What is usually done with it next. */
+function Next({ model }: { model: Record }) {
+  const me = useQuery(meQuery());
+  const served = useQuery(deploymentsQuery(model.id));
+  if (!me.data || me.data.role === "viewer" || !served.data) return null;
+  const ready = served.data.find((each) => each.state === "ready" && each.active);
+  const tune = { kind: "finetune", form: JSON.stringify({ spec: { init_model: model.id } }) };
+  return (
+    <Group gap="xs">
+      {model.task === "encoder" && <Button component={Link} to="/jobs/new" search={tune as never} variant={ready ? "default" : "filled"}>Fine-tune from it</Button>}
+      {ready && <Button component={Link} to="/try" search={{ model: ready.name } as never}>Try it</Button>}
+      {!ready && <Button component={Link} to="." search={{ tab: "serve" } as never} variant={model.task === "encoder" ? "default" : "filled"}>Serve it</Button>}
+    </Group>
+  );
+}
+
 function About({ model }: { model: Record }) {
   const facts: Fact[] = [
     ["task", `${model.task}, ${model.size}`],
-    ["has learnt", model.modalities.join(" → ")],
+    ["has learnt", model.modalities.join(" → ") || "–"],
     ["input", `${model.modality}, ${model.sample_shape.join(" × ")}`],
   ];
   if (model.classes) facts.push(["classes", model.classes.join(", ")]);

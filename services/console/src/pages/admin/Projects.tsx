@@ -2,13 +2,14 @@ import { Button, Group, Stack, Text, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { type Project, projectsQuery } from "../../api/admin";
+import { type Project, projectsQuery, type Usage, usageQuery } from "../../api/admin";
 import { api } from "../../api/client";
 import { Failure } from "../../components/Failure";
-import { ago, moment } from "../../format";
+import { ago, bytes, moment, number } from "../../format";
 
 export function Projects() {
   const found = useQuery(projectsQuery());
+  const usage = useQuery(usageQuery(undefined));
   const [name, setName] = useState("");
   const [description, setDescription] = useState("");
   const queries = useQueryClient();
@@ -34,15 +35,15 @@ export function Projects() {
       {found.error && <Failure error={found.error} />}
       <div className="scroll" tabIndex={0} role="region" aria-label="Projects">
         <table className="rows">
-          <thead><tr><th scope="col">Project</th><th scope="col">Description</th><th scope="col" className="num">Made</th><th scope="col"><span className="unseen">Changes</span></th></tr></thead>
-          <tbody>{(found.data ?? []).map((each) => <Row key={each.id} project={each} />)}</tbody>
+          <thead><tr><th scope="col">Project</th><th scope="col">Description</th><th scope="col">Jobs</th><th scope="col" className="num">Stored</th><th scope="col" className="num">Made</th><th scope="col"><span className="unseen">Changes</span></th></tr></thead>
+          <tbody>{(found.data ?? []).map((each) => <Row key={each.id} project={each} usage={usage.data?.projects.find((one) => one.project_id === each.id)} />)}</tbody>
         </table>
       </div>
     </Stack>
   );
 }
 
-function Row({ project }: { project: Project }) {
+function Row({ project, usage }: { project: Project; usage: Usage["projects"][number] | undefined }) {
   const queries = useQueryClient();
   const [text, setText] = useState<string | null>(null);
   const change = useMutation({
@@ -60,6 +61,8 @@ function Row({ project }: { project: Project }) {
           <TextInput aria-label={`Description of ${project.name}`} value={text} onChange={(event) => setText(event.currentTarget.value)} error={change.error?.message} autoFocus />
         )}
       </td>
+      <td>{usage ? `${number(usage.running)} run, ${number(usage.waiting)} wait` : "–"}</td>
+      <td className="num">{bytes(usage?.total_bytes)}</td>
       <td className="num" title={moment(project.created_at)}>{ago(project.created_at)}</td>
       <td>
         <Group gap={6} justify="flex-end" wrap="nowrap">

@@ -31,7 +31,7 @@ export function Serve({ model }: { model: Model }) {
       {Boolean(found.data?.length) && <Versions rows={found.data ?? []} />}
       {me.data && me.data.role !== "viewer" && (
         <Card withBorder component="section" aria-labelledby="serve">
-          <Title order={2} size="h4" id="serve" mb={4}>Serve it</Title>
+          <Title order={2} size="h4" id="serve" mb={4}>{found.data?.length ? "Serve one more version" : "Serve it"}</Title>
           <Text size="sm" c="dimmed" mb="sm">It is exported, compared with what was trained, and then answers under this name.</Text>
           <Group align="flex-end">
             <TextInput label="Name" value={name} onChange={(event) => setName(event.currentTarget.value)} w={240} />

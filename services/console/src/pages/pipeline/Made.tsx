@@ -1,5 +1,5 @@
 import { Text } from "@mantine/core";
-import { Link } from "@tanstack/react-router";
+import { Output } from "../../components/Output";
 
 /** What a job has made, with the way to what has a page. */
 export function Made({ outputs }: { outputs: Record<string, string> }) {
@@ -9,8 +9,7 @@ export function Made({ outputs }: { outputs: Record<string, string> }) {
     <>
       {made.map(([what, id]) => (
         <Text size="sm" key={what}>
-          {what}{" "}
-          {id.startsWith("mdl_") ? <Link className="link" to="/models/$modelId" params={{ modelId: id }}>{id}</Link> : id}
+          {what} <Output id={id} />
         </Text>
       ))}
     </>
