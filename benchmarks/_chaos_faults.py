@@ -168,9 +168,11 @@ def phase_of(platform: Platform, worker: Part) -> tuple[str, str]:
     if trainer is None:
         return _without_trainer(platform, worker)
     try:
-        folder = Path(trainer.environ().get("TMPDIR", "/nowhere"))
+        # it holds the lock of its attempt's folder
+        locks = [Path(file.path) for file in trainer.open_files() if file.path.endswith(".lock")]
     except psutil.Error:
         return "end", ""
+    folder = next((lock.with_suffix("") for lock in locks), Path("/nowhere"))
     job_id = folder.name.rpartition("-")[0]
     if any((folder / last).is_file() for last in MADE):
         return "publishing", job_id

@@ -19,6 +19,7 @@ from services.embedded.parts import FAMILY, services
 from services.embedded.platform import end_family
 from services.embedded.process import Process, Server
 from services.embedded.servers import LOOPBACK, free_port, free_port_pair, redis_server, s3_server
+from services.worker.child import NAME
 
 KEY = "mk_chaos-0123456789abcdef0123456789abcdef"
 S3_KEYS = ("chaos", "chaos-secret")
@@ -170,8 +171,8 @@ class Platform:
     def trainer(self, worker: Part) -> psutil.Process | None:
         """The process that runs the worker's present attempt."""
         try:
-            children = psutil.Process(worker.process.pid).children() if worker.process.pid else []
-            return next((child for child in children if "services.worker.child" in child.cmdline()), None)
+            family = psutil.Process(worker.process.pid).children(recursive=True) if worker.process.pid else []
+            return next((one for one in family if one.name() == NAME), None)
         except psutil.Error:
             return None
 

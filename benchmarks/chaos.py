@@ -35,6 +35,7 @@ from benchmarks._chaos_platform import KEY, Platform, Times
 from benchmarks._chaos_users import Crowd, Diary, User, reference, upload
 from benchmarks._machine import cores
 from services.core.tables import Job, JobEvent, Leftover
+from services.worker.child import NAME
 
 TICK_S = 0.1
 # generous: the machine may be busy with other things
@@ -153,7 +154,7 @@ class Run:
         found = []
         for process in self.platform.family():
             try:
-                if "services.worker.child" in process.cmdline() and process.ppid() not in own:
+                if process.name() == NAME and not own & {parent.pid for parent in process.parents()}:
                     found.append(process)
             except psutil.Error:
                 continue

@@ -23,7 +23,7 @@ from medcoss.run import BadInput, RanksLost, Stopped
 from services.core import tracing
 from services.core.cache import NoRoom
 from services.core.metrics import tell_s3_to
-from services.core.parent import end_with_parent
+from services.core.parent import be_called, end_with_parent
 from services.core.settings import get_settings
 from services.core.storage import DamagedFile
 from services.worker.context import WorkerRun
@@ -40,6 +40,9 @@ from services.worker.protocol import (
     StoreReport,
 )
 from services.worker.runners import run
+
+# as `top` shows the process of a job
+NAME = "medcoss-job"
 
 
 def error_report(error: Exception) -> ErrorReport:
@@ -74,6 +77,7 @@ def place_of(error: Exception) -> str:
 def main() -> int:
     """Run the job of standard input; returns the exit code."""
     end_with_parent()
+    be_called(NAME)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C in a terminal is the platform's to handle

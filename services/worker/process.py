@@ -4,9 +4,6 @@ import json
 import os
 import queue
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,10 +16,13 @@ from pydantic import SecretStr
 from services.core import tracing
 from services.core.settings import Settings
 from services.worker.oom import oom_kills
-from services.worker.protocol import REPORT_FD, ChildJob, LogReport
+from services.worker.protocol import ChildJob, LogReport
+from services.worker.starting import Anew, Ends, Forked, Running
 from services.worker.workdir import WorkFolder
 
-COMMAND = [sys.executable, "-m", "services.worker.child"]
+Begin = Callable[[Ends, Mapping[str, str]], Running]
+# how a process of a job begins, by whether it needs a Python of its own
+BEGIN: dict[bool, Begin] = {True: Anew, False: Forked}
 LAST_WORDS_S = 3.0
 LINE_LIMIT = 8000
 # a job has no business with these
@@ -73,23 +73,21 @@ Reports = queue.Queue[Said | None]
 
 
 class Child:
-    """A running `services.worker.child`.
+    """A running `services.worker.child`, with a Python of its own if it is to be `anew`, else forked.
 
     `reports` gets what it says, and None when it has ended. `ended_at` is when that was, `failed_at` when it has told
     of an error, for those who compare; in seconds of the monotonic clock.
     """
 
     def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder, reports: Reports, rank: int = 0,
-                 place: Mapping[str, str] | None = None) -> None:  # fmt: skip
+                 place: Mapping[str, str] | None = None, anew: bool = True) -> None:  # fmt: skip
         self.rank = rank
         self.ended_at: float | None = None
         self.failed_at: float | None = None
         self._reports = reports
         self._log = structlog.get_logger().bind(job_id=job.job_id, attempt=job.attempt, rank=rank, **tracing.ids())
         self._oom_kills = oom_kills()
-        read_end, write_end = os.pipe()
         variables = environment(settings) | {
-            REPORT_FD: str(write_end),
             tracing.VARIABLE: tracing.traceparent() or "",
             "PYTHONUNBUFFERED": "1",
             # threads that spin while they wait slow training tenfold as soon as anything else wants a core
@@ -98,27 +96,21 @@ class Child:
             "TMPDIR": str(folder.path),
             **(place or {}),
         }
+        (stdin, into_fd), (out_fd, out), (said_fd, report) = os.pipe(), os.pipe(), os.pipe()
         try:
-            self._process = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[write_end, folder.lock_fd],
-                env=variables,
-                start_new_session=True,
-            )
+            self._process = BEGIN[anew](Ends(stdin, out, report, folder.lock_fd), variables)
         except BaseException:
-            os.close(read_end)
+            for fd in (into_fd, out_fd, said_fd):
+                os.close(fd)
             raise
         finally:
-            os.close(write_end)
-        assert self._process.stdin is not None and self._process.stdout is not None
-        out, said = self._process.stdout, os.fdopen(read_end, "rb")
-        document, into = job.model_dump_json().encode(), self._process.stdin
+            for fd in (stdin, out, report):
+                os.close(fd)
+        printed, said, into = os.fdopen(out_fd, "rb"), os.fdopen(said_fd, "rb"), os.fdopen(into_fd, "wb")
+        document = job.model_dump_json().encode()
         self._readers = [
             self._thread(lambda: self._read(said, lambda line: line)),
-            self._thread(lambda: self._read(out, self._printed)),
+            self._thread(lambda: self._read(printed, self._printed)),
         ]
         # a child that never reads must not stop its supervisor
         self._thread(lambda: _write(into, document))
@@ -159,14 +151,11 @@ class Child:
 
     def stop(self) -> None:
         """SIGTERM: write a checkpoint and end."""
-        self._process.send_signal(signal.SIGTERM)
+        self._process.stop()
 
     def kill(self) -> None:
         """SIGKILL for whatever is left of the child and of what it has started."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        self._process.kill()
 
     def finish(self) -> None:
         """End it if it still runs, and take what it has said last.

@@ -95,7 +95,9 @@ class Team:
         try:
             for rank in range(self._size):
                 place = self._place(rank, settings, folder)
-                self._members.append(Child(job, settings, folder, self.reports, rank, place))
+                # one that meets others, or a GPU, takes part in nothing that another process has begun
+                anew = bool(gpus) or self._size * part.nodes > 1
+                self._members.append(Child(job, settings, folder, self.reports, rank, place, anew))
         except BaseException:
             self.finish()
             raise

@@ -97,7 +97,8 @@ RUNS = {
     "api": ["services.api.app", "services.core.serving", "services.core.prepare", "services.cli.main",
             "services.cli.backup", "services.embedded.storage", "kombu.transport.redis", "psycopg"],
     "inference": ["services.inference.app", "services.core.serving", "psycopg", *RECIPES],
-    "worker": ["services.worker.app", "services.worker.child", "kombu.transport.redis", "psycopg", *RECIPES],
+    "worker": ["services.worker.app", "services.worker.child", "services.worker.warm",
+               "kombu.transport.redis", "psycopg", *RECIPES],
 }  # fmt: skip
 
 

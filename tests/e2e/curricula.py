@@ -13,6 +13,7 @@ import psutil
 from medcoss.client import Client, Pipeline, ServerUnreachable, local_platform
 from medcoss.phantoms import ct, mr, pathology, reports, xray
 from medcoss.phantoms.common import Item
+from services.worker.child import NAME
 from tests.worker.work import until
 
 ORDER = ["report", "xray", "ct", "mr", "pathology"]
@@ -97,8 +98,7 @@ class Faults:
     def trainer(self) -> psutil.Process | None:
         """The process that runs an attempt now, inside a step of whatever kind."""
         try:
-            children = self.part("worker").children()
-            return next((one for one in children if "services.worker.child" in one.cmdline()), None)
+            return next((one for one in self.part("worker").children(recursive=True) if one.name() == NAME), None)
         except psutil.Error:
             return None
 

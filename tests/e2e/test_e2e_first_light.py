@@ -32,6 +32,7 @@ from medcoss.specs import (
     Splits,
     VolumeFolder,
 )
+from services.worker.child import NAME
 from tests.e2e.collector import Collector, Span
 from tests.worker.work import until
 
@@ -111,11 +112,7 @@ def kill_trainer_after_checkpoint(client: Client, job: Job, platform_pid: int) -
         time.sleep(0.3)
     else:
         pytest.fail("the trainer wrote no checkpoint")
-    trainers = [
-        process
-        for process in psutil.Process(platform_pid).children(recursive=True)
-        if "services.worker.child" in process.cmdline()
-    ]
+    trainers = [process for process in psutil.Process(platform_pid).children(recursive=True) if process.name() == NAME]
     assert len(trainers) == 1
     trainers[0].kill()
 

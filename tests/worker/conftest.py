@@ -24,7 +24,7 @@ from tests.core.databases import (
     shared_bucket,
     sqlite_template,
 )
-from tests.worker.scripts import PRELUDE
+from tests.worker.scripts import PRELUDE, beginning_with
 
 __all__ = [
     "database",
@@ -55,7 +55,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have children run a few lines of Python in place of a job."""
 
     def use(body: str, prelude: str = PRELUDE) -> None:
-        monkeypatch.setattr(process, "COMMAND", [sys.executable, "-I", "-c", prelude + body])
+        monkeypatch.setattr(process, "BEGIN", beginning_with([sys.executable, "-I", "-c", prelude + body]))
 
     return use
 

@@ -1,5 +1,11 @@
 """Lines of Python that children of tests run in place of a job."""
 
+from collections.abc import Sequence
+from functools import partial
+
+from services.worker.process import Begin
+from services.worker.starting import Anew
+
 # what the scripts of tests begin with: the job has been read, `send` reports
 PRELUDE = """
 import json, os, signal, subprocess, sys, time
@@ -11,6 +17,11 @@ def wait_for(path):
     while not os.path.exists(path):
         time.sleep(0.01)
 """
+
+
+def beginning_with(command: Sequence[str]) -> dict[bool, Begin]:
+    """What `services.worker.process.BEGIN` is to be for jobs to be processes of `command`."""
+    return dict.fromkeys((True, False), partial(Anew, command=command))
 
 
 # a script that makes a dataset ends with

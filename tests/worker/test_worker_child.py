@@ -31,7 +31,8 @@ import sys, threading
 from services.core.settings import Settings
 from services.worker import process
 from services.worker.supervisor import Supervisor
-process.COMMAND = [sys.executable, "-c", sys.argv[1]]
+from tests.worker.scripts import beginning_with
+process.BEGIN = beginning_with([sys.executable, "-c", sys.argv[1]])
 Supervisor(Settings(), threading.Event()).run_next()
 """
 

@@ -35,7 +35,11 @@ from tests.worker.work import until as until_within
 pytestmark = pytest.mark.timeout(900)
 DATASET = STAGE["dataset"]
 # children of pods in place of trainings
-SCRIPTED = "from services.worker import process; process.COMMAND = [sys.executable, '-I', '-c', {script!r}]"
+SCRIPTED = """
+from services.worker import process
+from tests.worker.scripts import beginning_with
+process.BEGIN = beginning_with([sys.executable, "-I", "-c", {script!r}])
+"""
 STOPPABLE = """
 def stop(*_):
     if os.environ["RANK"] == "0":

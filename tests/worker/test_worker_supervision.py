@@ -20,8 +20,8 @@ from services.core.tables.base import now
 from services.worker.process import without_folders
 from services.worker.supervisor import Supervisor
 from tests.core.databases import engines
-from tests.worker.scripts import RESULT
-from tests.worker.work import child_of, events, logs, row, scripted, until, working
+from tests.worker.scripts import RESULT, beginning_with
+from tests.worker.work import child_of, events, folder_of, logs, row, scripted, until, working
 
 Script = Callable[..., None]
 
@@ -271,7 +271,9 @@ def test_a_result_counts_even_if_the_process_was_told_to_stop(supervisor: Superv
         cancel(supervisor.database, job_id)
         child = child_of(job_id)
         assert child is not None
-        (Path(child.environ()["TMPDIR"]) / "go").touch()
+        folder = folder_of(child)
+        assert folder is not None
+        (folder / "go").touch()
     assert row(supervisor.database, job_id).state == "succeeded"
 
 
@@ -306,7 +308,7 @@ def test_a_worker_that_cannot_start_a_process_says_so(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     if missing == "program":
-        monkeypatch.setattr("services.worker.process.COMMAND", ["/nonexistent/python"])
+        monkeypatch.setattr("services.worker.process.BEGIN", beginning_with(["/nonexistent/python"]))
     else:
         supervisor.settings.cache_dir.mkdir()
         (supervisor.settings.cache_dir / "work").write_text("no folder")

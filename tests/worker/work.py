@@ -2,10 +2,11 @@
 
 import hashlib
 import io
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -153,11 +154,16 @@ def child_of(job_id: str) -> psutil.Process | None:
 def children_of(job_id: str) -> dict[int, psutil.Process]:
     """The processes that run an attempt of the job together, by rank."""
     found = {}
-    for process in psutil.Process().children():
-        try:
-            variables = process.environ()
-        except psutil.Error:
-            continue
-        if job_id in Path(variables.get("TMPDIR", "")).name:
-            found[int(variables.get("RANK", "0"))] = process
+    for process in psutil.Process().children(recursive=True):
+        # what loads data has inherited the lock, too, and is in the session of the attempt's process
+        with suppress(psutil.Error, ProcessLookupError):
+            folder = folder_of(process)
+            if folder is not None and job_id in folder.name and os.getsid(process.pid) == process.pid:
+                found[int(process.environ().get("RANK", "0"))] = process
     return found
+
+
+def folder_of(process: psutil.Process) -> Path | None:
+    """The folder of the attempt that a process runs, by the lock that it holds."""
+    locks = (Path(file.path) for file in process.open_files())
+    return next((lock.with_suffix("") for lock in locks if lock.suffix == ".lock" and lock.parent.name == "work"), None)
