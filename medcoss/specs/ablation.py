@@ -22,8 +22,11 @@ def ablation(
 ) -> dict[str, Step]:
     """The steps of a curriculum in all these ways; what is the same in several of them is one step.
 
-    The last stage of an arm is measured by the step `ARM-SEED-forgetting`. Raises ValueError for an unknown arm.
+    The last stage of an arm is measured by the step `ARM-SEED-forgetting`. Raises ValueError for an unknown arm, and
+    for an encoder to go on from without the buffers of what it knows.
     """
+    if curriculum.init_model is not None and curriculum.init_buffers is None:
+        raise ValueError("the arms go on from init_model: name the buffers that they rehearse in init_buffers")
     unknown = [arm for arm in arms if arm not in ARMS]
     if unknown:
         raise ValueError(f"there is no arm '{unknown[0]}'; expected some of {', '.join(ARMS)}")

@@ -174,7 +174,9 @@ class PipelineOut(BaseModel):
     progress: PipelineProgress = Field(description="how far its steps are together")
     steps: list[StepOut] = Field(description="its steps, in the order in which they were given")
     rerun_of: str | None = Field(description="pipeline that it repeats with other parameters")
-    curriculum: dict[str, Any] | None = Field(description="what its steps were made from; null when they were given")
+    curriculum: dict[str, Any] | None = Field(
+        description="what its steps were made from, without the changes of a rerun; null when they were given"
+    )
     created_by: str = Field(description="owner of the key that submitted it")
     created_at: datetime = Field(description="when it was submitted")
     started_at: datetime | None = Field(description="when its first job began")

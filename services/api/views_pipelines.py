@@ -1,5 +1,6 @@
 """Pipelines as the API shows them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ _OWN = Wanted({"id", "project_id", "name", "notes", "rerun_of", "curriculum", "c
 _JOB_FIELDS = Wanted({"progress", "reason", "children", "result", "error"})
 _EVERY_FIELD = Wanted(PipelineOut.model_fields)
 GONE = "deleted"
+_JOB_ID = re.compile(r"job_\w+")
 
 
 def pipeline_view(session: Session, row: Pipeline, quota: int | None = None) -> PipelineOut:
@@ -43,7 +45,8 @@ def _own(row: Pipeline) -> dict[str, Any]:
 
 
 def _view(row: Pipeline, steps: Sequence[PipelineStep], jobs: Mapping[str, JobOut]) -> PipelineOut:
-    shown = [_step(step, jobs.get(step.job_id)) for step in steps]
+    names = {step.job_id: step.name for step in steps}
+    shown = [_step(step, jobs.get(step.job_id), names) for step in steps]
     state = together(step.state for step in shown)
     own = [step for step in shown if not step.reused]
     started = [step.started_at for step in own if step.started_at is not None]
@@ -60,15 +63,23 @@ def needs_of(asked: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*(link.step for link in taken), *asked.get("depends_on", [])]))
 
 
-def _step(step: PipelineStep, job: JobOut | None) -> StepOut:
+def _step(step: PipelineStep, job: JobOut | None, names: Mapping[str, str]) -> StepOut:
+    """A step as it is shown; `names` are those of the pipeline's steps by their jobs."""
     outputs = (job.result or {}).get("outputs", {}) if job else {}
     return StepOut(
         name=step.name, kind=step.asked.get("kind", ""), state=job.state if job else GONE, job_id=step.job_id,
         reused=step.reused, depends_on=needs_of(step.asked), spec=step.asked.get("spec", {}), outputs=outputs,
-        progress=job.progress if job else None, reason=job.reason if job else None, error=job.error if job else None,
+        progress=job.progress if job else None, reason=_in_words(job, names), error=job.error if job else None,
         expected_s=step.expected_s, earlier_jobs=step.earlier or [], started_at=job.started_at if job else None,
         finished_at=job.finished_at if job else None,
     )  # fmt: skip
+
+
+def _in_words(job: JobOut | None, names: Mapping[str, str]) -> str | None:
+    """What a step waits for, other steps by their names."""
+    if job is None or job.reason is None:
+        return None
+    return _JOB_ID.sub(lambda found: names.get(found[0], found[0]), job.reason)
 
 
 def _progress(steps: Sequence[StepOut], state: State) -> PipelineProgress:

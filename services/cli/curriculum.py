@@ -91,30 +91,35 @@ def steps(
 @connected
 def run(
     client: Client, stages: Stages = None, file: File = None, settings: Settings = None, preset: Preset = None,
-    size: Size = None, name: Name = None, project: Project = None, reuse: Reuse = False, watched: Watched = False,
-    as_json: Json = False,
+    size: Size = None, name: Name = None, project: Project = None, reuse: Reuse = False, dry_run: DryRun = False,
+    watched: Watched = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Start a curriculum as a pipeline; prints its id, and before it what it is going to take."""
-    _start(client, _curriculum(file, stages, settings, preset, size), name, project, reuse, watched, as_json)
+    made = _curriculum(file, stages, settings, preset, size)
+    _start(client, made, name, project, reuse, dry_run, watched, as_json)
 
 
 @app.command("extend")
 @connected
 def extend(
     client: Client, model: Model, stages: Stages = None, file: File = None, settings: Settings = None,
-    name: Name = None, project: Project = None, reuse: Reuse = False, watched: Watched = False, as_json: Json = False,
+    name: Name = None, project: Project = None, reuse: Reuse = False, dry_run: DryRun = False,
+    watched: Watched = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Teach an encoder of the registry more: further stages, with the buffers of all before them, found by its lineage.
 
     A stage may be more data of a modality that it knows, of the same or another hospital, or a new modality.
     """
     made = _curriculum(file, stages, settings, None, None, model)
-    _start(client, made, name, project, reuse, watched, as_json)
+    _start(client, made, name, project, reuse, dry_run, watched, as_json)
 
 
-def _start(client: Client, made: dict[str, Any], name: str | None, project: str | None, reuse: bool, watched: bool,
-           as_json: bool) -> None:  # fmt: skip
+def _start(client: Client, made: dict[str, Any], name: str | None, project: str | None, reuse: bool, dry_run: bool,
+           watched: bool, as_json: bool) -> None:  # fmt: skip
     seen = client.pipelines.validate(curriculum=made, project=project)
+    if dry_run:
+        foretell_pipeline(seen, as_json)
+        return
     for step_name, step in seen.steps.items():
         if step.kind == "pretrain" and step.steps is not None and step.steps.value is not None:
             say(f"{step_name}: {step.steps.value:,.0f} steps")

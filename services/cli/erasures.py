@@ -37,7 +37,7 @@ def create(
     made = client.erasures.create(
         reason, patient=patient, cohort=cohort, key=patient_hash, sha256=sha256, project=project
     )  # fmt: skip
-    if not (made.datasets or made.models or made.unknown):
+    if not made.datasets:
         say(NOBODY)
     elif rebuild:
         made = client.erasures.rebuild(made.id, redeploy=redeploy)

@@ -68,7 +68,8 @@ def show(data: Any, as_json: bool, rendered: RenderableType) -> None:
     if as_json:
         print_json(data)
     else:
-        out().print(rendered)
+        # text is for whatever reads it: neither broken off nor markup
+        out().print(rendered, soft_wrap=isinstance(rendered, str), markup=False)
 
 
 def table(columns: Columns, rows: Iterable[Sequence[RenderableType | None]], extra: int = 0) -> Table:

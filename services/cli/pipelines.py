@@ -84,7 +84,8 @@ def foretell_pipeline(seen: PipelinePreflight, as_json: bool) -> None:
     for name, step in seen.steps.items():
         for warning in step.warnings:
             say(f"warning: {name}{warning.pointer}: {warning.detail}")
-    show(seen, as_json, foretold(seen))
+    if seen.steps or as_json:
+        show(seen, as_json, foretold(seen))
     if not seen.valid:
         raise typer.Exit(1)
 

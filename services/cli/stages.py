@@ -157,7 +157,7 @@ PatientHash = Annotated[
 File = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="A raw file, as it was uploaded.")]
 
 # a typing error looks the same
-NOBODY = "nothing in this project holds these data: check the identifier, its cohort, and the project"
+NOBODY = "nothing in this project is known to hold these data: check the identifier, its cohort, and the project"
 
 
 def whose(patient: str | None, patient_hash: str | None, file: Path | None) -> str | None:
@@ -188,7 +188,7 @@ def holders(
     rows = [(one, "dataset", ", ".join(splits)) for one, splits in found.datasets.items()]
     rows += [(one, "model", "") for one in found.models] + [(one, "deployment", "") for one in found.deployments]
     rows += [(one, "dataset", "not known") for one in found.unknown]
-    if not rows:
+    if not found.datasets:
         say(NOBODY)
     columns: Columns = [identifier(), "what", "splits"]
     show(found, as_json, table(columns, rows))

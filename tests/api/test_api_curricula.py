@@ -29,6 +29,7 @@ def test_a_curriculum_is_expanded_to_stages_with_the_buffers_before_them(data: S
     assert (steps["pathology"]["spec"]["rehearsal"], made["curriculum"]["training"]["size"]) == (
         [{"from": "xray-buffer.dataset"}], "tiny",
     )  # fmt: skip
+    assert steps["pathology"]["reason"] == "waits for xray, xray-buffer", "steps are told by their names"
     shown_ = data.operator.post("/v1/pipelines:expand", json=curriculum()).json()["steps"]
     assert {name: step["spec"] for name, step in shown_.items()} == {n: s["spec"] for n, s in steps.items()}
     none = data.operator.post("/v1/pipelines:expand", json=curriculum(rehearsal="none")).json()["steps"]
@@ -38,6 +39,10 @@ def test_a_curriculum_is_expanded_to_stages_with_the_buffers_before_them(data: S
     assert [name for name in measured["steps"] if name.endswith("-forgetting")] == [
         "xray-forgetting", "pathology-forgetting",
     ]  # fmt: skip
+    several = curriculum(stages=[{"modality": "xray", "dataset": "ds_00000000000000000009"},
+                                 {"modality": "ct", "dataset": OTHER}])  # fmt: skip
+    refusal = problem(data.operator.post("/v1/pipelines", json=several), 422)
+    assert pointers(refusal) == ["/curriculum/stages/1/modality", "/steps/xray/spec/dataset"], "told at once"
     for wrong, where in (
         (curriculum(stages=[{"modality": "ct", "dataset": DATA}]), "/curriculum/stages/0/modality"),
         (curriculum(training={"epochs": 0}), "/curriculum/training/epochs"),

@@ -57,12 +57,16 @@ def test_a_gate_is_set_looked_at_and_overridden(medcoss: Callable[..., Done], pl
 def test_a_line_its_lineage_and_a_card_are_shown(medcoss: Callable[..., Done], plane: ControlPlane,
                                                  tmp_path: Path) -> None:  # fmt: skip
     model = trained(plane.database, None, "mdl_line000001")
+    # neither markup nor broken off, however wide the terminal is
+    notes = "[/b] of the [b]second reading " + "of the films " * 10
+    medcoss("note", model, notes)
     (stage,) = medcoss("models", "line", model, "--json").json["stages"]
     assert (stage["model_id"], stage["learnt"]) == (model, ["xray"])
     assert model in medcoss("models", "line", model, "--compare", model).out
     assert [node["id"] for node in medcoss("models", "lineage", model, "--json").json["nodes"]] == [model]
     assert model in medcoss("models", "lineage", model, "--uses", "--files", "2").out
-    assert medcoss("models", "card", model).out.startswith("# encoder")
+    card = medcoss("models", "card", model).out
+    assert card.startswith("# encoder") and notes.strip() in card
     assert medcoss("models", "card", model, "--out", str(tmp_path / "card.md")).code == 0
     assert "| Id | mdl_line000001 |" in (tmp_path / "card.md").read_text()
     missing = medcoss("models", "card", model, "--out", str(tmp_path / "no" / "card.md"))

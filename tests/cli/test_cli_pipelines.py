@@ -98,13 +98,15 @@ def test_a_curriculum_is_planned_printed_run_and_extended(
     assert (made["name"], len(made["steps"])) == ("two", 3) and "GPU hours" in started.err
     client.pipelines.cancel(made["id"])
     model = trained(plane.database, None, "mdl_cli0pipes2", modalities=["xray"])
+    told = medcoss("curriculum", "extend", model, "--stage", f"xray={OTHER}", "--dry-run")
+    assert told.code == 0 and "together" in told.out and "pip_" not in told.out
     more = medcoss("curriculum", "extend", model, "--stage", f"xray={OTHER}", "--json").json
     assert more["steps"][0]["spec"]["init_model"] == model
     client.pipelines.cancel(more["id"])
     assert "no stage is given" in medcoss("curriculum", "plan").err
     assert medcoss("curriculum", "plan", "--stage", "xray").code == 2
     wrong = medcoss("curriculum", "plan", "--stage", f"ct={FILMS}")
-    assert wrong.code == 1 and "shows 'xray', not 'ct'" in wrong.err
+    assert (wrong.code, wrong.out) == (1, "") and "shows 'xray', not 'ct'" in wrong.err
 
 
 def test_an_ablation_is_one_pipeline_whose_arms_are_put_into_a_table(
@@ -125,4 +127,6 @@ def test_an_ablation_is_one_pipeline_whose_arms_are_put_into_a_table(
     shown = medcoss("curriculum", "table", made["id"]).out
     assert "none" in shown and "0.2 +- 0.1414" in shown
     client.pipelines.cancel(made["id"])
+    further = medcoss("curriculum", "ablation", *STAGES, "--set", "init_model=mdl_cli0pipes1")
+    assert (further.code, "rehearse in init_buffers" in further.err) == (1, True)
     assert "there is no arm 'some'" in medcoss("curriculum", "ablation", *STAGES, "--arms", "some").err

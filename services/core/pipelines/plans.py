@@ -12,7 +12,7 @@ from services.core.inputs import Expected, Inputs
 from services.core.jobs import NewJob
 from services.core.pending import stand_in
 from services.core.pipelines.expected import coming
-from services.core.pipelines.links import Link, outputs
+from services.core.pipelines.links import FROM, Link, outputs
 from services.core.preflight import paths_of
 from services.core.specs import references, with_ids
 from services.core.tables import Job
@@ -114,12 +114,12 @@ def examine(session: Session, plan: Plan, owner: str, *, hold: bool) -> Iterator
         if name in plan.done:
             continue
         asked = plan.steps[name].asked
-        waited = {link.step for link in plan.steps[name].links if link.step not in plan.done}
-        if not all(_stand_ins(plan, other) for other in waited):
-            # what it takes is wrong: mend that first
-            continue
         found = inputs.find(session, asked, hold=hold, expected=plan.expected)
-        errors = list(found.errors)
+        # where what it takes is wrong, the rest is looked at as far as that goes, and said once
+        lost = {link.pointer.removesuffix(f"/{FROM}") for link in plan.steps[name].links
+                if link.step not in plan.done and not _stand_ins(plan, link.step)}  # fmt: skip
+        said = {error.detail for error in plan.errors} if lost else set()
+        errors = [error for error in found.errors if error.pointer not in lost and error.detail not in said]
         try:
             jobs.check_submission(session, asked, owner, None)
         except Conflict as error:
@@ -130,6 +130,7 @@ def examine(session: Session, plan: Plan, owner: str, *, hold: bool) -> Iterator
         broken = _broken(plan, name, found)
         if broken is not None:
             plan.errors.append(broken)
+        if broken is not None or lost:
             continue
         yield name, found
         # the caller may have found that it need not run
