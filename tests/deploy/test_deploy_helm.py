@@ -129,6 +129,62 @@ def test_every_pod_has_a_network_policy_and_every_service_a_pod(values: Path) ->
             assert item["spec"]["selector"]["app.kubernetes.io/component"] in components
 
 
+def test_network_policies_let_through_what_is_needed_and_no_more() -> None:
+    """Both ends have to allow it: the egress of the one and the ingress of the other."""
+    objects = rendered(FILES[0], EVERYTHING, "--set-json=networkPolicy.clients=[{}],networkPolicy.prometheus=[{}]")
+    policies = {
+        item["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: item["spec"]
+        for item in objects if item["kind"] == "NetworkPolicy"
+    }  # fmt: skip
+
+    def allows(rules: list[Manifest], side: str, other: str, port: int) -> bool:
+        return any(
+            one.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/component") == other
+            and ("ports" not in rule or {"port": port} in rule["ports"])
+            for rule in rules for one in rule.get(side, [])
+        )  # fmt: skip
+
+    platform = {"api", "gateway", "worker", "machines", "beat", "prepare"}
+    needed = {
+        *((one, "postgresql", 5432) for one in platform), *((one, "redis", 6379) for one in platform),
+        *((one, "s3", 9000) for one in platform | {"trainer", "triton"}),
+        *((one, "triton", 8000) for one in ("gateway", "worker", "beat")),
+        ("test", "api", 8000), ("test", "gateway", 8001), ("trainer", "trainer", 29400),
+    }  # fmt: skip
+    ports = {"postgresql": 5432, "redis": 6379, "s3": 9000, "triton": 8000, "api": 8000, "gateway": 8001}
+    found = {
+        (one, other, port)
+        for one in policies for other, port in [*ports.items(), ("trainer", 29400), ("worker", 9464)]
+        if allows(policies[one].get("egress") or [], "to", other, port)
+        and allows(policies[other].get("ingress") or [], "from", one, port)
+    }  # fmt: skip
+    assert found == needed
+    for component in policies:
+        names = next(rule["ports"] for rule in policies[component]["egress"] if "to" not in rule)
+        assert {one["port"] for one in names} == {53}, f"{component} cannot ask for names"
+    for item in objects:
+        for rule in item["spec"].get("podMetricsEndpoints", []) if item["kind"] == "PodMonitor" else []:
+            component = item["metadata"]["labels"]["app.kubernetes.io/component"]
+            port = 8002 if component == "triton" else 9464
+            assert rule["port"] == "metrics"
+            assert {"ports": [{"port": port}], "from": [{}]} in policies[component]["ingress"], component
+
+
+def test_triton_is_given_an_address_with_a_port() -> None:
+    """Without one it takes the address for the name of a bucket: `S3FileSystem` of Triton's core."""
+    known = re.compile(r"s3://(http://|https://|)([0-9a-zA-Z\-.]+):([0-9]+)/([0-9a-z.\-]+)(((/[0-9a-zA-Z.\-_]+)*)?)")
+    elsewhere = "--set=existingSecret=mine,postgresql.bundled=false,s3.bundled=false,s3.endpoint="
+    for options, wanted in [
+        ((), "s3://http://clinic-medcoss-s3:9000/medcoss/triton"),
+        ((elsewhere + "s3.example.org,s3.secure=true",), "s3://https://s3.example.org:443/medcoss/triton"),
+        ((elsewhere + "s3.example.org",), "s3://http://s3.example.org:80/medcoss/triton"),
+        ((elsewhere + "store:9000,s3.secure=true",), "s3://https://store:9000/medcoss/triton"),
+    ]:
+        spec = pods(rendered(FILES[0], *options))["Deployment/clinic-medcoss-triton"]
+        (option,) = (one for one in spec["containers"][0]["args"] if one.startswith("--model-repository="))
+        assert option.partition("=")[2] == wanted and known.fullmatch(wanted)
+
+
 def test_a_job_has_time_to_write_its_checkpoint_when_its_pod_ends() -> None:
     for item in rendered(CHART / "examples" / "gpu-cluster.yaml"):
         if item["kind"] == "Deployment" and "-worker-" in item["metadata"]["name"]:
@@ -261,6 +317,25 @@ def test_settings_of_the_chart_are_settings_of_the_services() -> None:
         for item in objects:
             if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-settings"):
                 assert set(item["data"]) <= known
+
+
+def test_the_backup_that_the_page_shows_runs_beside_the_release() -> None:
+    page = (CHART.parents[2] / "docs" / "deploy" / "backup.md").read_text()
+    (text,) = re.findall(r"^```yaml\n# backup.yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    job = yaml.safe_load(text)
+    kubernetes_validate.validate(job, VERSIONS[-1], strict=True)
+    release = helm("template", "medcoss", str(CHART), "-n", job["metadata"]["namespace"])
+    objects = [item for item in yaml.safe_load_all(release.stdout) if item]
+    prepare = next(item for item in objects if item["kind"] == "Job")["spec"]["template"]
+    template = job["spec"]["jobTemplate"]["spec"]["template"]
+    assert template["metadata"]["labels"].items() <= prepare["metadata"]["labels"].items()
+    (container,), (own,) = template["spec"]["containers"], prepare["spec"]["containers"]
+    assert container["image"] == own["image"] and set(own["volumeMounts"][0].items()) <= {
+        item for mount in container["volumeMounts"] for item in mount.items()
+    }
+    names = {(item["kind"], item["metadata"]["name"]) for item in objects}
+    assert ("ConfigMap", container["envFrom"][0]["configMapRef"]["name"]) in names
+    assert ("Secret", template["spec"]["volumes"][0]["secret"]["secretName"]) in names
 
 
 def test_versions_and_images_are_the_same_everywhere() -> None:

@@ -128,7 +128,9 @@ def installed_with(extras: list[str]) -> set[str]:
 def test_an_image_has_every_package_that_its_programs_import(service: str) -> None:
     asked = re.search(r"\.\[([a-z,]+)\]'", dockerfile(service).read_text())
     extras = asked[1].split(",") if asked else ["worker", "otel"]
-    there = installed_with(extras) | {"medcoss"}
+    removed = {name for names in re.findall(r"pip uninstall .*-y ([a-z- ]+[a-z])", dockerfile(service).read_text())
+               for name in names.split()}  # fmt: skip
+    there = installed_with(extras) - removed | {"medcoss"}
     hidden = {
         module for module, owners in packages_distributions().items()
         if not there & {canonicalize_name(owner) for owner in owners} and not module.startswith("_")
@@ -137,6 +139,32 @@ def test_an_image_has_every_package_that_its_programs_import(service: str) -> No
     command = [sys.executable, "-c", ABSENT, ",".join(hidden), *RUNS[service]]
     found = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert found.returncode == 0, found.stderr[-1500:]
+
+
+def test_slimming_takes_out_what_no_program_reads_and_says_when_a_name_has_changed(tmp_path: Path) -> None:
+    packages = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    for name in ("one/tests/test_one.py", "one/core.py", "one/core.pyi", "one/core.h", "one/core.so", "one/serve/a.so",
+                 "one/libone.so", "one/libone.so.2", "one/libone.so.2.1", "one/libother.so.2", "one.libs/libx.so.1",
+                 ):  # fmt: skip
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).write_text("other" if "other" in name else "text")
+    (tmp_path / "bin").mkdir()
+    strip = tmp_path / "bin" / "strip"
+    strip.write_text('#!/bin/sh\nshift; for file; do echo "$file" >>"$STRIPPED"; done\n')
+    strip.chmod(0o755)
+    environment = {"PATH": f"{strip.parent}:/usr/bin:/bin", "STRIPPED": str(tmp_path / "stripped")}
+    command = ["sh", str(REPOSITORY / "services" / "slim.sh"), str(tmp_path / "venv")]
+    found = subprocess.run([*command, "one/ser*"], capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    kept = {str(path.relative_to(packages)) for path in packages.rglob("*") if not path.is_dir()}
+    assert kept == {"one/core.py", "one/core.pyi", "one/core.so", "one/libone.so", "one/libone.so.2",
+                    "one/libone.so.2.1", "one/libother.so.2", "one.libs/libx.so.1"}  # fmt: skip
+    files = [path for path in (packages / "one").glob("lib*") if not path.is_symlink()]
+    assert len(files) == 2 and all(path.read_text() == "text" for path in (packages / "one").glob("libone.so*"))
+    stripped = {Path(line).name for line in (tmp_path / "stripped").read_text().splitlines()}
+    assert stripped == {"core.so", *(path.name for path in files)}
+    again = subprocess.run([*command, "one/ser*"], capture_output=True, text=True, env=environment)
+    assert again.returncode == 1 and "there is no one/ser*" in again.stderr
 
 
 def test_the_console_is_built_with_the_image_or_taken_as_given() -> None:

@@ -130,6 +130,23 @@ def test_no_container_is_root_or_writes_to_its_root_or_is_published_beyond_loopb
         assert stack.key not in environment and "PASSWORD=" not in environment, service
 
 
+# of the real python:3.11-slim-bookworm, whatever stands in for it here: in bytes as it lies on a disk and in a registry
+BASE, BASE_PACKED = 130e6, 50e6
+
+
+def test_images_without_torch_are_small(stack: Stack) -> None:
+    """Below 400 MB as a registry stores them; the gateway's SimpleITK alone is 270 MB on a disk."""
+    found = stack.containers()
+    for service, largest in (("api", 400e6), ("gateway", 1000e6)):
+        image = found[service]["Config"]["Image"]
+        command = ["docker", "run", "--rm", "--user", "0", "--entrypoint", "sh", image, "-c",
+                   "du -sb /opt/medcoss; tar c -C / opt/medcoss | gzip -6 | wc -c"]  # fmt: skip
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        size, packed = int(told[0]), int(told[2])
+        say(f"{service}: {size / 1e6:.0f} MB on top of its base, {packed / 1e6:.0f} MB packed")
+        assert size + BASE < largest and packed + BASE_PACKED < 400e6, service
+
+
 def test_the_console_comes_with_the_control_plane(stack: Stack) -> None:
     answer = httpx.get(f"{stack.url}/console", follow_redirects=True)
     if stack.settings.get("CONSOLE") == "given":

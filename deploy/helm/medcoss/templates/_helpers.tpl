@@ -47,6 +47,14 @@ labels:
 {{- if .Values.s3.bundled }}{{ include "medcoss.fullname" . }}-s3:9000{{ else }}{{ required "s3.endpoint is needed where s3.bundled is false" .Values.s3.endpoint }}{{ end }}
 {{- end }}
 
+{{/* Where Triton reads models: it takes an address without a port for the name of a bucket. */}}
+{{- define "medcoss.tritonRepository" -}}
+{{- $tls := and (not .Values.s3.bundled) .Values.s3.secure -}}
+{{- $endpoint := include "medcoss.s3Endpoint" . -}}
+{{- if not (contains ":" $endpoint) }}{{ $endpoint = printf "%s:%s" $endpoint (ternary "443" "80" $tls) }}{{ end -}}
+s3://{{ ternary "https" "http" $tls }}://{{ $endpoint }}/{{ .Values.s3.bucket }}/triton
+{{- end }}
+
 {{- define "medcoss.scheme" -}}{{ if .Values.ingress.tlsSecret }}https{{ else }}http{{ end }}{{- end }}
 
 {{- define "medcoss.tritonUrl" -}}
