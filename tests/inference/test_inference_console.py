@@ -1,5 +1,7 @@
 """The console's page to try models on, against the real gateway, which has an origin of its own."""
 
+import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from services.api.app import create_app as create_control_plane
 from services.core.settings import Settings
@@ -16,6 +18,7 @@ from services.embedded.servers import free_port
 from services.inference.app import create_app
 from tests.browser import Watched, browser, faults, log_in, missing
 from tests.inference.conftest import KEY, serving
+from tests.worker.work import until
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -61,6 +64,12 @@ def brightest(page: Page, plane: str) -> list[float]:
     return found
 
 
+def coloured(canvas: Locator) -> int:
+    """How many of its pixels are orange or blue, as masks are; those of the cube that tells directions are left out."""
+    seen = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"), np.int16)[:-120]
+    return int(np.sum(np.abs(seen[..., 0] - seen[..., 2]) > 40))
+
+
 def test_a_volume_is_segmented_and_shown_as_radiologists_look(console: str, scan: Path, browser: Watched) -> None:
     page = browser.page()
     log_in(page, console, KEY, "/try?model=atrium")
@@ -78,6 +87,17 @@ def test_a_volume_is_segmented_and_shown_as_radiologists_look(console: str, scan
     assert many == 100 and x < 0.15 and y < 0.15, "the patient's right front is at the top left"
     x, y, _ = brightest(page, "coronal")
     assert x < 0.15 and y < 0.2, "and the patient's right top in the coronal plane"
+    # the other view is fetched when it is asked for, and nothing else with it
+    assert not any("Solid" in url for url in browser.requests)
+    page.get_by_text("3-D", exact=True).click()
+    solid = page.locator("canvas[data-drawn=true]")
+    expect(solid).to_be_visible(timeout=60_000)
+    found.get_by_label("Show wall").check()
+    until(lambda: coloured(solid) > 200, what="the mask of the walls")
+    solid.press("ArrowLeft")
+    expect(page.get_by_role("img", name=re.compile("azimuth 120 degrees, elevation 15 degrees"))).to_be_visible()
+    page.get_by_role("slider", name="Opacity of the mask").press("Home")
+    until(lambda: coloured(solid) < 20, what="a mask that is not drawn")
     assert not faults(page) and not browser.errors
     assert browser.hosts() <= {httpx.URL(console).netloc.decode(), *(h for h in browser.hosts() if "127.0.0.1" in h)}
 

@@ -45,7 +45,7 @@ export default function Try() {
       {model && gateway && (
         <Stack>
           <Group align="flex-end">
-            <Select label="Model" w={300} allowDeselect={false} searchable value={model.name} onChange={(name) => set({ model: name ?? undefined })}
+            <Select label="Model" w={420} maw="100%" allowDeselect={false} searchable value={model.name} onChange={(name) => set({ model: name ?? undefined })}
               data={models.map((each) => ({ value: each.name, label: `${each.name}, version ${each.version}: ${each.task} of ${each.modality}` }))} />
             <Select label="Nearest studies of the index" w={260} clearable value={index?.name ?? null} placeholder="none" disabled={!ready.length}
               clearButtonProps={{ "aria-label": "No index" }} onChange={(name) => set({ index: name ?? undefined })} data={ready.map((each) => each.name)} />

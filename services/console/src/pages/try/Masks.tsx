@@ -1,4 +1,4 @@
-import { Alert, Checkbox, Group, Loader, NumberInput, Slider, Stack, Text } from "@mantine/core";
+import { Alert, Checkbox, Group, Loader, NumberInput, SegmentedControl, Slider, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo, useState } from "react";
 
@@ -6,10 +6,12 @@ import { type Answer, infer, type Served } from "../../api/gateway";
 import { Failure } from "../../components/Failure";
 import { number } from "../../format";
 import { isNifti, readNifti, Unreadable, type Volume } from "../../viewer/nifti";
-import { colourOf } from "../../viewer/planes";
+import { colourOf, usualWindow } from "../../viewer/planes";
 import { flat, pictureOf } from "../../viewer/picture";
 
 const Planes = lazy(() => import("../../viewer/Planes"));
+// NiiVue is larger than all else together: it is fetched by whoever asks for it
+const Solid = lazy(() => import("../../viewer/Solid"));
 
 export interface Segmented {
   file: File;
@@ -37,6 +39,7 @@ async function seen({ file, answer }: Segmented): Promise<Seen | null> {
 /** The masks of a file over it, and how much each class covers. */
 export function Masks({ result, url, model }: { result: Segmented; url: string; model: Served }) {
   const [opacity, setOpacity] = useState(0.5);
+  const [way, setWay] = useState<"planes" | "solid">("planes");
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
   const view = useQuery({ queryKey: ["seen", result.file.name, result.file.lastModified, model.name, result.answer.bytes?.length], queryFn: () => seen(result), retry: false, staleTime: Infinity });
   const classes = useMemo(() => JSON.parse(result.answer.headers["X-Class-Names"] ?? "[]") as string[], [result]);
@@ -72,7 +75,16 @@ export function Masks({ result, url, model }: { result: Segmented; url: string; 
             <Slider style={{ flexGrow: 1 }} min={0} max={1} step={0.05} value={opacity} onChange={setOpacity} label={(value) => `${Math.round(100 * value)} %`}
               thumbLabel="Opacity of the mask" />
           </Group>
-          <Suspense fallback={<Loader size="sm" />}><Planes volume={view.data.volume} mask={view.data.mask} hidden={hidden} opacity={opacity} /></Suspense>
+          {view.data.volume.size[2] > 1 && (
+            <SegmentedControl aria-label="How it is shown" w="fit-content" value={way} onChange={(to) => setWay(to as typeof way)}
+              data={[{ value: "planes", label: "Three planes" }, { value: "solid", label: "3-D" }]} />
+          )}
+          <Suspense fallback={<Loader size="sm" />}>
+            {way === "planes" ? <Planes volume={view.data.volume} mask={view.data.mask} hidden={hidden} opacity={opacity} /> : (
+              <Solid key={result.file.name + result.file.lastModified} file={result.file} mask={result.answer.bytes as Uint8Array<ArrayBuffer>}
+                classes={classes} hidden={hidden} opacity={opacity} window={usualWindow(view.data.volume.data)} />
+            )}
+          </Suspense>
         </>
       )}
       {view.data === null && <Drawn result={result} url={url} volume={model.kind === "volume3d"} />}
