@@ -103,7 +103,7 @@ def line(
 
 def _node(node: LineageNode) -> str:
     """What a node of a lineage is, and that data in it have to be erased."""
-    marked = "".join(f", to be erased ({one})" for one in node.erasures)
+    marked = ", to be erased" if node.erasures else ""
     return "deleted" if node.deleted else f"{node.noun} ({node.what}){marked}"
 
 

@@ -4,17 +4,18 @@ What is made anew is new: datasets, buffers and models keep their identifiers an
 there. The steps of a rebuild are those that made what is marked, with each other's outputs in place of what they took.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.core import lines
 from services.core.holders import Holders
 from services.core.ids import new_id
 from services.core.scope import Scope
-from services.core.specs import with_ids
+from services.core.specs import references, with_ids
 from services.core.tables import Dataset, DatasetFile, Deployment, Erasure, ErasureMark, Job, Model
 from services.core.tables.base import now
 
@@ -57,8 +58,8 @@ def get(session: Session, scope: Scope, erasure_id: str, *, lock: bool = False) 
 
 
 def rebuild(session: Session, erasure: Erasure, *, redeploy: bool) -> Rebuild:
-    """What makes anew what is marked and still there, raw datasets excepted; exports of deployments with `redeploy`
-    alone.
+    """What makes anew what is marked and still there, raw datasets excepted, and measures anew what gates ask of a
+    model; exports of deployments with `redeploy` alone.
     """
     made, scope = Rebuild(), Scope.of(erasure.project_id)
     jobs: dict[str, Job] = {}
@@ -71,6 +72,14 @@ def rebuild(session: Session, erasure: Erasure, *, redeploy: bool) -> Rebuild:
         outputs[row.id] = f"{_first(jobs, job, row.id)}.{noun}"
     # what was deployed is made of a model that is, and nothing is made of it
     stands_for = {one: {"from": output} for one, output in outputs.items() if not output.endswith(".deployment")}
+    for report in lines.newest_reports(session, scope, list(outputs)).values():
+        job = _maker(session, report.job_id)
+        if job is None:
+            made.left[report.id] = "the job that measured it has been deleted: measure by hand what is made anew"
+        elif lost := _deleted(session, scope, job, outputs):
+            made.left[report.id] = f"{', '.join(lost)} has been deleted: measure by hand what is made anew"
+        else:
+            jobs[report.id] = job
     for name, job in jobs.items():
         spec = with_ids(job.kind, job.spec, stands_for)
         if job.kind == "preprocess":
@@ -87,6 +96,13 @@ def _marked(session: Session, scope: Scope, erasure: Erasure, redeploy: bool) ->
         rows: Sequence[Any] = session.scalars(scope.select(table).where(table.id.in_(ids)).order_by(table.id)).all()
         found += [(row, noun) for row in rows if getattr(row, "role", "") != "raw"]
     return found
+
+
+def _deleted(session: Session, scope: Scope, job: Job, made: Container[str]) -> list[str]:
+    """What a job took that is neither there nor made anew."""
+    tables: dict[str, type[Dataset] | type[Model]] = {"dataset": Dataset, "model": Model}
+    return [one.id for one in references(job.kind, job.spec)
+            if one.id not in made and scope.find(session, tables[one.resource], one.id) is None]  # fmt: skip
 
 
 def _maker(session: Session, job_id: str | None) -> Job | None:

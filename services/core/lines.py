@@ -42,7 +42,7 @@ def line_of(session: Session, scope: Scope, model: Model) -> list[Stage]:
     made_of = _inputs(session, ids)
     children = _encoders_from(session, scope, ids)
     names = _aliases(session, scope, ids)
-    reports = _reports(session, scope, ids)
+    reports = newest_reports(session, scope, ids)
     stages = []
     for place, one in enumerate(chain):
         following = {ids[place + 1]} if place + 1 < len(ids) else set()
@@ -76,7 +76,7 @@ def summaries(session: Session, scope: Scope, newest: Sequence[Model]) -> list[S
     """The lines that lead to encoders, in their order."""
     chains = [_chain(session, scope, one) for one in newest]
     ids = list(dict.fromkeys(one.id for chain in chains for one in chain))
-    names, reports = _aliases(session, scope, ids), _reports(session, scope, ids)
+    names, reports = _aliases(session, scope, ids), newest_reports(session, scope, ids)
     found = []
     for chain in chains:
         told = next((reports[one.id] for one in reversed(chain) if one.id in reports), None)
@@ -139,7 +139,7 @@ def _aliases(session: Session, scope: Scope, ids: Sequence[str]) -> dict[str, li
     return found
 
 
-def _reports(session: Session, scope: Scope, ids: Sequence[str]) -> dict[str, Evaluation]:
+def newest_reports(session: Session, scope: Scope, ids: Sequence[str]) -> dict[str, Evaluation]:
     """The newest forgetting report of each model."""
     mine = scope.select(Evaluation).where(Evaluation.model_id.in_(ids), Evaluation.task == FORGETTING)
     return {row.model_id: row for row in session.scalars(mine.order_by(Evaluation.created_at, Evaluation.id))}

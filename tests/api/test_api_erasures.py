@@ -8,11 +8,12 @@ import pytest
 
 from medcoss.specs.records import PATIENTS
 from services.core import holders
-from services.core.tables import DEFAULT_PROJECT, DatasetFile, Job
+from services.core.tables import DEFAULT_PROJECT, Dataset, DatasetFile, Job
 from tests.api.calls import problem
 from tests.api.pipelining import shown
 from tests.api.serving import Served
-from tests.api.test_api_lineage import FILES, line  # noqa: F401 - a fixture
+from tests.api.test_api_gates import reported
+from tests.api.test_api_lineage import FILES, line, made  # noqa: F401 - a fixture
 
 MODELS = ["mdl_00000001", "mdl_00000002", "mdl_00000003"]
 
@@ -49,6 +50,29 @@ def test_what_holds_a_patient_is_marked_and_made_anew_without_him(served: Served
     assert given["mdl_00000002"]["rehearsal"] == ["ds_00000002"]
     assert (given["mdl_00000002"]["distill_weight"], given["mdl_00000003"]["rehearsal"]) == (2, [])
     problem(served.operator.post(f"/v1/erasures/{erasure['id']}/rebuild", json={}), 409)
+
+
+def test_what_gates_ask_of_a_model_is_measured_anew(served: Served, key: str) -> None:
+    with served.database.session() as session:
+        row = session.get_one(Dataset, "ds_00000001")
+        row.info = (row.info or {}) | {"splits": {"train": 30, "val": 10}}
+    measured = {"models": MODELS[:2], "datasets": ["ds_00000001"]}
+    reported(served, 0.02, job=made(served, "forgetting", measured))
+    reported(served, 0.01, name="evl_00000002", job=made(served, "forgetting", measured | {"masks": 4}))
+    asked = {"key": key, "reason": "withdrew", "rebuild": {}}
+    erasure = served.operator.post("/v1/erasures", json=asked).json()
+    steps = served.viewer.get(f"/v1/pipelines/{erasure['pipeline_id']}").json()["steps"]
+    (step,) = [step for step in steps if step["kind"] == "forgetting"]
+    assert (step["name"], step["spec"]["masks"]) == ("evl_00000002", 4), "the newest one"
+    assert step["spec"]["models"] == [{"from": f"{name}.model"} for name in MODELS[:2]]
+    assert step["spec"]["datasets"] == [{"from": "ds_00000001.dataset"}]
+    # its job has been deleted
+    reported(served, 0.01, name="evl_00000003")
+    again = served.operator.post("/v1/erasures", json=asked).json()
+    assert again["left"] == {
+        "evl_00000003": "the job that measured it has been deleted: measure by hand what is made anew"
+    }
+    assert again["pipeline_id"] not in (None, erasure["pipeline_id"])
 
 
 def test_what_is_marked_is_not_put_to_use_by_chance(served: Served, key: str) -> None:

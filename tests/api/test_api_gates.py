@@ -31,7 +31,8 @@ def line(served: Served) -> None:
         session.get_one(Model, HEAD).parents = [SECOND]
 
 
-def reported(served: Served, lost: float | None, accuracy: float = 0.0, name: str = "evl_00000001") -> str:
+def reported(served: Served, lost: float | None, accuracy: float = 0.0, name: str = "evl_00000001",
+             job: str = "job_x") -> str:  # fmt: skip
     """A forgetting report of the second stage, which has lost so much of the reports."""
     stages = [StageTold(model=FIRST, stage=1, learnt=["report"]), StageTold(model=SECOND, stage=2, learnt=["xray"])]
     kept = [Kept(modality="report", learnt_at=0, forgetting=lost, accuracy_forgetting=accuracy)]
@@ -44,7 +45,7 @@ def reported(served: Served, lost: float | None, accuracy: float = 0.0, name: st
     info = EvaluationInfo(schema_version=2, metrics={"backward_transfer": -(lost or 0)}, classes=[], forgetting=found)
     with served.database.session() as session:
         evaluations.register(session, name, name="report", info=info, model_id=SECOND, dataset_id=REPORTS, split="val",
-                             files=[], job_id="job_x", project_id=DEFAULT_PROJECT)  # fmt: skip
+                             files=[], job_id=job, project_id=DEFAULT_PROJECT)  # fmt: skip
     return name
 
 
