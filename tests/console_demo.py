@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.api.serving import Served, start, store_keys
 from tests.core.test_core_workers import beat, heard
 
 REPORTS, XRAYS, ATRIA = "ds_reports000000000001", "ds_films0000000000001", "ds_atria0000000000001"
+EARLIER = "ds_films0000000000000"
 STAGES = ["mdl_stage00000000000001", "mdl_stage00000000000002", "mdl_stage00000000000003"]
 CHEST, CHEST_OTHER, ATRIUM = "mdl_chest0000000000001", "mdl_chest0000000000002", "mdl_atrium000000000001"
 CLASSES = ["covid", "normal", "pneumonia"]
@@ -86,9 +88,13 @@ def _data(served: Served) -> None:
              sample_shape=[1, 224, 224], labelled={"train": 400, "val": 50, "test": 50})  # fmt: skip
     prepared(database, ATRIA, modality="mr", kind="volume3d", sample_shape=[1, 32, 96, 96], samples=60,
              splits={"train": 40, "val": 10, "test": 10}, classes=["left_atrium"], has_masks=True)  # fmt: skip
+    prepared(database, EARLIER, samples=100, splits={"train": 100}, classes=CLASSES, sample_shape=[1, 224, 224],
+             labelled={"train": 100})  # fmt: skip
+    named = {REPORTS: "OpenI reports", EARLIER: "chest films, 2025", XRAYS: "chest films", ATRIA: "left atria"}
     with database.session() as session:
-        for name, row in (("OpenI reports", REPORTS), ("chest films", XRAYS), ("left atria", ATRIA)):
+        for row, name in named.items():
             session.get_one(Dataset, row).name = name
+        session.get_one(Dataset, EARLIER).created_at = datetime(2025, 11, 3, 9, tzinfo=UTC)
 
 
 def _model(served: Served, model_id: str, name: str, parents: list[str], dataset: str, **about: Any) -> None:
@@ -195,18 +201,21 @@ def _index(served: Served) -> None:
     places += rng.normal(0, 0.7, (300, 2))
     names = [f"{at:06d}" for at in range(300)]
     columns = {
-        "dataset": [XRAYS] * 300, "sample": names, "group": names, "patient": [""] * 300, "label": labels,
+        "dataset": [EARLIER if at % 3 == 0 else XRAYS for at in range(300)],
+        "sample": names, "group": names, "patient": [""] * 300, "label": labels,
         "source": [f"{label}/{at:04d}.png" for at, label in enumerate(labels)],
         "split": [("train", "train", "val", "test")[at % 4] for at in range(300)],
         "modality": ["xray"] * 300, "samples": [1] * 300, "x": places[:, 0].tolist(), "y": places[:, 1].tolist(),
     }  # fmt: skip
     files = files_of(served, f"indexes/{INDEX}/ixv_1", {"projection.json": json.dumps(columns).encode()})
-    info = IndexInfo(level="study", vectors=300, width=768, search="exact", datasets={XRAYS: 300}, modalities=["xray"],
+    info = IndexInfo(level="study", vectors=300, width=768, search="exact",
+                     datasets={EARLIER: 100, XRAYS: 200}, modalities=["xray"],
                      projected=300)  # fmt: skip
     with served.database.session() as session:
         session.add(
             SearchIndex(
-                id=INDEX, name="films", encoder="@production", datasets=[XRAYS], options={"level": "study"}, version=1,
+                id=INDEX, name="films", encoder="@production", datasets=[EARLIER, XRAYS],
+                options={"level": "study"}, version=1,
                 model_id=STAGES[1], info=info.model_dump(mode="json"), wanted_id=STAGES[1], job_id=None,
                 created_by="ada", project_id=DEFAULT_PROJECT,
                 files=[IndexFile(path=f"ixv_1/{each.path}", size=each.size, sha256=each.sha256) for each in files],

@@ -20,6 +20,19 @@ from tests.browser import Watched, browser, faults, log_in, missing
 
 __all__ = ["browser"]
 FIRST_PAGE_BYTES = 300_000
+# it takes a tenth of that on a machine that does nothing else
+FIRST_PAINT_MS = 3000
+PAINTED = """() => new Promise(done => {
+    const first = found => found.find(each => each.name === 'first-contentful-paint')
+    const observer = new PerformanceObserver(list => {
+        const paint = first(list.getEntries())
+        if (paint) done(paint.startTime)
+    })
+    observer.observe({type: 'paint', buffered: true})
+})"""
+# compressed, as it is sent, wherever it comes from
+WEIGHS = """() => performance.getEntriesByType('resource').filter(each => each.name.includes('/console/assets/'))
+    .reduce((sum, each) => sum + each.encodedBodySize, 0)"""
 needs_build = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
@@ -88,6 +101,20 @@ def test_the_first_page_is_small_and_asks_for_no_other_host() -> None:
     assert len(files) >= 2 and all(each.startswith("/console/assets/") for each in files)
     sizes = {each: (BUILT / f"{each.removeprefix('/console/')}.gz").stat().st_size for each in files}
     assert sum(sizes.values()) < FIRST_PAGE_BYTES, sizes
+
+
+def test_home_is_light_and_painted_at_once(served: Served, browser: Watched) -> None:
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.OPERATOR])
+    painted, weighs = [], 0
+    for _ in range(3):
+        page.reload()
+        expect(page.get_by_role("region", name="Last models")).to_contain_text("No model yet")
+        painted.append(page.evaluate(PAINTED))
+        weighs = max(weighs, page.evaluate(WEIGHS))
+    # of several: a machine that does much else is slow, not wrong
+    assert 0 < min(painted) < FIRST_PAINT_MS, painted
+    assert 50_000 < weighs < FIRST_PAGE_BYTES
 
 
 def many_jobs(served: Served, number: int) -> None:

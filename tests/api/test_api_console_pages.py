@@ -184,6 +184,11 @@ def test_studies_are_drawn_around_on_the_map(page: Page, shown: tuple[Served, De
     page.get_by_label("Only label").first.click()
     page.get_by_role("option", name="normal").click()
     expect(page.get_by_role("region", name="Studies").get_by_role("cell", name="covid", exact=True)).to_have_count(0)
+    page.get_by_role("combobox", name="Coloured by").click()
+    page.get_by_role("option", name="time").click()
+    expect(page.get_by_role("img", name=re.compile("coloured by time"))).to_be_visible()
+    expect(page.get_by_text("2025-11-03 (100)")).to_be_visible()
+    assert not faults(page)
 
 
 def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten_and_what_is_used(

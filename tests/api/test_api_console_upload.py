@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from medcoss.specs.records import BadFile
 from tests.api.calls import prepared
@@ -79,6 +79,48 @@ def test_a_folder_is_uploaded_gone_on_with_and_looked_at(
     assert not faults(page) and not browser.errors
     stores = {httpx.URL(served.url).netloc.decode(), served.settings.s3_endpoint}
     assert browser.hosts() <= stores
+
+
+def drop(page: Page, *paths: Path) -> None:
+    """Drag files or folders of this machine onto the place for them, and let go: what a person does with a mouse."""
+    box = page.get_by_role("region", name="Files to upload").bounding_box()
+    assert box is not None
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + 10, "data": data}
+    devtools = page.context.new_cdp_session(page)
+    for each in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": each, **place})
+
+
+def test_a_folder_and_files_are_dropped(served: Served, browser: Watched, tmp_path: Path) -> None:
+    folder = tmp_path / "ward-7"
+    for number in range(120):
+        (folder / f"day {number % 3}").mkdir(parents=True, exist_ok=True)
+        (folder / f"day {number % 3}" / f"{number}.txt").write_text(f"report {number}")
+    (tmp_path / "alone.txt").write_text("one more")
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.OPERATOR], "/datasets/upload")
+    send = page.get_by_role("button", name="Upload", exact=True)
+    # a folder: its files at their places within it, more of them than a browser reads at a time
+    drop(page, folder)
+    expect(page.get_by_role("textbox", name="Name")).to_have_value("ward-7")
+    send.click()
+    page.wait_for_url(re.compile(r"/datasets/ds_"))
+    files = served.operator.get(f"/v1/datasets/{page.url.rsplit('/', 1)[1]}/files", params={"limit": 500}).json()
+    assert {each["path"] for each in files["items"]} == {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.txt")
+    }
+    # several things: the folder is one of them
+    page.goto(f"{served.url}/console/datasets/upload")
+    drop(page, folder, tmp_path / "alone.txt")
+    page.get_by_role("textbox", name="Name").fill("several")
+    expect(page.get_by_text("121 files")).to_be_visible()
+    send.click()
+    page.wait_for_url(re.compile(r"/datasets/ds_"))
+    files = served.operator.get(f"/v1/datasets/{page.url.rsplit('/', 1)[1]}/files", params={"limit": 500}).json()
+    paths = {each["path"] for each in files["items"]}
+    assert len(paths) == 121 and {"alone.txt", "ward-7/day 0/0.txt"} <= paths
+    assert not browser.errors
 
 
 def test_two_versions_of_a_dataset_are_told_apart(served: Served, browser: Watched) -> None:

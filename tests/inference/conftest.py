@@ -17,6 +17,7 @@ from medcoss.export.export import export
 from medcoss.run import LocalRun
 from medcoss.specs import ExportSpec
 from medcoss.specs.records import DeploymentInfo, ModelInfo
+from services.api.app import create_app as create_control_plane
 from services.core import projects
 from services.core.db import Database, migrate
 from services.core.ids import new_id
@@ -162,3 +163,15 @@ def gateway(gateway_settings: Callable[..., Settings]) -> Iterator[httpx.Client]
     """A client of the gateway, with a viewer's key."""
     with serving(create_app(gateway_settings())) as client:
         yield client
+
+
+@contextmanager
+def console_of(settings: Settings) -> Iterator[str]:
+    """The address of a control plane whose console may call a gateway, both with these settings."""
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    allowed = settings.model_copy(update={"console_origins": [origin]})
+    with serving(create_app(allowed)) as gateway:
+        url = str(gateway.base_url).rstrip("/")
+        with serving(create_control_plane(allowed.model_copy(update={"gateway_url": url})), port):
+            yield origin

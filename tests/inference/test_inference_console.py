@@ -12,12 +12,9 @@ import SimpleITK as sitk
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from services.api.app import create_app as create_control_plane
 from services.core.settings import Settings
-from services.embedded.servers import free_port
-from services.inference.app import create_app
 from tests.browser import Watched, browser, faults, log_in, missing
-from tests.inference.conftest import KEY, serving
+from tests.inference.conftest import KEY, console_of
 from tests.worker.work import until
 
 __all__ = ["browser"]
@@ -28,13 +25,8 @@ SIZE = (40, 48, 24)
 @pytest.fixture(scope="module")
 def console(gateway_settings: Callable[..., Settings], redis_url: str) -> Iterator[str]:
     """The address of a control plane whose console may call the gateway."""
-    port = free_port()
-    origin = f"http://127.0.0.1:{port}"
-    settings = gateway_settings(redis_url=redis_url, console_origins=[origin])
-    with serving(create_app(settings)) as gateway:
-        url = str(gateway.base_url).rstrip("/")
-        with serving(create_control_plane(settings.model_copy(update={"gateway_url": url})), port):
-            yield origin
+    with console_of(gateway_settings(redis_url=redis_url)) as origin:
+        yield origin
 
 
 @pytest.fixture

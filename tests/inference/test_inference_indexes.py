@@ -1,5 +1,6 @@
 """Searches: the studies nearest to a file, a report, a stored study or a vector, through a real Triton."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
+from playwright.sync_api import expect
 
 from medcoss import prepare
 from medcoss.client import ApiError, Client
@@ -28,10 +30,12 @@ from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT, SearchIndex
 from services.inference.app import create_app
 from tests.api.calls import pointers, problem
-from tests.inference.conftest import KEY, OTHERS_KEY, Exported, Repository, register, serving
+from tests.browser import Watched, browser, faults, log_in, missing
+from tests.inference.conftest import KEY, OTHERS_KEY, Exported, Repository, console_of, register, serving
 from tests.medcoss.export.small_models import RECIPES
 from tests.medcoss.training.small import reports
 
+__all__ = ["browser"]
 FILMS, VOLUMES, REPORTS = "ds_films0000", "ds_volumes00", "ds_reports00"
 
 
@@ -248,6 +252,24 @@ def test_client_and_command_line(
         assert "films" in capsys.readouterr().out
         assert medcoss(["indexes", "show", "films"]) == 0
         assert FILMS in capsys.readouterr().out
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_the_console_shows_the_nearest_studies_of_a_file(place: Place, browser: Watched) -> None:
+    known = sorted((place.folder / "raw" / VOLUMES).glob("*.nii.gz"))[2]
+    with console_of(place.settings) as origin:
+        page = browser.page()
+        log_in(page, origin, KEY, "/try?model=volumes")
+        page.get_by_label("File").set_input_files(known)
+        expect(page.get_by_text("Choose an index above to see the studies nearest to it")).to_be_visible()
+        page.get_by_role("combobox", name="Nearest studies of the index").click()
+        page.get_by_role("option", name="volumes").click()
+        page.get_by_label("File").set_input_files(known)
+        rows = page.get_by_role("region", name="Nearest studies", exact=True).locator("tbody tr")
+        # the study itself before the others
+        expect(rows).to_have_count(4)
+        expect(rows.first).to_contain_text(re.compile(rf"^1\s*{re.escape(known.name)}"))
+        assert not faults(page) and not browser.errors
 
 
 def test_searches_switch_when_the_next_version_is_whole(place: Place) -> None:

@@ -23,7 +23,8 @@ function among<T extends string>(value: unknown, allowed: readonly T[]): T[] | u
 
 export const TASKS = ["encoder", "classification", "segmentation"] as const;
 export const ROLES = ["raw", "prepared", "buffer"] as const;
-export const COLUMNS = ["label", "dataset", "split", "modality"] as const;
+/** What a map of studies is coloured by; `made` is the day on which the dataset of a study was made. */
+export const COLUMNS = ["label", "dataset", "split", "modality", "made"] as const;
 export const MODALITIES = ["report", "xray", "ct", "mr", "pathology"] as const;
 
 const root = createRootRoute({

@@ -8,11 +8,10 @@ import { Failure } from "../components/Failure";
 import { COLUMNS, type MapSearch } from "../router";
 import { Heading } from "../Shell";
 import { Legend } from "../plots/Legend";
-import { type Column, type Points, pointsQuery, valuesOf } from "./map/points";
+import { type Column, grouped, NAMED, type Points, pointsQuery, wordsOf } from "./map/points";
 import { Scatter } from "./map/Scatter";
 
 const LISTED = 200;
-const NAMED = 7;
 
 export default function EmbeddingMap() {
   const { project } = useSearch({ from: "__root__" });
@@ -32,7 +31,7 @@ export default function EmbeddingMap() {
       {index && (
         <Group mb="md" align="flex-end">
           <Select label="Index" w={260} allowDeselect={false} value={index.name} data={ready.map((each) => each.name)} onChange={(to) => set({ index: to ?? undefined })} />
-          <Select label="Coloured by" w={180} allowDeselect={false} value={by} data={[...COLUMNS]} onChange={(to) => set({ by: to as Column })} />
+          <Select label="Coloured by" w={180} allowDeselect={false} value={by} data={COLUMNS.map((each) => ({ value: each, label: wordsOf(each) }))} onChange={(to) => set({ by: to as Column })} />
           <Text size="sm" c="dimmed" mb={8}>{(index.vectors ?? 0).toLocaleString("en-GB")} studies, version {index.version}, encoder {index.encoder}</Text>
         </Group>
       )}
@@ -43,25 +42,27 @@ export default function EmbeddingMap() {
 }
 
 function Drawn({ points, by }: { points: Points; by: Column }) {
-  const values = useMemo(() => valuesOf(points, by), [points, by]);
+  const found = useMemo(() => grouped(points, by), [points, by]);
+  const values = found.groups;
   const [value, setValue] = useState<string | null>(null);
   const [chosen, setChosen] = useState<number[] | null>(null);
   const shown = useMemo(() => {
     const all = chosen ?? points.x.map((_, at) => at);
-    return value == null ? all : all.filter((at) => points[by][at] === value);
-  }, [chosen, value, points, by]);
+    return value == null ? all : all.filter((at) => found.of[at] === value);
+  }, [chosen, value, points, found]);
   const narrowed = chosen !== null || value !== null;
   const set = useMemo(() => (narrowed ? new Set(shown) : null), [narrowed, shown]);
   return (
     <SimpleGrid cols={{ base: 1, lg: 2 }}>
       <Card withBorder padding="sm" component="section" aria-label="Map">
-        <Scatter points={points} by={by} shown={set} lassoed={setChosen} />
-        <Legend names={values.slice(0, NAMED).map(([name, count]) => `${name || "none"} (${count.toLocaleString("en-GB")})`)} />
+        <Scatter points={points} by={by} grouped={found} shown={set} lassoed={setChosen} />
+        <Legend names={values.slice(0, NAMED).map(([name, count]) => `${name || "none"} (${count.toLocaleString("en-GB")})`)} color={found.color} />
+        {by === "made" && <Text size="xs" c="dimmed">Days on which the datasets of the studies were made.</Text>}
         {values.length > NAMED && <Text size="xs" c="dimmed">{values.length - NAMED} others are grey.</Text>}
       </Card>
       <Stack gap="sm">
         <Group align="flex-end">
-          <Select label={`Only ${by}`} w={220} clearable searchable value={value} placeholder="all" data={values.map(([name]) => name).filter(Boolean)} onChange={setValue} />
+          <Select label={`Only ${wordsOf(by)}`} w={220} clearable searchable value={value} placeholder="all" data={values.map(([name]) => name).filter(Boolean)} onChange={setValue} />
           <Button variant="default" disabled={!narrowed} onClick={() => { setChosen(null); setValue(null); }}>All studies</Button>
         </Group>
         <Text size="sm" role="status">

@@ -2,30 +2,29 @@ import { useComputedColorScheme } from "@mantine/core";
 import { useElementSize, useMergedRef } from "@mantine/hooks";
 import { useEffect, useMemo, useRef } from "react";
 
-import { colorOf } from "../../plots/colors";
-import { type Column, type Place, type Points, valuesOf, within } from "./points";
+import { type Column, type Grouped, NAMED, type Place, type Points, within, wordsOf } from "./points";
 
 const HEIGHT = 520;
 const EDGE = 16;
-const NAMED = 7;
 
 interface Props {
   points: Points;
   by: Column;
+  grouped: Grouped;
   shown: ReadonlySet<number> | null;
   /** Called with the studies that were drawn around. */
   lassoed: (chosen: number[]) => void;
 }
 
 /** Studies as points; whoever draws around some chooses them. What is chosen is listed beside, for the keyboard, too. */
-export function Scatter({ points, by, shown, lassoed }: Props) {
+export function Scatter({ points, by, grouped, shown, lassoed }: Props) {
   const dark = useComputedColorScheme("light") === "dark";
   const { ref: sized, width } = useElementSize<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const frame = useMergedRef(sized);
   const path = useRef<Place[]>([]);
   const places = useMemo(() => placed(points, width), [points, width]);
-  const ranks = useMemo(() => new Map(valuesOf(points, by).map(([value], at) => [value, at])), [points, by]);
+  const ranks = useMemo(() => new Map(grouped.groups.map(([value], at) => [value, at])), [grouped]);
   const draw = useRef<() => void>(() => undefined);
   draw.current = () => {
     const element = canvas.current;
@@ -37,9 +36,9 @@ export function Scatter({ points, by, shown, lassoed }: Props) {
     context.scale(scale, scale);
     const radius = Math.max(1.5, Math.min(4.5, 90 / Math.sqrt(places.length)));
     places.forEach(([x, y], at) => {
-      const rank = ranks.get(points[by][at] ?? "") ?? NAMED;
+      const rank = ranks.get(grouped.of[at] ?? "") ?? NAMED;
       context.globalAlpha = shown && !shown.has(at) ? 0.12 : 0.8;
-      context.fillStyle = rank < NAMED ? colorOf(rank) : dark ? "#8a8a8a" : "#9a9a9a";
+      context.fillStyle = rank < NAMED ? grouped.color(rank) : dark ? "#8a8a8a" : "#9a9a9a";
       context.beginPath();
       context.arc(x, y, radius, 0, 2 * Math.PI);
       context.fill();
@@ -62,7 +61,7 @@ export function Scatter({ points, by, shown, lassoed }: Props) {
   return (
     <div ref={frame}>
       <canvas ref={canvas} className="scatter" style={{ height: HEIGHT }} role="img"
-        aria-label={`Map of ${places.length} studies, coloured by ${by}. Studies that are near each other look alike to the encoder.`}
+        aria-label={`Map of ${places.length} studies, coloured by ${wordsOf(by)}. Studies that are near each other look alike to the encoder.`}
         onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); path.current = [at(event)]; }}
         onPointerMove={(event) => { if (path.current.length) { path.current.push(at(event)); draw.current(); } }}
         onPointerUp={ended} onPointerCancel={ended} />

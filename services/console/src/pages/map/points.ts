@@ -4,6 +4,7 @@ import { api, pageOf, Refused } from "../../api/client";
 import type { COLUMNS } from "../../router";
 import type { Index } from "../../api/gateway";
 import { fetched, type StoredFile } from "../../api/models";
+import { colorOf, orderedColorOf } from "../../plots/colors";
 
 export type Column = (typeof COLUMNS)[number];
 
@@ -17,6 +18,8 @@ export interface Points {
   split: string[];
   label: string[];
   modality: string[];
+  /** The day on which its dataset was made; empty where that is gone. */
+  made: string[];
 }
 
 export const pointsQuery = (index: Index | undefined) =>
@@ -32,14 +35,51 @@ export const pointsQuery = (index: Index | undefined) =>
       if (!file) {
         throw new Refused(404, "The index has no map", "An index of fewer than 8 studies has none, nor has one that was made without a projection.", null);
       }
-      return fetched<Points>(file.url, "The map", signal);
+      const found = await fetched<Omit<Points, "made">>(file.url, "The map", signal);
+      const days = await daysOf([...new Set(found.dataset)], signal);
+      return { ...found, made: found.dataset.map((each) => days.get(each) ?? "") };
     },
   });
 
+/** The day on which each dataset was made, as 2026-03-02; those that are gone, or not seen, are left out. */
+async function daysOf(datasets: readonly string[], signal: AbortSignal): Promise<Map<string, string>> {
+  const days = await Promise.all(datasets.map(async (dataset_id): Promise<[string, string][]> => {
+    const found = await api.GET("/v1/datasets/{dataset_id}", { params: { path: { dataset_id } }, signal }).catch(() => null);
+    return found?.data ? [[dataset_id, found.data.created_at.slice(0, 10)]] : [];
+  }));
+  return new Map(days.flat());
+}
+
+/** A column in words. */
+export const wordsOf = (column: Column) => (column === "made" ? "time" : column);
+
+/** Most groups that a map tells apart. */
+export const NAMED = 7;
+
+/** A column as the map groups and colours it, with the groups in the order of their colours: days are put together until few are left. */
+export interface Grouped {
+  of: string[];
+  groups: [name: string, count: number][];
+  color: (rank: number) => string;
+}
+
+export function grouped(points: Points, column: Column): Grouped {
+  if (column !== "made") return { of: points[column], groups: valuesOf(points[column]), color: colorOf };
+  const days = [...new Set(points.made)].filter(Boolean).sort();
+  const each = Math.ceil(days.length / NAMED);
+  const names = new Map(days.map((day, at) => {
+    const [first, last] = [days[at - (at % each)], days[Math.min(days.length, at - (at % each) + each) - 1]];
+    return [day, first === last ? day : `${first} to ${last}`];
+  }));
+  const of = points.made.map((day) => names.get(day) ?? "");
+  const groups = valuesOf(of).sort(([a], [b]) => (a || "~").localeCompare(b || "~"));
+  return { of, groups, color: (rank) => orderedColorOf(rank, groups.length) };
+}
+
 /** The values of a column, the most frequent ones first, with how many studies have each. */
-export function valuesOf(points: Points, column: Column): [value: string, count: number][] {
+function valuesOf(column: readonly string[]): [value: string, count: number][] {
   const counts = new Map<string, number>();
-  for (const each of points[column]) counts.set(each, (counts.get(each) ?? 0) + 1);
+  for (const each of column) counts.set(each, (counts.get(each) ?? 0) + 1);
   return [...counts].sort((a, b) => b[1] - a[1]);
 }
 
