@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,15 +75,19 @@ def linear_probe(train: NDArray[np.floating], train_labels: NDArray[np.integer],
     if smallest < FOLDS:
         raise BadInput(f"a class has {smallest} training samples; a linear probe needs at least {FOLDS} of each",
                        "dataset")  # fmt: skip
-    model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", class_weight="balanced"))
+    # Newton's method solves systems of d times K unknowns: minutes for wide features of many classes
+    regression = LogisticRegression(solver="lbfgs", tol=1e-8, max_iter=10_000, class_weight="balanced")
+    model = make_pipeline(StandardScaler(), regression)
     search = GridSearchCV(
         model,
         {"logisticregression__C": PENALTIES},
         scoring="balanced_accuracy",
         cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed),
     )
-    search.fit(train.astype(np.float64), train_labels)
-    probabilities = search.predict_proba(test.astype(np.float64))
+    # the systems are small: threads of several processes on the same cores wait for each other
+    with threadpool_limits(1):
+        search.fit(train.astype(np.float64), train_labels)
+        probabilities = search.predict_proba(test.astype(np.float64))
     scores = classification_scores(probabilities, test_labels)
     scores["balanced_accuracy"] = float(balanced_accuracy_score(test_labels, probabilities.argmax(axis=1)))
     return scores | {"penalty": float(search.best_params_["logisticregression__C"])}
