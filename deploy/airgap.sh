@@ -31,6 +31,27 @@ choose() {
 compose() { "$docker" compose -f "$here/docker-compose.yml" "${chosen[@]}" "$@"; }
 images() { compose config --images | sort -u; }
 
+# name==version of every wheel of the command line, as pip would install them from here
+wheels_needed() {
+    "$python" -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --report - \
+        -c "$here/../constraints.txt" "$here/.." | "$python" -c '
+import json, sys
+print(*sorted("{name}=={version}".format(**one["metadata"]) for one in json.load(sys.stdin)["install"]), sep="\n")'
+}
+
+list() {
+    # the folder that `save` has written holds what it lists
+    if [ -f "$here/images/INDEX" ]; then
+        [ $# -eq 0 ] || fail "the folder holds what it was saved with; options are for a clone"
+        cut -d' ' -f2 "$here/images/INDEX"
+        (cd "$here" && ls wheels/)
+    else
+        choose "$@"
+        images
+        wheels_needed
+    fi
+}
+
 file_of() { printf '%s.tar.gz' "$(printf '%s' "$1" | tr '/:' '__')"; }
 
 save() {
@@ -91,7 +112,7 @@ wheels() {
 command=${1:-}
 [ $# -eq 0 ] || shift
 case $command in
-    list) choose "$@"; images; echo "and the wheels of medcoss, by pip" ;;
+    list) list "$@" ;;
     save) [ $# -ge 1 ] || { usage >&2; exit 2; }; save "$@" ;;
     load) [ $# -eq 1 ] || { usage >&2; exit 2; }; load "$@" ;;
     push) [ $# -eq 2 ] || { usage >&2; exit 2; }; push "$@" ;;

@@ -5,6 +5,7 @@ docker and pip are stand-ins here: what they do is theirs, and it takes minutes.
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,11 @@ case "$*" in
     load) cat >> "$SAID"; echo >> "$SAID" ;;
 esac
 """
-PYTHON = """#!/bin/sh
+PYTHON = f"""#!/bin/sh
+case "$*" in
+    *--report*) echo '{{"install": [{{"metadata": {{"name": "rich", "version": "14.1"}}}}]}}' ;;
+    -c*) exec {sys.executable} "$@" ;;
+esac
 while [ $# -gt 0 ]; do [ "$1" = --wheel-dir ] && : > "$2/medcoss-0.1.0-py3-none-any.whl"; shift; done
 """
 
@@ -48,6 +53,8 @@ def run(script: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_what_is_saved_on_one_machine_is_loaded_on_another(clone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "disk"
+    told = run(clone / "deploy" / "airgap.sh", "list", "--gpu")
+    assert told.stdout.split() == ["medcoss/api:0.1.0", "redis:7", "rich==14.1"], told.stderr
     saved = run(clone / "deploy" / "airgap.sh", "save", str(folder), "--gpu")
     assert saved.returncode == 0, saved.stderr
     said = (tmp_path / "said").read_text()
@@ -57,6 +64,9 @@ def test_what_is_saved_on_one_machine_is_loaded_on_another(clone: Path, tmp_path
             "wheels/medcoss-0.1.0-py3-none-any.whl", "deploy/docker-compose.yml"} <= names  # fmt: skip
     assert not {"deploy/secrets/admin_key", "deploy/.env"} & names
     assert not any(p.is_symlink() for p in folder.rglob("*")), "links of the chart would lead nowhere"
+
+    told = run(folder / "airgap.sh", "list")
+    assert told.stdout.split() == ["medcoss/api:0.1.0", "redis:7", "medcoss-0.1.0-py3-none-any.whl"], told.stderr
 
     loaded = run(folder / "airgap.sh", "load", str(folder))
     assert loaded.returncode == 0, loaded.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import promql_parser as promql
 import pytest
 import yaml
 from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import TrainerV1alpha1TrainingRuntime
@@ -18,6 +19,7 @@ from services.worker.machines.cluster import CONTAINER
 from services.worker.machines.trainjob import train_job
 from tests.deploy.compose import COMPOSE
 from tests.deploy.manifests import CHART, FILES, Manifest, helm, pods, rendered
+from tests.deploy.test_deploy_monitoring import EXPORTED, selectors
 
 VERSIONS = ["1.27", "1.30", "1.34"]
 # of operators; their schemas are not Kubernetes' own
@@ -205,6 +207,15 @@ def test_migrations_come_before_everything_else_of_an_upgrade() -> None:
     assert job("examples/gpu-cluster.yaml")["annotations"][hook] == "pre-install,pre-upgrade"
 
 
+def test_an_upgrade_may_bring_workers_before_control_planes() -> None:
+    objects = rendered(FILES[0], "--is-upgrade", "--set=image.tag=0.2.0,image.webTag=0.1.0,machines.enabled=true")
+    tags = {name.rpartition("medcoss-")[2].partition("-")[0]: spec["containers"][0]["image"].rpartition(":")[2]
+            for name, spec in pods(objects).items() if name.startswith(("Deployment", "Job"))}  # fmt: skip
+    assert tags.pop("triton")
+    assert {name for name, tag in tags.items() if tag.startswith("0.1.0")} == {"api", "gateway"}
+    assert {name for name, tag in tags.items() if tag.startswith("0.2.0")} == {"prepare", "worker", "beat", "machines"}
+
+
 def test_what_supervises_several_machines_may_do_that_and_no_more() -> None:
     objects = rendered(CHART / "examples" / "gpu-cluster.yaml")
     by_name = {(item["kind"], item["metadata"]["name"]): item for item in objects}
@@ -256,6 +267,22 @@ def test_gpus_are_asked_for_and_their_queue_is_heard() -> None:
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "jobs,jobs.gpu" in container["args"] and container["image"].endswith(f":{__version__}-cuda")
     assert worker["tolerations"] and worker["runtimeClassName"] == "nvidia"
+
+
+def test_workers_come_with_the_queue_of_their_own_release() -> None:
+    scaled = {item["metadata"]["name"]: item["spec"] for item in rendered(CHART / "examples" / "gpu-cluster.yaml")
+              if item["kind"] == "ScaledObject"}  # fmt: skip
+    assert set(scaled) == {f"clinic-medcoss-worker-{name}" for name in ("cpu", "gpu", "gpu8")}
+    for name, spec in scaled.items():
+        assert spec["scaleTargetRef"] == {"name": name}
+        (trigger,) = spec["triggers"]
+        found = [one for one, _ in selectors(promql.parse(trigger["metadata"]["query"]))]
+        assert {one.name for one in found} == {"medcoss_queue_jobs", "medcoss_worker_busy"} <= set(EXPORTED)
+        for selector in found:
+            # labels that the Prometheus operator gives
+            labels = {one.name: one.value for one in selector.matchers.matchers}
+            assert labels.pop("namespace") == "imaging" and labels.pop("pod", f"{name}-.*") == f"{name}-.*"
+            assert set(labels) <= EXPORTED[selector.name]
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ labels:
   {{- include "medcoss.selector" . | nindent 2 }}
 {{- end }}
 
-{{/* One of the platform's own images: dict root, image, variant. */}}
+{{/* One of the platform's own images: dict root, image, variant, tag (in place of that of all). */}}
 {{- define "medcoss.image" -}}
-{{- $tag := .root.Values.image.tag | default .root.Chart.AppVersion -}}
+{{- $tag := .tag | default .root.Values.image.tag | default .root.Chart.AppVersion -}}
 {{- with .root.Values.image.registry }}{{ . | trimSuffix "/" }}/{{ end }}{{ .image }}:{{ $tag }}{{ with .variant }}-{{ . }}{{ end }}
 {{- end }}
 
