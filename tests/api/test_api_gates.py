@@ -32,10 +32,13 @@ def line(served: Served) -> None:
 
 
 def reported(served: Served, lost: float | None, accuracy: float = 0.0, name: str = "evl_00000001",
-             job: str = "job_x") -> str:  # fmt: skip
-    """A forgetting report of the second stage, which has lost so much of the reports."""
+             job: str = "job_x", second: float | None = None) -> str:  # fmt: skip
+    """A forgetting report of the second stage, which has lost so much of the reports, and of those of a second hospital
+    if there is one.
+    """
     stages = [StageTold(model=FIRST, stage=1, learnt=["report"]), StageTold(model=SECOND, stage=2, learnt=["xray"])]
     kept = [Kept(modality="report", learnt_at=0, forgetting=lost, accuracy_forgetting=accuracy)]
+    kept += [] if second is None else [Kept(modality="report-2", learnt_at=0, forgetting=second)]
     found = ForgettingInfo(
         stages=stages, datasets={"report": REPORTS, "xray": XRAYS}, samples={"report": 4, "xray": 4},
         table=[Measured(stage=0, modality="report", loss=1.0), Measured(stage=1, modality="report", loss=1.0),
@@ -72,11 +75,14 @@ def test_an_alias_moves_only_within_the_bounds_of_its_gate(served: Served, line:
     assert (check["passes"], check["report_id"], len(check["refusals"])) == (False, "evl_00000001", 2)
     assert operator.get(PRODUCTION).json()["model_id"] == FIRST
 
-    # a newer report decides
-    reported(served, 0.02, name="evl_00000002")
+    # a newer report decides; every hospital's reports have the bound of reports
+    reported(served, 0.02, name="evl_00000002", second=0.07)
+    refused = problem(put(operator, SECOND), 409)
+    assert refused["errors"][0]["detail"] == "the forgetting of 'report-2' is 0.07, at most 0.05 is allowed"
+    reported(served, 0.02, name="evl_00000002x", second=0.03)
     assert put(operator, SECOND).json()["model_id"] == SECOND
     newest = operator.get(f"{PRODUCTION}/history").json()["items"][0]
-    assert (newest["report_id"], newest["override"]) == ("evl_00000002", None)
+    assert (newest["report_id"], newest["override"]) == ("evl_00000002x", None)
     # back is always open: the model was in production before
     assert operator.post(f"{PRODUCTION}/rollback").json()["model_id"] == FIRST
     # a classifier is judged by its encoder
