@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,7 +50,14 @@ def test_what_holds_a_patient_is_marked_and_made_anew_without_him(served: Served
     # what does not hold him is rehearsed as before
     assert given["mdl_00000002"]["rehearsal"] == ["ds_00000002"]
     assert (given["mdl_00000002"]["distill_weight"], given["mdl_00000003"]["rehearsal"]) == (2, [])
-    problem(served.operator.post(f"/v1/erasures/{erasure['id']}/rebuild", json={}), 409)
+    rebuild, pipeline = f"/v1/erasures/{erasure['id']}/rebuild", f"/v1/pipelines/{erasure['pipeline_id']}"
+    problem(served.operator.post(rebuild, json={}), 409)
+    # a pipeline that nobody can look at any more makes nothing; of several requests at once, one makes another
+    assert served.operator.post(f"{pipeline}/cancel").is_success and served.operator.delete(pipeline).is_success
+    with ThreadPoolExecutor(4) as callers:
+        answers = list(callers.map(lambda _: served.operator.post(rebuild, json={}), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    assert len(served.viewer.get("/v1/pipelines").json()["items"]) == 1
 
 
 def test_what_gates_ask_of_a_model_is_measured_anew(served: Served, key: str) -> None:
