@@ -91,7 +91,7 @@ def log_in(page: Page, url: str, key: str, path: str = "") -> None:
     page.goto(f"{url}/console{path}")
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Log in").click()
-    page.get_by_role("navigation", name="Pages").wait_for()
+    page.get_by_role("button", name="Log out").wait_for()
 
 
 def faults(page: Page) -> list[str]:

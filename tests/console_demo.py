@@ -232,7 +232,7 @@ def _pipelines(served: Served) -> tuple[str, str, str]:
     done(served, first["buffer"])
     report(served, first["pathology"], 40, 100, "epoch 40 of 100")
     broken = posted(served, three(), name="films, then tiles, with a bad file")
-    failed(served, broken["steps"][0]["job_id"])
+    failed(served, broken["steps"][0]["job_id"], detail="films/0417.png is cut off after 12,288 of 40,960 bytes")
     stopped = posted(served, {"xray": {"kind": "pretrain", "spec": {"dataset": DATA, "size": "tiny", "epochs": 2}},
                               "tiles": {"kind": "pretrain", "spec": {"dataset": OTHER, "size": "tiny", "epochs": 2}}},
                      name="a trial")  # fmt: skip
@@ -295,7 +295,7 @@ def platform(folder: Path) -> Iterator[Served]:
         settings = Settings(
             database_url=f"sqlite:///{folder / 'medcoss.db'}", redis_url=f"redis://127.0.0.1:{redis_port}/0",
             s3_endpoint=f"127.0.0.1:{s3_port}", s3_access_key=keys["access_key"], s3_secret_key=keys["secret_key"],
-            s3_bucket="demo", cache_dir=folder / "cache", quota_running=4, quota_queued=50, storage_dir=folder,
+            s3_bucket="demo", cache_dir=folder / "cache", quota_running=4, quota_queued=50,
         )  # fmt: skip
         migrate(settings.database_url)
         ObjectStore(settings).ensure_bucket()

@@ -3,18 +3,26 @@
 """
 
 import argparse
+import io
+import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from playwright.sync_api import Page
+from PIL import Image
+from playwright.sync_api import Page, ViewportSize
 
-from tests.api.serving import KEYS, Role, ending
+from tests.api.serving import KEYS, Role, Served, ending
 from tests.browser import browsing, faults, log_in, missing
 from tests.console_demo import CHEST, DICE, OTHER_ROC, ROC, STAGES, XRAYS, Demo, fill, platform
 
 # name, light or dark, width
 LOOKS = ((False, 1280), (True, 834))
+# what the README shows, its size, and the largest that a picture may be
+README = ("home", "job", "model")
+README_SIZE: ViewportSize = {"width": 1280, "height": 800}
+MOST_BYTES = 150_000
 # nothing has changed on the page for half a second
 SETTLED = """() => new Promise(done => {
     let due = setTimeout(done, 500)
@@ -49,29 +57,83 @@ def take(page: Page, address: str, path: Path) -> list[str]:
     return faults(page)
 
 
+def small(page: Page, path: Path) -> None:
+    """What is in view as a small picture for a README."""
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=80, method=6)
+    assert path.stat().st_size < MOST_BYTES, f"{path} is too large"
+
+
+def readme(served: Served, demo: Demo, out: Path) -> None:
+    """The pictures of the README: light, of generated data alone."""
+    with browsing() as watched:
+        page = watched.page()
+        page.set_viewport_size(README_SIZE)
+        log_in(page, served.url, KEYS[Role.ADMIN])
+        for name in README:
+            page.goto(f"{served.url}/console{pages(demo)[name]}")
+            page.get_by_role("heading", level=1).wait_for()
+            page.evaluate(SETTLED)
+            small(page, out / f"{name}.webp")
+
+
+def tried(data_dir: Path, model: str, volume: Path, out: Path) -> None:
+    """A generated volume and its mask in three dimensions, as a platform that runs in `data_dir` answers."""
+    state = json.loads((data_dir / "platform.json").read_text())
+    with browsing() as watched:
+        page = watched.page()
+        page.set_viewport_size(README_SIZE)
+        log_in(page, state["url"], state["key"], f"/try?model={model}")
+        page.get_by_label("File").set_input_files(volume)
+        page.get_by_text("3-D", exact=True).click(timeout=120_000)
+        page.locator("canvas[data-drawn=true]").wait_for()
+        page.get_by_role("heading", level=2).evaluate("each => { each.scrollIntoView(); scrollBy(0, -70) }")
+        page.evaluate(SETTLED)
+        small(page, out / "try.webp")
+
+
+def looks(served: Served, demo: Demo, out: Path, only: str, widths: Sequence[tuple[bool, int]]) -> list[str]:
+    """All pages, or those whose name begins with `only`, dark or light, in these widths; the faults that were found."""
+    found: list[str] = []
+    wanted = {name: path for name, path in pages(demo).items() if name.startswith(only)}
+    for dark, width in widths:
+        with browsing(dark) as watched:
+            page = watched.page()
+            page.set_viewport_size({"width": width, "height": 860})
+            log_in(page, served.url, KEYS[Role.ADMIN])
+            look = f"{'dark' if dark else 'light'}-{width}"
+            for name, path in wanted.items():
+                sys.stdout.write(f"{name}-{look}.png\n")
+                told = take(page, f"{served.url}/console{path}", out / f"{name}-{look}.png")
+                found += [f"{name}, {look}: {each}" for each in told]
+    return found
+
+
 def main() -> int:
     """Take all pictures; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--only", default="", help="pages whose name begins so")
-    out, only = (given := parser.parse_args()).out, given.only
+    parser.add_argument("--width", type=int, help="in light, this many pixels wide")
+    parser.add_argument("--readme", action="store_true", help="the small pictures of the README")
+    parser.add_argument(
+        "--tried", nargs=3, metavar=("DATA_DIR", "MODEL", "VOLUME"),
+        help="of the README's pictures the one of a served segmenter, which a running platform has",
+    )  # fmt: skip
+    given = parser.parse_args()
     if why := missing():
         sys.stderr.write(f"{why}\n")
         return 2
-    out.mkdir(parents=True, exist_ok=True)
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.tried:
+        tried(Path(given.tried[0]), given.tried[1], Path(given.tried[2]), given.out)
+        return 0
     found: list[str] = []
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder)) as served:
-        wanted = {name: path for name, path in pages(fill(served)).items() if name.startswith(only)}
-        for dark, width in LOOKS:
-            with browsing(dark) as watched:
-                page = watched.page()
-                page.set_viewport_size({"width": width, "height": 860})
-                log_in(page, served.url, KEYS[Role.ADMIN])
-                look = f"{'dark' if dark else 'light'}-{width}"
-                for name, path in wanted.items():
-                    sys.stdout.write(f"{name}-{look}.png\n")
-                    told = take(page, f"{served.url}/console{path}", out / f"{name}-{look}.png")
-                    found += [f"{name}, {look}: {each}" for each in told]
+        demo = fill(served)
+        if given.readme:
+            readme(served, demo, given.out)
+        else:
+            found = looks(served, demo, given.out, given.only, ((False, given.width),) if given.width else LOOKS)
     for thread, _ in ending:
         thread.join(20)
     sys.stderr.writelines(f"{each}\n" for each in found)

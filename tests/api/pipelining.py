@@ -76,11 +76,11 @@ def done(served: Served, job_id: str, **about: Any) -> str:
     return made
 
 
-def failed(served: Served, job_id: str, reason: str = "data") -> None:
+def failed(served: Served, job_id: str, reason: str = "data", detail: str = "no") -> None:
     """Have an attempt fail, and the job with it when such failures are not tried again."""
     claim = take(served.database, job_id)
     with served.database.session() as session:
-        attempts.fail(session, job_id, claim.fence, {"title": "Wrong", "detail": "no", "reason": reason, "type": "x"})
+        attempts.fail(session, job_id, claim.fence, {"title": "Wrong", "detail": detail, "reason": reason, "type": "x"})
     swept(served)
 
 

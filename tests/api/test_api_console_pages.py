@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from services.core.db import Database
 from services.core.settings import Settings
@@ -18,7 +18,7 @@ from tests.browser import Watched, browsing, faults, log_in, missing
 from tests.console_demo import CHEST, DICE, STAGES, Demo, fill
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
-TABLET = {"width": 834, "height": 1112}
+TABLET: ViewportSize = {"width": 834, "height": 1112}
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +203,27 @@ def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten_and_what_
     page.get_by_role("slider", name="epoch of reconstruction xray").press("Home")
     expect(page.get_by_role("img", name="reconstruction xray after epoch 10")).to_be_visible()
     assert not faults(page)
+
+
+def test_on_a_tablet_the_menu_is_folded_and_no_page_is_wider_than_the_screen(
+    page: Page, shown: tuple[Served, Demo]
+) -> None:
+    page.set_viewport_size(TABLET)
+    menu = page.get_by_role("navigation", name="Pages")
+    expect(menu.get_by_role("link", name="Jobs")).not_to_be_in_viewport()
+    page.get_by_role("button", name="Menu").click()
+    menu.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("region", name="Jobs").get_by_role("link").first).to_be_visible()
+    expect(menu.get_by_role("link", name="Jobs")).not_to_be_in_viewport()
+    assert not faults(page)
+    for path in (
+        "jobs",
+        f"models/{STAGES[2]}",
+        f"pipelines/{shown[1].running}",
+        f"jobs/{shown[1].training}",
+        "datasets",
+    ):
+        page.goto(f"{shown[0].url}/console/{path}")
+        page.get_by_role("heading", level=1).wait_for()
+        over = page.evaluate("() => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth")
+        assert over <= 0, path

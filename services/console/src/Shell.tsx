@@ -45,12 +45,12 @@ function Inside({ keyInUse }: { keyInUse: string }) {
     document.title = `${name} – medcoss`;
   }, [path]);
   return (
-    <AppShell header={{ height: 56 }} navbar={{ width: 200, breakpoint: "sm", collapsed: { mobile: !opened } }} padding="lg">
+    <AppShell header={{ height: 56 }} navbar={{ width: 200, breakpoint: "md", collapsed: { mobile: !opened } }} padding="lg">
       <a className="skip" href="#content">Skip to the content</a>
       <AppShell.Header>
         <Group h="100%" px="md" justify="space-between" wrap="nowrap">
           <Group wrap="nowrap">
-            <Burger opened={opened} onClick={toggle} hiddenFrom="sm" size="sm" aria-label="Menu" />
+            <Burger opened={opened} onClick={toggle} hiddenFrom="md" size="sm" aria-label="Menu" aria-expanded={opened} />
             <Text fw={700} size="lg">medcoss</Text>
             <Live />
           </Group>

@@ -27,9 +27,9 @@ function Row({ job, index }: { job: Job; index: number }) {
       <td className="one" title={reason ?? undefined}>
         {job.state === "running" && job.progress ? <JobProgress job={job} /> : <Text size="sm" truncate>{reason ?? ""}</Text>}
       </td>
-      <td className="num">{job.attempt ? `${job.attempt} of ${job.max_attempts}` : "–"}</td>
+      <td className="num spare">{job.attempt ? `${job.attempt} of ${job.max_attempts}` : "–"}</td>
       <td className="num">{job.ran_s ? duration(job.ran_s) : "–"}</td>
-      <td className="one">{job.created_by}</td>
+      <td className="one spare">{job.created_by}</td>
       <td className="num" title={moment(job.created_at)}>{ago(job.created_at)}</td>
     </tr>
   );
@@ -63,8 +63,8 @@ export function JobTable({ jobs, label, more, height }: Props) {
         <thead>
           <tr aria-rowindex={1}>
             <th scope="col">Job</th><th scope="col">State</th><th scope="col">Progress, or why</th>
-            <th scope="col" className="num">Attempt</th><th scope="col" className="num">Ran for</th>
-            <th scope="col">Owner</th><th scope="col" className="num">Submitted</th>
+            <th scope="col" className="num spare">Attempt</th><th scope="col" className="num">Ran for</th>
+            <th scope="col" className="spare">Owner</th><th scope="col" className="num">Submitted</th>
           </tr>
         </thead>
         <tbody>

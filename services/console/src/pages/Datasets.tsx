@@ -39,7 +39,7 @@ export default function Datasets() {
             <thead>
               <tr>
                 <th scope="col">Dataset</th><th scope="col">Role</th><th scope="col">State</th><th scope="col">Modality</th>
-                <th scope="col">Samples</th><th scope="col" className="num">Files</th><th scope="col" className="num">Size</th>
+                <th scope="col">Samples</th><th scope="col" className="num spare">Files</th><th scope="col" className="num">Size</th>
                 <th scope="col" className="num">Made</th>
               </tr>
             </thead>
@@ -64,21 +64,25 @@ function Row({ dataset }: { dataset: Dataset }) {
       <td><StateBadge state={dataset.state} /></td>
       <td>{dataset.modality ?? "–"}</td>
       <td>
-        {samples(dataset)}
+        <Samples dataset={dataset} />
         {bad > 0 && <Text size="xs" title={dataset.bad_files.slice(0, 10).map((each) => `${each.path}: ${each.reason}`).join("\n")}>
           {bad} {bad === 1 ? "file" : "files"} could not be used
         </Text>}
       </td>
-      <td className="num">{number(dataset.file_count)}</td>
+      <td className="num spare">{number(dataset.file_count)}</td>
       <td className="num">{bytes(dataset.total_bytes)}</td>
       <td className="num" title={moment(dataset.created_at)}>{ago(dataset.created_at)}</td>
     </tr>
   );
 }
 
-function samples(dataset: Dataset): string {
-  if (dataset.samples == null) return "–";
-  const shape = dataset.sample_shape ? ` of ${dataset.sample_shape.join(" × ")}` : "";
+function Samples({ dataset }: { dataset: Dataset }) {
+  if (dataset.samples == null) return <>–</>;
   const splits = Object.entries(dataset.splits ?? {}).filter(([, count]) => count).map(([name, count]) => `${number(count)} ${name}`);
-  return `${number(dataset.samples)}${shape}${splits.length > 1 ? ` (${splits.join(", ")})` : ""}`;
+  return (
+    <>
+      <Text size="sm" className="whole">{number(dataset.samples)}{dataset.sample_shape ? ` of ${dataset.sample_shape.join(" × ")}` : ""}</Text>
+      {splits.length > 1 && <Text size="xs" c="dimmed" className="whole">{splits.join(", ")}</Text>}
+    </>
+  );
 }

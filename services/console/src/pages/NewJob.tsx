@@ -1,6 +1,6 @@
 import "../forms/forms.css";
 
-import { Alert, Breadcrumbs, Button, Card, Grid, Group, Select, Stack, Text, Title } from "@mantine/core";
+import { Alert, Breadcrumbs, Button, Card, Grid, Group, Select, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { useDebouncedCallback, useDebouncedValue } from "@mantine/hooks";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
@@ -52,6 +52,7 @@ function draftOf(job: Job, schema: Schema): Draft {
 
 export default function NewJob() {
   const search = useSearch({ from: "/jobs/new" });
+  const { project } = search;
   const navigate = useNavigate({ from: "/jobs/new" });
   const kinds = useQuery(kindsQuery());
   const me = useQuery(meQuery());
@@ -82,6 +83,16 @@ export default function NewJob() {
         <Text size="sm" c="dimmed" maw={560} mb={8}>{about?.description ?? "For the stages of continual pre-training at once, make a curriculum."}</Text>
         <Button component={Link} to="/curricula/new" variant="default" ml="auto">New curriculum</Button>
       </Group>
+      {!kind && (
+        <SimpleGrid cols={{ base: 1, sm: 2, lg: 3 }} component="section" aria-label="Kinds of jobs">
+          {(kinds.data?.items ?? []).map((each) => (
+            <Card key={each.name} withBorder padding="sm" component={Link} to="/jobs/new" search={{ ...(project ? { project } : {}), kind: each.name } as never} className="choice">
+              <Text size="sm" fw={600}>{each.name}</Text>
+              <Text size="sm" c="dimmed">{each.description}</Text>
+            </Card>
+          ))}
+        </SimpleGrid>
+      )}
       {schema.error && <Failure error={schema.error} />}
       {from.error && <Failure error={from.error} />}
       {isReady && kind && schema.data && (
