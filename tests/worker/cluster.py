@@ -28,7 +28,7 @@ from services.worker.process import environment
 
 NAMESPACE, TOKEN = "clinic", "a-token"
 REPOSITORY = Path(__file__).resolve().parents[2]
-NODE = "import sys; from services.worker.machines.node import main; {before}; sys.exit(main())"
+NODE = "import sys; from services.worker.machines.node import main\n{before}\nsys.exit(main())"
 RUNTIME: dict[str, Any] = {
     "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainingRuntime", "metadata": {"name": "medcoss"},
     "spec": {
