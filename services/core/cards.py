@@ -53,6 +53,8 @@ def _settings(session: Session, job_id: str | None) -> dict[str, Any]:
         return {}
     fields = EVERY_KIND[job.kind].spec.model_fields
     given = {n: v for n, v in job.spec.items() if n in fields and v != _plain(fields[n].default)}
+    # cards are passed on: how many were left out, not who
+    given |= {name: len(given[name]) for name in ("without_patients", "without_files") if name in given}
     return {"job_id": job.id, "kind": job.kind, **given}
 
 
@@ -68,7 +70,7 @@ def _data(session: Session, dataset_id: str) -> dict[str, Any]:
     return {
         "id": row.id, "name": row.name, "role": row.role, "modality": row.modality, "samples": info.get("samples"),
         "splits": info.get("splits"), "recipe": info.get("recipe", {}).get("name"), "files": row.file_count,
-        "total_bytes": row.total_bytes,
+        "total_bytes": row.total_bytes, "settings": _settings(session, row.job_id),
     }  # fmt: skip
 
 
@@ -106,9 +108,9 @@ def markdown(card: dict[str, Any]) -> str:
     if card["task"] != "encoder":
         parts += ["", "## Training", "", _pairs(_short(card["training"])) or "not on record any more"]
     parts += ["", "## Data", ""]
-    parts += _table(("Dataset", "Name", "Role", "Modality", "Samples", "Files", "SHA-256 of its files"), [
+    parts += _table(("Dataset", "Name", "Role", "Modality", "Samples", "Files", "Settings", "SHA-256 of its files"), [
         (d["id"], d.get("name", "deleted"), d.get("role"), d.get("modality"), d.get("samples"), d.get("files"),
-         d.get("sha256"))
+         ", ".join(filter(None, (d.get("recipe"), _pairs(_short(d.get("settings", {})))))), d.get("sha256"))
         for d in card["data"]
     ])  # fmt: skip
     parts += _measured(card)
@@ -146,7 +148,7 @@ def _ends(interval: Sequence[float] | None) -> str:
 
 def _short(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without what other columns tell."""
-    told = {"kind", "dataset", "init_model", "rehearsal", "output_name", "measured_on", "joint"}
+    told = {"kind", "dataset", "model", "init_model", "rehearsal", "output_name", "measured_on", "joint", "recipe"}
     return {name: value for name, value in settings.items() if name not in told}
 
 

@@ -48,7 +48,7 @@ def line(served: Served) -> str:
     config = {"dim": 48}
     stage = {"dataset": "ds_00000001", "batch_size": 8, "size": "tiny"}
     model(served, "mdl_00000001", made(served, "pretrain", stage), [], model_info(config=config))
-    job = made(served, "build_buffer", {"model": "mdl_00000001", "dataset": "ds_00000001"})
+    job = made(served, "build_buffer", {"model": "mdl_00000001", "dataset": "ds_00000001", "strategy": "herding"})
     dataset(served, "ds_00000002", job, "buffer")
     further = stage | {"init_model": "mdl_00000001", "rehearsal": ["ds_00000002"], "distill_weight": 2}
     for number, more in ((2, {}), (3, {"rehearsal": []})):
@@ -126,7 +126,7 @@ def test_a_card_tells_data_settings_numbers_and_versions(served: Served, line: s
     assert card["made_with"] == {"medcoss": "1.2"}
     page = shown["markdown"]
     assert page.startswith("# name of mdl_00000002\n")
-    for words in ("## Stages", "distill_weight 2", "val_loss/xray | 0.25", "medcoss 1.2", line):
+    for words in ("## Stages", "distill_weight 2", "strategy herding", "val_loss/xray | 0.25", "medcoss 1.2", line):
         assert words in page
 
 

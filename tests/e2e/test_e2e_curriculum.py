@@ -32,11 +32,8 @@ def curriculum(made: list[dict[str, Any]], measured: dict[str, Any]) -> dict[str
     }  # fmt: skip
 
 
-def started(client: Client, folders: dict[str, Path], name: str, measured: dict[str, Any], steps: int) -> Pipeline:
+def started(client: Client, taught: list[dict[str, Any]], name: str, measured: dict[str, Any], steps: int) -> Pipeline:
     """The pipeline of all five stages, from raw data to the last report, from one request."""
-    taught = stages(client, folders, name)
-    # one stage that is never far from a checkpoint
-    taught[ORDER.index("ct")]["training"] = {"checkpoint_every": 1, "log_every": 1}
     asked = curriculum(taught, measured)
     seen = client.pipelines.validate(curriculum=asked)
     assert seen.valid and seen.gpu_hours.value is not None, seen.errors
@@ -80,7 +77,10 @@ def test_five_modalities_are_learnt_from_one_request_and_no_stage_is_lost_or_run
     client: Client, platform_process: tuple[subprocess.Popen[bytes], Path], tmp_path: Path
 ) -> None:
     measured = {"forgetting": {"samples": 12, "masks": 1, "probe": "knn"}, "forgetting_after": "last"}
-    made = started(client, generated(tmp_path), "generated", measured, steps=15)
+    taught = stages(client, generated(tmp_path), "generated")
+    # a stage that is never far from a checkpoint
+    taught[ORDER.index("ct")]["training"] = {"checkpoint_every": 1, "log_every": 1}
+    made = started(client, taught, "generated", measured, steps=15)
     faults = Faults(platform_process[1])
     for step, part in (
         ("report-data", "trainer"), ("report", "control plane"), ("report-buffer", "redis"), ("xray", "s3"),
@@ -104,7 +104,8 @@ def test_five_modalities_are_learnt_from_one_request_and_no_stage_is_lost_or_run
 
 def test_real_files_of_five_modalities_from_one_request(client: Client, real_data: Path, tmp_path: Path) -> None:
     """Each stage is measured right after it, too."""
-    made = started(client, real(real_data, tmp_path), "real", {"forgetting": {"samples": 12}}, steps=19)
+    taught = stages(client, real(real_data, tmp_path), "real")
+    made = started(client, taught, "real", {"forgetting": {"samples": 12}}, steps=19)
     done = client.pipelines.wait(made.id, timeout=600)
     check_each_step_was_done_once(client, done)
     check_the_report_is_complete(client, done, tmp_path / "measured")
