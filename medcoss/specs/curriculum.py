@@ -222,7 +222,12 @@ class _Expansion:
 
     def _common(self) -> Step:
         found: Step = {"vocabulary": self.of.vocabulary} if self.of.vocabulary else {}
-        return found | ({"measured_on": list(self.of.measured_on)} if self.of.measured_on else {})
+        measured = list[Any](self.of.measured_on)
+        if self.of.forgetting is not None and self.of.forgetting.allow_leakage is None:
+            # patients that forgetting is measured on are refused before a stage is trained on them, not after it
+            for dataset in self.datasets:
+                _add(measured, dataset)
+        return found | ({"measured_on": measured} if measured else {})
 
     def _stage(self, number: int, name: str) -> None:
         spec = self.training | _given(self.of.stages[number].training) | self._common()

@@ -115,8 +115,15 @@ def find(session: Session, asked: NewJob, *, hold: bool, expected: Expected | No
         errors.append(FieldError("/spec/name", detail))
     found = Inputs(datasets, models, stood_for, errors)
     if not errors and coming.tells(asked):
-        errors += [FieldError(f"/spec/{m.field}", m.detail) for m in _misfits(asked, found)]
+        misfits = [m for m in _misfits(asked, found) if not _is_guessed(m, asked, coming)]
+        errors += [FieldError(f"/spec/{m.field}", m.detail) for m in misfits]
     return found
+
+
+def _is_guessed(misfit: Misfit, asked: NewJob, coming: Expected) -> bool:
+    """That a dataset to be measured on has no samples to measure on, whose division is not known yet."""
+    name, _, place = misfit.field.partition("/")
+    return name == "measured_on" and asked.spec[name][int(place)] in coming.vague
 
 
 def _of_task(model: Model, kind: str) -> Iterator[Misfit]:

@@ -331,7 +331,9 @@ def test_what_a_pipeline_takes_is_told_before_it_is_submitted(data: Served) -> N
 def test_images_that_are_prepared_in_a_pipeline_are_counted_by_their_files(served: Served) -> None:
     raw = uploaded(served.operator, {f"train/{n}.png": b"pixels" for n in range(6)})
     films = {"kind": "preprocess", "spec": {"dataset": raw, "recipe": {"name": "image_folder", "size": [32, 32]}}}
-    steps = {"films": films, "xray": stage({"from": "films.dataset"})}
+    made = {"from": "films.dataset"}
+    # nobody knows yet which of them go to val
+    steps = {"films": films, "xray": stage(made, measured_on=[made])}
     seen = served.operator.post("/v1/pipelines:validate", json={"steps": steps}).json()
     assert seen["valid"], seen["errors"]
     assert seen["steps"]["xray"]["steps"]["value"] == 6

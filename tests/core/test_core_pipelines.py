@@ -138,6 +138,8 @@ def test_buffers_are_found_or_made_and_chosen_anew_within_a_budget() -> None:
     once = expand(Curriculum(stages=stages, forgetting=ForgettingOptions(), forgetting_after="last"))
     measured = {name: step["spec"]["models"] for name, step in once.items() if step["kind"] == "forgetting"}
     assert measured == {"us-forgetting": [{"from": f"{name}.model"} for name in ("ct", "ct-2", "us")]}
+    kept_clear = [once[name]["spec"].get("measured_on") for name in ("ct", "ct-2", "us")]
+    assert kept_clear == [None, ["ds_00000000000000000001"], ["ds_00000000000000000001", "ds_00000000000000000002"]]
     budget = BuildBufferOptions(buffer_budget_bytes=10_000)
     steps = expand(Curriculum(stages=stages, buffer=budget))
     assert list(steps) == ["ct", "ct-buffer", "ct-2", "ct-buffer-2", "ct-2-buffer", "us"]
