@@ -83,6 +83,7 @@ def walk(url: str, client: Client, real_data: Path, folder: Path, browser: Watch
     next_step(page, "Prepare it")
     page.get_by_role("link", name="Prepare it").click()
     choose(page, "Recipe", "volume_folder")
+    expect(page.get_by_role("combobox", name="Method")).to_have_value("random")
     fill(page, depth="16", height="32", width="32", Label_suffix="_label")
     page.get_by_role("combobox", name="Label names").fill("left_atrium")
     page.keyboard.press("Enter")

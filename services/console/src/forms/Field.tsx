@@ -25,6 +25,8 @@ interface Props {
   set: (value: Value) => void;
   required?: boolean;
   label?: string;
+  /** What holds without it, where the object that it is of has a default of its own. */
+  inherited?: Value;
 }
 
 /** One field of a schema, whatever its type; what no input fits is written as JSON. */
@@ -70,10 +72,10 @@ interface Shared {
 
 const input = ({ label, description, error, required }: Shared) => ({ label, description, error, withAsterisk: required });
 
-function useShared({ form, name, path, required = false, label }: Props, field: Plain): Shared {
+function useShared({ form, name, path, required = false, label, inherited }: Props, field: Plain): Shared {
   const known = form.effective ? at(form.effective, path) : undefined;
   return {
-    label: label ?? labelOf(name), error: form.errors.get(path), required, fallback: known ?? field.default,
+    label: label ?? labelOf(name), error: form.errors.get(path), required, fallback: known ?? inherited ?? field.default,
     description: field.description ? <>{field.description}{field.type === "number" || field.type === "integer" ? <Bounds field={field} /> : null}</> : undefined,
   };
 }
@@ -150,15 +152,16 @@ function Json({ value, set, fallback, ...shared }: Omit<Single, "field">) {
 type Compound = Props & { field: Plain };
 
 /** The fields of an object in a frame of their own. */
-function Nested({ form, name, path, value, set, field, label, schema }: Compound) {
+function Nested({ form, name, path, value, set, field, label, schema, inherited }: Compound) {
   const description = schema.description ?? field.description;
   // its default may be more than the defaults of its fields: the rest of it stays when the first of them is given
-  const whole = (form.effective ? at(form.effective, path) : undefined) ?? field.default;
+  const whole = (form.effective ? at(form.effective, path) : undefined) ?? inherited ?? field.default;
   const kept = value == null && whole != null ? givenOf(whole as Values, field) : {};
   return (
     <Fieldset legend={label ?? labelOf(name)} className="nested">
       {description && <Text size="xs" c="dimmed" mb="xs">{description}</Text>}
-      <Fields form={form} schema={field} path={path} value={(value as Values | undefined) ?? {}} set={(now) => set(Object.keys(now).length ? { ...kept, ...now } : undefined)} />
+      <Fields form={form} schema={field} path={path} value={(value as Values | undefined) ?? {}} defaults={value == null ? (whole as Values | undefined) : undefined}
+        set={(now) => set(Object.keys(now).length ? { ...kept, ...now } : undefined)} />
     </Fieldset>
   );
 }
@@ -197,10 +200,11 @@ interface FieldsProps {
   set: (value: Values) => void;
   without?: readonly string[];
   only?: readonly string[];
+  defaults?: Values | undefined;
 }
 
 /** The fields of an object, those that must be given first. */
-export function Fields({ form, schema, path, value, set, without = [], only }: FieldsProps) {
+export function Fields({ form, schema, path, value, set, without = [], only, defaults }: FieldsProps) {
   const names = Object.keys(schema.properties ?? {}).filter((name) => !without.includes(name) && (!only || only.includes(name)));
   const ordered = only ? only.filter((name) => names.includes(name)) : names;
   return (
@@ -210,7 +214,7 @@ export function Fields({ form, schema, path, value, set, without = [], only }: F
         return (
           <div key={name} id={`field${path}/${name}`.replaceAll("/", "-")} data-given={name in value}>
             <Field
-              form={form} schema={schema.properties?.[name] ?? {}} name={name} path={`${path}/${name}`} value={value[name]} required={required}
+              form={form} schema={schema.properties?.[name] ?? {}} name={name} path={`${path}/${name}`} value={value[name]} required={required} inherited={defaults?.[name]}
               set={(now) => {
                 const { [name]: _, ...others } = value;
                 set(now === undefined ? others : { ...value, [name]: now });

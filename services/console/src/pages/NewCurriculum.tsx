@@ -123,9 +123,9 @@ export default function NewCurriculum() {
         </Grid.Col>
         <Grid.Col span={{ base: 12, lg: 5 }}>
           <Stack className="beside">
-            <Plan seen={seen} error={isComplete ? preflight.error : null} isBehind={isBehind} />
             <TextInput label="Name" placeholder="curriculum" value={draft.name ?? ""} maxLength={128} onChange={(event) => change({ name: event.currentTarget.value || undefined })} />
             <Start body={body} isReady={Boolean(seen?.valid)} />
+            <Plan seen={seen} error={isComplete ? preflight.error : null} isBehind={isBehind} />
             <Lines lines={curriculumLines(body)} />
           </Stack>
         </Grid.Col>

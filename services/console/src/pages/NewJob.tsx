@@ -164,9 +164,9 @@ function Filled({ kind, schema, origin }: { kind: string; schema: Schema; origin
         </Grid.Col>
         <Grid.Col span={{ base: 12, lg: 5 }}>
           <Stack className="beside">
-            <PreflightPanel seen={preflight.data} error={preflight.error} isBehind={isBehind} />
-            {submit.error && <Failure error={submit.error} />}
             <Button type="submit" size="md" loading={submit.isPending}>Submit</Button>
+            {submit.error && <Failure error={submit.error} />}
+            <PreflightPanel seen={preflight.data} error={preflight.error} isBehind={isBehind} />
             <Lines lines={jobLines(body)} />
           </Stack>
         </Grid.Col>
