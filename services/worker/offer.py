@@ -1,6 +1,7 @@
 """What this worker has to offer to jobs."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -10,7 +11,8 @@ from services.core.settings import Settings
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _GPUS = Path("/proc/driver/nvidia/gpus")
-_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+# of control groups of version 2 and 1, as a container sees its own
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def offer(settings: Settings) -> Offer:
@@ -20,7 +22,7 @@ def offer(settings: Settings) -> Offer:
     if settings.machines is not None:
         return Offer(settings.machines_gpus, nodes=settings.machines)
     names = tuple(devices(settings))
-    return Offer(len(names), settings.worker_memory_bytes or _memory(), names)
+    return Offer(len(names), settings.worker_memory_bytes or memory_bytes(), names)
 
 
 def devices(settings: Settings) -> list[str]:
@@ -46,10 +48,13 @@ def _seen() -> list[str]:
     return [str(number) for number in range(len(list(_GPUS.iterdir())))] if _GPUS.is_dir() else []
 
 
-def _memory() -> int:
+def memory_bytes(limits: Sequence[Path] = _MEMORY_LIMITS) -> int:
+    """Memory that this process may have: the machine's, or less where its container has a limit."""
     total = int(psutil.virtual_memory().total)
-    try:
-        return min(total, int(_MEMORY_LIMIT.read_text()))
-    except (OSError, ValueError):
-        # no container, or one without a limit ("max")
-        return total
+    for path in limits:
+        try:
+            return min(total, int(path.read_text()))
+        except (OSError, ValueError):
+            # the other version, no container, or one without a limit ("max"; a huge number in version 1)
+            continue
+    return total

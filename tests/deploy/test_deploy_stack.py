@@ -130,6 +130,12 @@ def test_no_container_is_root_or_writes_to_its_root_or_is_published_beyond_loopb
         assert stack.key not in environment and "PASSWORD=" not in environment, service
 
 
+def test_a_worker_offers_the_memory_that_its_container_has(stack: Stack) -> None:
+    with stack.client() as client:
+        offered = [one.memory_bytes for one in client.workers.list(state="idle")]
+    assert offered == [8 * 2**30], "WORKER_MEMORY, and not the machine's"
+
+
 # of the real python:3.11-slim-bookworm, whatever stands in for it here: in bytes as it lies on a disk and in a registry
 BASE, BASE_PACKED = 130e6, 50e6
 
@@ -225,8 +231,9 @@ def test_a_rolling_upgrade_loses_no_job(stack: Stack) -> None:
     """Version N with running jobs, migrations, version N+1: each job ends well, and none begins anew."""
     with stack.client() as client:
         dataset = next(one for one in client.datasets.list() if one.role == "prepared" and one.modality == "xray")
-        spec = {"dataset": dataset.id, "size": "tiny", "epochs": 400}
-        jobs = [client.jobs.submit("pretrain", spec) for _ in range(2)]
+        spec = {"dataset": dataset.id, "size": "tiny"}
+        # one runs for minutes, the other waits meanwhile
+        jobs = [client.jobs.submit("pretrain", spec | {"epochs": epochs}) for epochs in (150, 20)]
         until(lambda: client.jobs.get(jobs[0].id).state not in {"waiting", "queued"}, "the first job runs", 600)
     for part, suffix in (("api", ""), ("gateway", ""), ("worker", "-cpu")):
         version = stack.settings.get("VERSION", "0.1.0")
@@ -240,3 +247,5 @@ def test_a_rolling_upgrade_loses_no_job(stack: Stack) -> None:
         for job in jobs:
             ended = client.jobs.wait(job.id, timeout=1800)
             assert ended.state == "succeeded" and ended.attempt <= 2, ended
+        went_on = [event.data.get("reason", "") for event in client.jobs.events(jobs[0].id)]
+        assert any("goes on from its checkpoint" in reason for reason in went_on), went_on

@@ -8,6 +8,7 @@ import pytest
 
 from services.core.db import Database
 from services.worker import process
+from services.worker.offer import memory_bytes
 from services.worker.oom import oom_kills
 from services.worker.supervisor import Supervisor
 from tests.worker.work import row, scripted
@@ -27,6 +28,20 @@ def test_the_counts_of_both_versions_of_control_groups_are_read(tmp_path: Path) 
     (root / "memory" / "pod" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 9\n")
     assert oom_kills(root, own) == 9
     assert oom_kills(root, tmp_path / "none") is None
+
+
+def test_the_limits_of_both_versions_of_control_groups_are_offered(tmp_path: Path) -> None:
+    two, one = limits = (tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes")
+    total = memory_bytes(limits)
+    assert total > 2**20, "the machine's where there is no container"
+    one.write_text(f"{2**20}\n")
+    assert memory_bytes(limits) == 2**20
+    one.write_text(f"{2**63 - 4096}\n")
+    assert memory_bytes(limits) == total, "version 1 without a limit"
+    two.write_text(f"{2**19}\n")
+    assert memory_bytes(limits) == 2**19
+    two.write_text("max\n")
+    assert memory_bytes(limits) == total
 
 
 @pytest.mark.parametrize(("counts", "reason"), [(count(), "out_of_memory"), ((3 for _ in count()), "killed")])
