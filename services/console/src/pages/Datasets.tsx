@@ -39,7 +39,7 @@ export default function Datasets() {
             <thead>
               <tr>
                 <th scope="col">Dataset</th><th scope="col">Role</th><th scope="col">State</th><th scope="col">Modality</th>
-                <th scope="col">Samples</th><th scope="col" className="num spare">Files</th><th scope="col" className="num">Size</th>
+                <th scope="col">Samples</th><th scope="col" className="num spare">Files</th><th scope="col" className="num spare">Size</th>
                 <th scope="col" className="num">Made</th>
               </tr>
             </thead>
@@ -70,7 +70,7 @@ function Row({ dataset }: { dataset: Dataset }) {
         </Text>}
       </td>
       <td className="num spare">{number(dataset.file_count)}</td>
-      <td className="num">{bytes(dataset.total_bytes)}</td>
+      <td className="num spare">{bytes(dataset.total_bytes)}</td>
       <td className="num" title={moment(dataset.created_at)}>{ago(dataset.created_at)}</td>
     </tr>
   );

@@ -17,23 +17,27 @@ interface Props {
 }
 
 const STEP_DEGREES = 10;
-const FIRST = [130, 15] as const;
+const FIRST: Turned = [130, 15];
+const KEYS: Record<string, Turned> = {
+  ArrowLeft: [-STEP_DEGREES, 0], ArrowRight: [STEP_DEGREES, 0], ArrowUp: [0, STEP_DEGREES], ArrowDown: [0, -STEP_DEGREES],
+};
 const percent = (value: number) => `${Math.round(100 * value)} %`;
 
-/** A volume with its mask in three dimensions, by NiiVue: turned by dragging or the arrow keys, cut open by a plane. */
-export default function Solid({ file, mask, classes, hidden, opacity, window }: Props) {
+type Turned = readonly [azimuth: number, elevation: number];
+
+/** NiiVue on a canvas, with the volume and its labels once both are loaded; what went wrong, where it cannot. */
+function useScene({ file, mask, classes, window }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const view = useRef<Niivue>(null);
+  const [scene, setScene] = useState<Niivue | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
-  const [isDrawn, setDrawn] = useState(false);
-  const [body, setBody] = useState(0.4);
-  const [cut, setCut] = useState(0);
-  const [turned, setTurned] = useState<readonly [azimuth: number, elevation: number]>(FIRST);
+  const [turned, setTurned] = useState<Turned>(FIRST);
   useEffect(() => {
     const element = canvas.current;
     if (!element) return undefined;
     let isGone = false;
-    const made = new Niivue({ show3Dcrosshair: false, isOrientCube: true, dragAndDropEnabled: false, backColor: [0, 0, 0, 1], clipPlaneColor: [0, 0, 0, 0], loadingText: "", logLevel: "error" });
+    const made = new Niivue({
+      show3Dcrosshair: false, isOrientCube: true, dragAndDropEnabled: false, backColor: [0, 0, 0, 1], clipPlaneColor: [0, 0, 0, 0], loadingText: "", logLevel: "error",
+    });
     const load = async () => {
       await made.attachToCanvas(element);
       made.setSliceType(SLICE_TYPE.RENDER);
@@ -43,16 +47,14 @@ export default function Solid({ file, mask, classes, hidden, opacity, window }: 
       labels.setColormapLabel(colours(classes, new Set()));
       made.addVolume(volume);
       made.addVolume(labels);
-      view.current = made;
-      setDrawn(true);
+      setScene(made);
     };
-    load().catch((error: unknown) => !isGone && setProblem(error instanceof Error ? error.message : String(error)));
     made.onAzimuthElevationChange = (azimuth, elevation) => setTurned([Math.round(azimuth), Math.round(elevation)]);
     made.scene.renderAzimuth = FIRST[0];
     made.scene.renderElevation = FIRST[1];
+    load().catch((error: unknown) => !isGone && setProblem(error instanceof Error ? error.message : String(error)));
     return () => {
       isGone = true;
-      view.current = null;
       made.cleanup();
       // a browser has few of them
       element.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
@@ -60,39 +62,40 @@ export default function Solid({ file, mask, classes, hidden, opacity, window }: 
     // of another file it is another component
     // eslint-disable-next-line
   }, []);
+  return { canvas, scene, problem, turned };
+}
+
+/** A volume with its mask in three dimensions, by NiiVue: turned by dragging or the arrow keys, cut open by a plane. */
+export default function Solid(props: Props) {
+  const { classes, hidden, opacity } = props;
+  const { canvas, scene, problem, turned } = useScene(props);
+  const [body, setBody] = useState(0.4);
+  const [cut, setCut] = useState(0);
   useEffect(() => {
-    const now = view.current;
-    if (!now || !isDrawn) return;
-    now.volumes[1]?.setColormapLabel(colours(classes, hidden));
-    const [volume, labels] = now.volumes;
+    if (!scene) return;
+    const [volume, labels] = scene.volumes;
+    labels?.setColormapLabel(colours(classes, hidden));
     if (volume) volume.opacity = body;
     if (labels) labels.opacity = opacity;
-    now.updateGLVolume();
-  }, [isDrawn, body, opacity, hidden, classes]);
-  useEffect(() => {
-    // as deep as 2 it lies outside
-    if (isDrawn) view.current?.setClipPlane(cut > 0 ? [0.5 - cut, 180, 0] : [2, 0, 0]);
-  }, [isDrawn, cut]);
+    scene.updateGLVolume();
+  }, [scene, body, opacity, hidden, classes]);
+  // as deep as 2 it lies outside
+  useEffect(() => scene?.setClipPlane(cut > 0 ? [0.5 - cut, 180, 0] : [2, 0, 0]), [scene, cut]);
   if (problem) {
     return <Alert color="orange" variant="light" title="The volume cannot be shown in three dimensions">{problem}. It takes WebGL 2; the planes do not.</Alert>;
   }
-  const turn = (azimuth: number, elevation: number) =>
-    view.current?.setRenderAzimuthElevation((turned[0] + azimuth + 360) % 360, Math.max(-90, Math.min(90, turned[1] + elevation)));
-  const keys: Record<string, [number, number]> = {
-    ArrowLeft: [-STEP_DEGREES, 0], ArrowRight: [STEP_DEGREES, 0], ArrowUp: [0, STEP_DEGREES], ArrowDown: [0, -STEP_DEGREES],
-  };
   return (
     <Stack gap="sm">
       <div className="solid">
-        <canvas ref={canvas} role="img" tabIndex={0} data-drawn={isDrawn}
+        <canvas ref={canvas} role="img" tabIndex={0} data-drawn={scene !== null}
           aria-label={`the volume in three dimensions, azimuth ${turned[0]} degrees, elevation ${turned[1]} degrees; the arrow keys turn it`}
           onKeyDown={(event) => {
-            const by = keys[event.key];
+            const by = KEYS[event.key];
             if (!by) return;
             event.preventDefault();
-            turn(...by);
+            scene?.setRenderAzimuthElevation((turned[0] + by[0] + 360) % 360, Math.max(-90, Math.min(90, turned[1] + by[1])));
           }} />
-        {!isDrawn && <Loader size="sm" className="waits" />}
+        {!scene && <Loader size="sm" className="waits" />}
       </div>
       <Amount label="Volume" thumb="Opacity of the volume" value={body} set={setBody} />
       <Amount label="Cut open" thumb="Depth of the cut" value={cut} set={setCut} />
