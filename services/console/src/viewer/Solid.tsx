@@ -56,8 +56,8 @@ function useScene({ file, mask, classes, window }: Props) {
     return () => {
       isGone = true;
       made.cleanup();
-      // a browser has few of them
-      element.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
+      // a browser has few contexts; while it is developed, an effect begins twice on one canvas
+      setTimeout(() => element.isConnected || element.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext());
     };
     // of another file it is another component
     // eslint-disable-next-line
