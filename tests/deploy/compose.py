@@ -26,7 +26,7 @@ def load(values: Mapping[str, str] = {}) -> dict[str, Any]:
     for _ in range(4):
         text = _VARIABLE.sub(lambda found: values.get(found[1], found[2] or ""), text)
     assert "${" not in text
-    return yaml.safe_load(text)
+    return yaml.load(text, yaml.CSafeLoader)
 
 
 def example() -> dict[str, str]:

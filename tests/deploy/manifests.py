@@ -26,7 +26,7 @@ def rendered(values: Path, *options: str) -> list[Manifest]:
     """All objects of an installation with these values."""
     found = helm("template", "clinic", str(CHART), "-n", "imaging", "-f", str(values), *options)
     assert found.returncode == 0, found.stderr
-    return [document for document in yaml.safe_load_all(found.stdout) if document]
+    return [document for document in yaml.load_all(found.stdout, yaml.CSafeLoader) if document]
 
 
 def pods(objects: list[Manifest]) -> dict[str, Manifest]:
