@@ -102,7 +102,7 @@ def _rebuild(parts: Parts, caller: Identity, erasure_id: str, request: RebuildRe
 def _not_rebuilt(session: Session, caller: Identity, erasure_id: str, *, lock: bool = False) -> Erasure:
     """The erasure; Conflict when there is a pipeline that makes anew what it has marked."""
     row = erasures.get(session, caller.scope, erasure_id, lock=lock)
-    if row.pipeline_id is not None and session.get(Pipeline, row.pipeline_id) is not None:
+    if row.pipeline_id is not None and caller.scope.find(session, Pipeline, row.pipeline_id) is not None:
         raise Conflict(f"{row.pipeline_id} makes anew what {erasure_id} has marked; retry it if it has failed")
     return row
 
