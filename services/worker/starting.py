@@ -185,7 +185,8 @@ class _Seed:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.worker.warm", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-                env={**variables, "TMPDIR": tempfile.gettempdir()}, start_new_session=True,
+                # and none that looks for GPUs as it is loaded may find one
+                env={**variables, "TMPDIR": tempfile.gettempdir(), "CUDA_VISIBLE_DEVICES": ""}, start_new_session=True,
             )  # fmt: skip
         return ours
 
