@@ -51,6 +51,8 @@ def test_a_folder_is_uploaded_gone_on_with_and_looked_at(
     )
     page.on("dialog", lambda dialog: dialog.accept())
     page.reload()
+    # what the page still loads would be broken off
+    expect(page.get_by_label("Folder to upload")).to_be_attached()
     page.unroute_all()
     browser.requests.clear()
     (waits,) = served.operator.get("/v1/datasets").json()["items"]
