@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -54,12 +55,13 @@ def celery(world: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]
                 "--pool=threads", "--concurrency=2", "-n", f"{uuid.uuid4().hex}@test", "-s", str(tmp_path / "beat"),
                 "--without-gossip", "--without-mingle",
             ],
-            env=os.environ | variables, stdout=log, stderr=log,
+            env=os.environ | variables, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     yield process
-    if process.poll() is None:
-        process.kill()
-        process.wait()
+    # with its beat, which is a process of its own
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def test_jobs_run_without_a_ring_and_survive_a_shutdown(
