@@ -119,6 +119,10 @@ def walk(url: str, client: Client, real_data: Path, folder: Path, browser: Watch
     page.wait_for_function(f"canvas => ({COLOURED})(canvas) === 0", arg=axial.element_handle())
     assert not faults(page) and not browser.errors
 
+    # A model that is not served is not taken for another one.
+    page.goto(f"{url}/console/try?model=nobody")
+    expect(page.get_by_role("alert")).to_contain_text("No model is served as nobody")
+
     # The way is known now: Home no longer shows it.
     page.get_by_role("link", name="Home").click()
     expect(page.get_by_role("region", name="Last models")).to_contain_text(name)

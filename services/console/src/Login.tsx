@@ -18,6 +18,10 @@ export function Login() {
       setRefused("Enter a key.");
       return;
     }
+    if (/[^\x21-\x7e]/.test(tried)) {
+      setRefused("A key has only letters, digits and signs, in one piece. Something else was pasted along with it: a space, a quotation mark, or a second line.");
+      return;
+    }
     setBusy(true);
     try {
       await api.GET("/v1/me", { headers: { Authorization: `Bearer ${tried}` } });

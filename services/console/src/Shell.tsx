@@ -88,11 +88,13 @@ function Project() {
   const { data: me } = useQuery(meQuery());
   const { project } = useSearch({ from: "__root__" });
   const navigate = useNavigate();
-  if (!me || me.projects.length < 2) return null;
+  // one that this key does not open stays in the address of whoever had another key before, and has to be left
+  if (!me || (me.projects.length < 2 && !project)) return null;
+  const names = me.projects.map((each) => each.name);
   return (
     <Select
       size="xs" w={170} aria-label="Project" placeholder="all projects" clearable searchable value={project ?? null}
-      data={me.projects.map((each) => each.name)} clearButtonProps={{ "aria-label": "All projects" }}
+      data={project && !names.includes(project) ? [...names, project] : names} clearButtonProps={{ "aria-label": "All projects" }}
       onChange={(name) => void navigate({ to: ".", search: (old) => ({ ...old, project: name ?? undefined }) })}
     />
   );

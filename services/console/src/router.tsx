@@ -224,6 +224,8 @@ export function makeRouter(queries: QueryClient) {
   return createRouter({
     routeTree: tree, basepath: "/console", parseSearch, stringifySearch, context: { queries }, scrollRestoration: true,
     defaultPreload: "intent",
+    // within the frame, so that the menu stays
+    defaultErrorComponent: ({ error }) => <Failure error={error} retry={() => window.location.reload()} />,
   });
 }
 

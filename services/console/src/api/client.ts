@@ -62,7 +62,9 @@ const withKey: Middleware = {
     }
     throw problem;
   },
-  onError() {
+  onError({ error }) {
+    // what was stopped from here says why by itself
+    if (error instanceof Error && !(error instanceof TypeError)) return error;
     return new Refused(0, "The platform does not answer", "It may be starting again; this page goes on by itself.", null);
   },
 };

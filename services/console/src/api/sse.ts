@@ -11,6 +11,8 @@ export interface Heard {
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
+/** The platform says every 15 s that it is there: a line that is silent for so long is dead, even if nobody has closed it. */
+const SILENT_MS = 60_000;
 
 /** Listens to a stream of the platform until the signal ends it or the platform has said `end`. It connects again
  * where it broke off. EventSource cannot send the key, and a key in an address would be in logs.
@@ -25,9 +27,18 @@ export async function listen(
   let pause = FIRST_PAUSE_MS;
   while (!signal.aborted) {
     const key = session.now().key;
+    const line = new AbortController();
+    let silence = setTimeout(() => line.abort(), SILENT_MS);
+    const isThere = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(piece, next) {
+        clearTimeout(silence);
+        silence = setTimeout(() => line.abort(), SILENT_MS);
+        next.enqueue(piece);
+      },
+    });
     try {
       const headers = { ...authorization(key), ...(last ? { "Last-Event-ID": last } : {}) };
-      const response = await fetch(path, { headers, signal, cache: "no-store" });
+      const response = await fetch(path, { headers, signal: AbortSignal.any([signal, line.signal]), cache: "no-store" });
       if (response.status === 204) return;
       if (!response.ok || !response.body) {
         const problem = await refusal(response);
@@ -37,7 +48,7 @@ export async function listen(
       }
       connected(true);
       pause = FIRST_PAUSE_MS;
-      const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream()).getReader();
+      const events = response.body.pipeThrough(isThere).pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream()).getReader();
       for (let next = await events.read(); !next.done; next = await events.read()) {
         const { event, data, id } = next.value;
         last = id ?? last;
@@ -46,6 +57,8 @@ export async function listen(
       }
     } catch {
       if (signal.aborted) return;
+    } finally {
+      clearTimeout(silence);
     }
     connected(false);
     await new Promise((resume) => setTimeout(resume, pause * (0.5 + Math.random())));

@@ -7,12 +7,14 @@ import { Refused } from "../api/client";
 export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
   const refused = error instanceof Refused ? error : null;
   const detail = error instanceof Error ? error.message : String(error);
+  // what is said already is not said again
+  const fields = refused?.fields.filter((each) => each.detail !== detail) ?? [];
   return (
     <Alert color="red" variant="light" icon={<IconAlertTriangle aria-hidden />} title={refused?.title ?? "This went wrong"} role="alert">
       <Text size="sm">{detail}</Text>
-      {refused && refused.fields.length > 0 && (
+      {fields.length > 0 && (
         <List size="sm" mt={4}>
-          {refused.fields.slice(0, 10).map((each) => (
+          {fields.slice(0, 10).map((each) => (
             <List.Item key={each.pointer + each.detail}>{each.pointer ? `${each.pointer}: ` : ""}{each.detail}</List.Item>
           ))}
         </List>

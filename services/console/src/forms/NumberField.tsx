@@ -21,7 +21,7 @@ const shown = (value: number | null | undefined) => (value == null ? "" : String
 export function NumberField({ label, description, value, fallback, whole, unit, error, required = false, set, ariaLabel }: Props) {
   const [typed, setTyped] = useState<string | null>(null);
   const text = typed ?? shown(value ?? fallback);
-  const wrong = typed?.trim() && Number.isNaN(Number(typed)) ? "expected a number" : null;
+  const wrong = typed?.trim() && !Number.isFinite(Number(typed)) ? "expected a number" : null;
   return (
     <TextInput
       label={label} description={description} error={wrong ?? error} inputMode={whole ? "numeric" : "decimal"} withAsterisk={required}
@@ -33,7 +33,7 @@ export function NumberField({ label, description, value, fallback, whole, unit, 
         setTyped(now);
         const found = Number(now);
         if (!now.trim()) set(undefined);
-        else if (!Number.isNaN(found)) set(found);
+        else if (Number.isFinite(found)) set(found);
       }}
       onBlur={() => setTyped(null)}
     />

@@ -33,7 +33,7 @@ function Page({ id }: { id: string }) {
   return (
     <>
       <Breadcrumbs mb="xs"><Link className="link" to="/datasets">Datasets</Link><Text size="sm" c="dimmed">{dataset.id}</Text></Breadcrumbs>
-      <Heading aside={<Next dataset={dataset} />}>{dataset.name} <StateBadge state={dataset.state} /></Heading>
+      <Heading aside={<Next dataset={dataset} />}><bdi>{dataset.name}</bdi> <StateBadge state={dataset.state} /></Heading>
       {dataset.state === "uploading" && (
         <Alert color="blue" variant="light" mb="md" title="Its files are still arriving">
           After a break, <Link className="link" to="/datasets/upload">choose the same folder</Link> under the name {dataset.name} again: what has arrived is not sent twice.
@@ -62,7 +62,9 @@ function Page({ id }: { id: string }) {
 function Next({ dataset }: { dataset: Row }) {
   const me = useQuery(meQuery());
   if (dataset.state !== "ready" || !me.data || me.data.role === "viewer") return null;
-  const to = (kind: string, spec: Record<string, unknown>) => ({ to: "/jobs/new" as const, search: { kind, form: JSON.stringify({ spec }) } as never });
+  // of several projects it is that of the dataset
+  const project = me.data.projects.length > 1 ? dataset.project_id : undefined;
+  const to = (kind: string, spec: Record<string, unknown>) => ({ to: "/jobs/new" as const, search: { kind, form: JSON.stringify({ spec, project }) } as never });
   return (
     <Group gap="xs">
       {dataset.role === "raw" && <Button component={Link} {...to("preprocess", { dataset: dataset.id })}>Prepare it</Button>}

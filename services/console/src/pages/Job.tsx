@@ -57,7 +57,7 @@ function Page({ id }: { id: string }) {
   return (
     <>
       <Breadcrumbs mb="xs"><Link className="link" to="/jobs">Jobs</Link><Text size="sm" c="dimmed">{job.id}</Text></Breadcrumbs>
-      <Heading aside={<Actions job={job} />}>{job.name} <StateBadge state={job.state} /></Heading>
+      <Heading aside={<Actions job={job} />}><bdi>{job.name}</bdi> <StateBadge state={job.state} /></Heading>
       <Summary job={job} />
       <Tabs
         value={tab} mt="md" keepMounted={false}

@@ -52,7 +52,7 @@ function Next({ model }: { model: Record }) {
   const served = useQuery(deploymentsQuery(model.id));
   if (!me.data || me.data.role === "viewer" || !served.data) return null;
   const ready = served.data.find((each) => each.state === "ready" && each.active);
-  const tune = { kind: "finetune", form: JSON.stringify({ spec: { init_model: model.id } }) };
+  const tune = { kind: "finetune", form: JSON.stringify({ spec: { init_model: model.id }, project: me.data.projects.length > 1 ? model.project_id : undefined }) };
   return (
     <Group gap="xs">
       {model.task === "encoder" && <Button component={Link} to="/jobs/new" search={tune as never} variant={ready ? "default" : "filled"}>Fine-tune from it</Button>}

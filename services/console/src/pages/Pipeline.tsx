@@ -22,7 +22,7 @@ export default function Pipeline() {
   return (
     <>
       <Breadcrumbs mb="xs"><Link className="link" to="/pipelines">Pipelines</Link><Text size="sm" c="dimmed">{pipeline.id}</Text></Breadcrumbs>
-      <Heading aside={<PipelineActions pipeline={pipeline} />}>{pipeline.name} <StateBadge state={pipeline.state} /></Heading>
+      <Heading aside={<PipelineActions pipeline={pipeline} />}><bdi>{pipeline.name}</bdi> <StateBadge state={pipeline.state} /></Heading>
       <Stack gap="md">
         <Whole pipeline={pipeline} />
         <Failed steps={pipeline.steps} />

@@ -1,7 +1,7 @@
-import { Card, Group, Progress, Select, SimpleGrid, Stack, Text, Title } from "@mantine/core";
+import { Alert, Card, Group, Progress, Select, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import {
   type Answer, type Classified, type Given, indexesQuery, infer, nearest, type Nearest, platformQuery, type Served, servedQuery, type Stage,
@@ -15,8 +15,11 @@ import { Masks } from "./try/Masks";
 import { Neighbours } from "./try/Neighbours";
 
 const NEIGHBOURS = 12;
+let answers = 0;
 
 interface Asked {
+  /** Tells one answer from all others. */
+  id: number;
   given: Given;
   answer: Answer | null;
   nearest: Nearest | null;
@@ -31,27 +34,30 @@ export default function Try() {
   const indexes = useQuery(indexesQuery(project));
   const navigate = useNavigate({ from: "/try" });
   const models = served.data?.items ?? [];
-  const model = models.find((each) => each.name === search.model) ?? models[0];
+  // never another one than was asked for
+  const model = search.model ? models.find((each) => each.name === search.model) : models[0];
   const ready = (indexes.data?.items ?? []).filter((each) => each.version > 0);
   const index = ready.find((each) => each.name === search.index);
   const set = (change: Partial<typeof search>) => void navigate({ search: (old) => ({ ...old, ...change }), replace: true });
-  if (served.error) return <><Heading>Try it</Heading><Failure error={served.error} retry={() => void served.refetch()} /></>;
+  const failed = [platform, served, indexes].find((each) => each.error && !each.data);
+  if (failed) return <><Heading>Try it</Heading><Failure error={failed.error} retry={() => void failed.refetch()} /></>;
   return (
     <>
       <Heading>Try it</Heading>
       {served.isSuccess && models.length === 0 && (
         <Text>No model is served yet. <Link className="link" to="/models">Open a model</Link> and press Serve, or run <code>medcoss deployments create</code>.</Text>
       )}
-      {model && gateway && (
+      {models.length > 0 && gateway && (
         <Stack>
+          {!model && <Alert color="orange" variant="light" title={`No model is served as ${search.model}`}>It may still be loading, or has been taken away. Choose another one.</Alert>}
           <Group align="flex-end">
-            <Select label="Model" w={420} maw="100%" allowDeselect={false} searchable value={model.name} onChange={(name) => set({ model: name ?? undefined })}
+            <Select label="Model" w={420} maw="100%" allowDeselect={false} searchable value={model?.name ?? null} placeholder="choose" onChange={(name) => set({ model: name ?? undefined })}
               data={models.map((each) => ({ value: each.name, label: `${each.name}, version ${each.version}: ${each.task} of ${each.modality}` }))} />
             <Select label="Nearest studies of the index" w={260} clearable value={index?.name ?? null} placeholder="none" disabled={!ready.length}
               clearButtonProps={{ "aria-label": "No index" }} onChange={(name) => set({ index: name ?? undefined })} data={ready.map((each) => each.name)} />
             <Link className="link" to="/models" search={{}}>all models</Link>
           </Group>
-          <Asking key={`${model.name} ${index?.name}`} gateway={gateway} model={model} index={index?.name} />
+          {model && <Asking key={`${model.name} ${index?.name}`} gateway={gateway} model={model} index={index?.name} />}
         </Stack>
       )}
     </>
@@ -61,6 +67,7 @@ export default function Try() {
 function Asking({ gateway, model, index }: { gateway: string; model: Served; index: string | undefined }) {
   const [stage, setStage] = useState<Stage | null>(null);
   const stop = useRef<AbortController>(undefined);
+  useEffect(() => () => stop.current?.abort(), []);
   const verb = model.task === "classification" ? "classify" : model.task === "segmentation" ? "segment" : "embed";
   const url = `${gateway}/v1/models/${encodeURIComponent(model.name)}/${verb}`;
   const ask = useMutation({
@@ -70,7 +77,7 @@ function Asking({ gateway, model, index }: { gateway: string; model: Served; ind
       setStage(null);
       const format = verb === "segment" ? "?format=file" : "";
       const answer = await infer(`${url}${format}`, given, signal, setStage);
-      return { given, answer, nearest: index ? await nearest(gateway, index, given, NEIGHBOURS, signal) : null };
+      return { id: ++answers, given, answer, nearest: index ? await nearest(gateway, index, given, NEIGHBOURS, signal) : null };
     },
   });
   const found = ask.data;
@@ -104,11 +111,11 @@ function Waiting({ given, stage }: { given: Given; stage: Stage | null }) {
 }
 
 function Found({ asked, model, url }: { asked: Asked; model: Served; url: string }) {
-  const { answer, given } = asked;
+  const { id, answer, given } = asked;
   return (
     <Stack>
       {model.task === "classification" && <Classes found={answer?.json as Classified} />}
-      {model.task === "segmentation" && answer && typeof given !== "string" && <Masks result={{ file: given, answer }} url={url} model={model} />}
+      {model.task === "segmentation" && answer && typeof given !== "string" && <Masks key={id} result={{ id, file: given, answer }} url={url} model={model} />}
       {model.task === "encoder" && !asked.nearest && (
         <Text size="sm">
           An embedding of {number((answer?.json as { embedding: number[] }).embedding.length)} numbers. Choose an index above to see the studies nearest to it.

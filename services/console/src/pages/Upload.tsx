@@ -20,6 +20,9 @@ interface Chosen extends Folder {
   dicom: ReadonlySet<Found>;
 }
 
+/** The name of a folder as one of a dataset. */
+const nameOf = (folder: string) => folder.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 63);
+
 async function looked(folder: Folder): Promise<Chosen> {
   const dicom = new Set<Found>();
   for (const each of folder.files) if (await isDicom(each)) dicom.add(each);
@@ -39,7 +42,8 @@ export default function Upload() {
     try {
       const found = await looked(await folder);
       setChosen(found);
-      setAbout((old) => ({ ...old, name: old.name || found.name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 63) }));
+      // a name that was typed stays, one that came of another folder does not
+      setAbout((old) => ({ ...old, name: old.name && old.name !== nameOf(chosen?.name ?? "") ? old.name : nameOf(found.name) }));
     } catch (error) {
       setProblem(error);
     }

@@ -34,7 +34,10 @@ export class Hasher {
     });
   }
 
+  /** What is still asked for is refused: nobody would answer. */
   end(): void {
     this.worker.terminate();
+    for (const { reject } of this.waiting.values()) reject(new Error("the hashing was stopped"));
+    this.waiting.clear();
   }
 }

@@ -43,7 +43,7 @@ export class Sending {
   }
 
   end(): void {
-    this.stop.abort(new Error("The upload was stopped. Choose the same folder again to go on."));
+    this.stop.abort(new Error("The upload was stopped. Press Upload, or choose the same folder again, to go on."));
     this.hasher.end();
   }
 
@@ -66,12 +66,17 @@ export class Sending {
       this.tell({ phase: "finishing" });
       const params = { path: { dataset_id: made.dataset.id } };
       return (await api.POST("/v1/datasets/{dataset_id}/complete", { params, signal: this.stop.signal })).data as Dataset;
+    } catch (error) {
+      this.stop.signal.throwIfAborted();
+      throw error;
     } finally {
-      this.hasher.end();
+      // of files that are sent side by side, one may have failed: the others end with it
+      this.end();
     }
   }
 
   private tell(change: Partial<Sent>): void {
+    if (this.stop.signal.aborted) return;
     this.now = { ...this.now, ...change };
     this.told(this.now);
   }
@@ -85,7 +90,11 @@ export class Sending {
       this.tell({ files: files.length });
     }
     const body = { ...this.about, files, resume: true };
-    return (await api.POST("/v1/datasets", { body: body as never, signal: this.stop.signal })).data as Created;
+    try {
+      return (await api.POST("/v1/datasets", { body: body as never, signal: this.stop.signal })).data as Created;
+    } catch (error) {
+      throw error instanceof Refused ? named(error, files) : error;
+    }
   }
 
   private async inParts(datasetId: string, { path, file }: Found): Promise<void> {
@@ -150,6 +159,13 @@ export class Sending {
       await new Promise((resolve) => setTimeout(resolve, Math.min(500 * 2 ** turn, 15_000)));
     }
   }
+}
+
+/** The same with the names of files, which the platform knows by their places alone. */
+function named(refused: Refused, files: readonly { path: string }[]): Refused {
+  const words = (text: string) => text.replace(/\/files\/(\d+)\/path/g, (whole, at: string) => (files[Number(at)] ? `the file ${JSON.stringify(files[Number(at)]?.path)}` : whole));
+  const fields = refused.fields.map((each) => ({ pointer: words(each.pointer), detail: each.detail }));
+  return new Refused(refused.status, refused.title, words(refused.message), refused.requestId, fields);
 }
 
 async function sideBySide<T>(items: readonly T[], most: number, run: (item: T) => Promise<void>): Promise<void> {

@@ -24,7 +24,7 @@ export default function Planes({ volume, mask, hidden, opacity }: Props) {
   return (
     <Stack gap="sm">
       <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }}>
-        {PLANES.map((plane) => (
+        {(volume.isFlat ? (["axial"] as const) : PLANES).map((plane) => (
           <Picture key={plane} plane={plane} volume={volume} mask={mask} hidden={hidden} opacity={opacity} window={window}
             slice={at[AXIS[plane]]} move={(to) => setAt((old) => old.map((each, axis) => (axis === AXIS[plane] ? to : each)) as typeof old)} />
         ))}
@@ -68,19 +68,25 @@ function Picture({ plane, volume, mask, hidden, opacity, window, slice, move }: 
     return () => element?.removeEventListener("wheel", turned);
   }, []);
   const [left, right, top, bottom] = SIDES[plane];
-  const words = `${plane} slice ${slice + 1} of ${last + 1}, ${left} at the left, ${top} at the top`;
+  const words = volume.isFlat ? "the image, as it is in the file" : `${plane} slice ${slice + 1} of ${last + 1}, ${left} at the left, ${top} at the top`;
   return (
     <figure className="plane" data-plane={plane}>
       <div className="frame">
         <canvas ref={canvas} width={shape.width} height={shape.height} role="img" aria-label={words}
           style={{ aspectRatio: `${shape.mm[0]} / ${shape.mm[1]}` }} />
-        <span className="side left">{left}</span><span className="side right">{right}</span>
-        <span className="side top">{top}</span><span className="side bottom">{bottom}</span>
+        {!volume.isFlat && (
+          <>
+            <span className="side left">{left}</span><span className="side right">{right}</span>
+            <span className="side top">{top}</span><span className="side bottom">{bottom}</span>
+          </>
+        )}
       </div>
-      <figcaption>
-        <Text size="xs" c="dimmed">{plane}, slice {slice + 1} of {last + 1}</Text>
-        <Slider size="sm" min={0} max={Math.max(1, last)} value={slice} onChange={move} label={(value) => value + 1} thumbLabel={`${plane} slice`} />
-      </figcaption>
+      {!volume.isFlat && (
+        <figcaption>
+          <Text size="xs" c="dimmed">{plane}, slice {slice + 1} of {last + 1}</Text>
+          {last > 0 && <Slider size="sm" min={0} max={last} value={slice} onChange={move} label={(value) => value + 1} thumbLabel={`${plane} slice`} />}
+        </figcaption>
+      )}
     </figure>
   );
 }

@@ -9,6 +9,8 @@ export interface Volume {
   spacing: [number, number, number];
   /** x runs fastest, then y, then z. */
   data: Float32Array | Uint8Array;
+  /** An image: nobody knows what lies at its sides. */
+  isFlat?: boolean;
 }
 
 export class Unreadable extends Error {}

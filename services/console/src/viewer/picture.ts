@@ -20,5 +20,5 @@ export function flat(image: ImageData, as: "grey" | "labels"): Volume {
       found[(height - 1 - row) * width + (width - 1 - column)] = value;
     }
   }
-  return { size: [width, height, 1], spacing: [1, 1, 1], data: found };
+  return { size: [width, height, 1], spacing: [1, 1, 1], data: found, isFlat: true };
 }

@@ -10,6 +10,7 @@ import { Confirm } from "../../components/Confirm";
 import { Failure } from "../../components/Failure";
 import { StateBadge } from "../../components/State";
 import { ago, moment } from "../../format";
+import { session } from "../../session";
 import { KeyForm } from "./KeyForm";
 import { Secret } from "./Secret";
 
@@ -56,7 +57,11 @@ function Row({ of, rotated }: { of: Key; rotated: (key: NewKey) => void }) {
   const revoke = useMutation({ mutationFn: async () => { await api.DELETE("/v1/keys/{key_id}", { params }); }, ...settled });
   const rotate = useMutation({
     mutationFn: async () => (await api.POST("/v1/keys/{key_id}/rotate", { params, body: { grace_s: Number(grace) } })).data as NewKey,
-    onSuccess: rotated,
+    onSuccess: (made) => {
+      // of the key in use the console takes the new secret, or it would be shut out before anybody has seen it
+      if (of.id === me.data?.key_id) session.begin(made.secret);
+      rotated(made);
+    },
     ...settled,
   });
   return (

@@ -91,7 +91,8 @@ function Progeny({ dataset }: { dataset: Dataset }) {
         {nodes.map((node) => (
           <li key={node.id}>
             <Badge variant="default" tt="none" size="sm" mr={6}>{node.what}</Badge>
-            {node.id.startsWith("ds_") ? <Link className="link" to="/datasets/$id" params={{ id: node.id }}>{node.name ?? node.id}</Link> : <Text span size="sm">{node.name ?? node.id}</Text>}
+            {node.id.startsWith("ds_") ? <Link className="link" to="/datasets/$id" params={{ id: node.id }}>{node.name ?? node.id}</Link>
+              : <Link className="link" to="/models/$modelId" params={{ modelId: node.id }}>{node.name ?? node.id}</Link>}
           </li>
         ))}
       </ul>

@@ -40,6 +40,7 @@ function Shown({ node }: { node: Node }) {
       <Text size="xs" c="dimmed" truncate>{node.deleted ? "deleted" : node.noun}{words ? `: ${words}` : ""}</Text>
     </>
   );
-  return node.noun === "model" && !node.deleted
-    ? <Link to="/models/$modelId" params={{ modelId: node.id }}>{inner}</Link> : <div title={node.id}>{inner}</div>;
+  if (node.deleted) return <div title={node.id}>{inner}</div>;
+  if (node.id.startsWith("mdl_")) return <Link to="/models/$modelId" params={{ modelId: node.id }}>{inner}</Link>;
+  return node.id.startsWith("ds_") ? <Link to="/datasets/$id" params={{ id: node.id }}>{inner}</Link> : <div title={node.id}>{inner}</div>;
 }

@@ -14,6 +14,8 @@ const Planes = lazy(() => import("../../viewer/Planes"));
 const Solid = lazy(() => import("../../viewer/Solid"));
 
 export interface Segmented {
+  /** Of the answer: files of two patients may have the same name, date and size. */
+  id: number;
   file: File;
   answer: Answer;
 }
@@ -41,7 +43,7 @@ export function Masks({ result, url, model }: { result: Segmented; url: string; 
   const [opacity, setOpacity] = useState(0.5);
   const [way, setWay] = useState<"planes" | "solid">("planes");
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
-  const view = useQuery({ queryKey: ["seen", result.file.name, result.file.lastModified, model.name, result.answer.bytes?.length], queryFn: () => seen(result), retry: false, staleTime: Infinity });
+  const view = useQuery({ queryKey: ["seen", result.id], queryFn: () => seen(result), retry: false, staleTime: Infinity });
   const classes = useMemo(() => JSON.parse(result.answer.headers["X-Class-Names"] ?? "[]") as string[], [result]);
   const inMl = result.answer.headers["X-Volume-Ml"];
   const amounts = JSON.parse(inMl ?? result.answer.headers["X-Pixels"] ?? "{}") as Record<string, number>;
@@ -81,7 +83,7 @@ export function Masks({ result, url, model }: { result: Segmented; url: string; 
           )}
           <Suspense fallback={<Loader size="sm" />}>
             {way === "planes" ? <Planes volume={view.data.volume} mask={view.data.mask} hidden={hidden} opacity={opacity} /> : (
-              <Solid key={result.file.name + result.file.lastModified} file={result.file} mask={result.answer.bytes as Uint8Array<ArrayBuffer>}
+              <Solid key={result.id} file={result.file} mask={result.answer.bytes as Uint8Array<ArrayBuffer>}
                 classes={classes} hidden={hidden} opacity={opacity} window={usualWindow(view.data.volume.data)} />
             )}
           </Suspense>
@@ -96,7 +98,7 @@ export function Masks({ result, url, model }: { result: Segmented; url: string; 
 function Drawn({ result, url, volume }: { result: Segmented; url: string; volume: boolean }) {
   const [slice, setSlice] = useState<number | null>(null);
   const picture = useQuery({
-    queryKey: ["drawn", url, result.file.name, result.file.lastModified, slice],
+    queryKey: ["drawn", result.id, slice],
     queryFn: async ({ signal }) => {
       const answer = await infer(`${url}?format=overlay${slice == null ? "" : `&slice=${slice}`}`, result.file, signal, () => undefined);
       let text = "";
