@@ -71,6 +71,14 @@ def test_a_key_is_pasted_with_more_and_a_project_of_somebody_else_is_left(served
     page.locator("[aria-label='All projects']").click()
     expect(page.get_by_text("No job is like that")).to_be_visible()
 
+    # a page that is asked for while the platform is away comes when it is back, and the console stays
+    page.context.set_offline(True)
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/console/")):
+        page.get_by_role("link", name="Models").click()
+    assert page.url.startswith(f"{served.url}/console")
+    page.context.set_offline(False)
+    expect(page.get_by_role("heading", name="Models", level=1)).to_be_visible()
+
 
 def test_the_key_in_use_is_rotated_and_the_console_goes_on_with_the_new_one(served: Served, browser: Watched) -> None:
     made = served.admin.post("/v1/keys", json={"name": "of the night", "role": "admin"}).json()

@@ -27,6 +27,20 @@ export const ROLES = ["raw", "prepared", "buffer"] as const;
 export const COLUMNS = ["label", "dataset", "split", "modality", "made"] as const;
 export const MODALITIES = ["report", "xray", "ct", "mr", "pathology"] as const;
 
+/** A page, fetched when it is first asked for. While the platform does not answer it waits: of a page that cannot be fetched
+ * comes a reload, which mends an old console after an upgrade and would lose the console before a platform that is down.
+ */
+const patient = <T,>(get: () => Promise<T>) => () => get().catch(async () => {
+  await answering();
+  return get();
+});
+
+async function answering(): Promise<void> {
+  for (let pause = 500; !(await fetch("/console/", { cache: "no-store" }).catch(() => null)); pause = Math.min(2 * pause, 5000)) {
+    await new Promise((resume) => setTimeout(resume, pause));
+  }
+}
+
 const root = createRootRoute({
   component: Shell,
   notFoundComponent: NotThere,
@@ -35,13 +49,13 @@ const root = createRootRoute({
   search: { middlewares: [retainSearchParams(["project"])] },
 });
 
-const home = createRoute({ getParentRoute: () => root, path: "/", component: lazyRouteComponent(() => import("./pages/Home")) });
+const home = createRoute({ getParentRoute: () => root, path: "/", component: lazyRouteComponent(patient(() => import("./pages/Home"))) });
 
 export type JobsSearch = Omit<JobFilters, "project">;
 const jobs = createRoute({
   getParentRoute: () => root,
   path: "/jobs",
-  component: lazyRouteComponent(() => import("./pages/Jobs")),
+  component: lazyRouteComponent(patient(() => import("./pages/Jobs"))),
   validateSearch: (given: Raw): JobsSearch => ({
     state: among(given.state, STATES),
     kind: words(given.kind),
@@ -62,14 +76,14 @@ export interface NewJobSearch {
 const newJob = createRoute({
   getParentRoute: () => root,
   path: "/jobs/new",
-  component: lazyRouteComponent(() => import("./pages/NewJob")),
+  component: lazyRouteComponent(patient(() => import("./pages/NewJob"))),
   validateSearch: (given: Raw): NewJobSearch => ({ kind: text(given.kind), from: text(given.from), form: text(given.form) }),
 });
 
 const newCurriculum = createRoute({
   getParentRoute: () => root,
   path: "/curricula/new",
-  component: lazyRouteComponent(() => import("./pages/NewCurriculum")),
+  component: lazyRouteComponent(patient(() => import("./pages/NewCurriculum"))),
   validateSearch: (given: Raw): { form?: string | undefined } => ({ form: text(given.form) }),
 });
 
@@ -81,7 +95,7 @@ export interface JobSearch {
 const job = createRoute({
   getParentRoute: () => root,
   path: "/jobs/$id",
-  component: lazyRouteComponent(() => import("./pages/Job")),
+  component: lazyRouteComponent(patient(() => import("./pages/Job"))),
   validateSearch: (given: Raw): JobSearch => ({
     with: words(given.with)?.slice(0, 7),
     curves: words(given.curves),
@@ -97,19 +111,19 @@ export interface DatasetsSearch {
 const datasets = createRoute({
   getParentRoute: () => root,
   path: "/datasets",
-  component: lazyRouteComponent(() => import("./pages/Datasets")),
+  component: lazyRouteComponent(patient(() => import("./pages/Datasets"))),
   validateSearch: (given: Raw): DatasetsSearch => ({
     role: among(given.role, ROLES), modality: among(given.modality, MODALITIES), name: text(given.name),
   }),
 });
 
-const upload = createRoute({ getParentRoute: () => root, path: "/datasets/upload", component: lazyRouteComponent(() => import("./pages/Upload")) });
+const upload = createRoute({ getParentRoute: () => root, path: "/datasets/upload", component: lazyRouteComponent(patient(() => import("./pages/Upload"))) });
 
 export const DATASET_TABS = ["samples", "numbers", "bad", "files", "versions"] as const;
 const dataset = createRoute({
   getParentRoute: () => root,
   path: "/datasets/$id",
-  component: lazyRouteComponent(() => import("./pages/Dataset")),
+  component: lazyRouteComponent(patient(() => import("./pages/Dataset"))),
   validateSearch: (given: Raw): { tab?: (typeof DATASET_TABS)[number] | undefined } => ({ tab: among(given.tab, DATASET_TABS)?.[0] }),
 });
 
@@ -121,7 +135,7 @@ export interface ModelsSearch {
 const models = createRoute({
   getParentRoute: () => root,
   path: "/models",
-  component: lazyRouteComponent(() => import("./pages/Models")),
+  component: lazyRouteComponent(patient(() => import("./pages/Models"))),
   validateSearch: (given: Raw): ModelsSearch => ({
     task: among(given.task, TASKS), modality: among(given.modality, MODALITIES), name: text(given.name),
   }),
@@ -134,13 +148,13 @@ export interface PipelinesSearch {
 const pipelines = createRoute({
   getParentRoute: () => root,
   path: "/pipelines",
-  component: lazyRouteComponent(() => import("./pages/Pipelines")),
+  component: lazyRouteComponent(patient(() => import("./pages/Pipelines"))),
   validateSearch: (given: Raw): PipelinesSearch => ({ state: among(given.state, STATES), name: text(given.name) }),
 });
 const pipeline = createRoute({
   getParentRoute: () => root,
   path: "/pipelines/$pipelineId",
-  component: lazyRouteComponent(() => import("./pages/Pipeline")),
+  component: lazyRouteComponent(patient(() => import("./pages/Pipeline"))),
 });
 
 export interface TrySearch {
@@ -150,7 +164,7 @@ export interface TrySearch {
 const trying = createRoute({
   getParentRoute: () => root,
   path: "/try",
-  component: lazyRouteComponent(() => import("./pages/Try")),
+  component: lazyRouteComponent(patient(() => import("./pages/Try"))),
   validateSearch: (given: Raw): TrySearch => ({ model: text(given.model), index: text(given.index) }),
 });
 
@@ -161,7 +175,7 @@ export interface ModelSearch {
 const model = createRoute({
   getParentRoute: () => root,
   path: "/models/$modelId",
-  component: lazyRouteComponent(() => import("./pages/Model")),
+  component: lazyRouteComponent(patient(() => import("./pages/Model"))),
   validateSearch: (given: Raw): ModelSearch => ({ tab: among(given.tab, MODEL_TABS)?.[0] }),
 });
 
@@ -171,7 +185,7 @@ export interface EvaluationsSearch {
 const evaluations = createRoute({
   getParentRoute: () => root,
   path: "/evaluations",
-  component: lazyRouteComponent(() => import("./pages/Evaluations")),
+  component: lazyRouteComponent(patient(() => import("./pages/Evaluations"))),
   validateSearch: (given: Raw): EvaluationsSearch => ({ id: words(given.id)?.slice(0, 20) }),
 });
 
@@ -186,7 +200,7 @@ export interface AdminSearch {
 const admin = createRoute({
   getParentRoute: () => root,
   path: "/admin",
-  component: lazyRouteComponent(() => import("./pages/Admin")),
+  component: lazyRouteComponent(patient(() => import("./pages/Admin"))),
   validateSearch: (given: Raw): AdminSearch => ({
     tab: among(given.tab, ADMIN_TABS)?.[0], actor: text(given.actor), route: text(given.route), outcome: among(given.outcome, OUTCOMES),
     days: text(given.days),
@@ -200,7 +214,7 @@ export interface MapSearch {
 const map = createRoute({
   getParentRoute: () => root,
   path: "/map",
-  component: lazyRouteComponent(() => import("./pages/Map")),
+  component: lazyRouteComponent(patient(() => import("./pages/Map"))),
   validateSearch: (given: Raw): MapSearch => ({ index: text(given.index), by: among(given.by, COLUMNS)?.[0] }),
 });
 
