@@ -57,6 +57,10 @@ def missing() -> str | None:
     return None
 
 
+# what drives the console; the reason says what to install
+needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
 @contextmanager
 def browsing(dark: bool = False) -> Iterator[Watched]:
     """A browser with nothing in it."""

@@ -1,12 +1,9 @@
 """`medcoss usage`."""
 
-from typing import Annotated
-
-import typer
 from rich.console import Group
 
 from medcoss.client import Client, Usage
-from services.cli.connection import Json, connected
+from services.cli.connection import InProject, Json, connected
 from services.cli.output import Columns, number, show, size, table
 
 SORTS = ("datasets", "models", "evaluations", "indexes", "artifacts")
@@ -15,7 +12,7 @@ SORTS = ("datasets", "models", "evaluations", "indexes", "artifacts")
 @connected
 def usage(
     client: Client,
-    project: Annotated[str | None, typer.Option("--project", help="Only this project, by name or id.")] = None,
+    project: InProject = None,
     as_json: Json = False,
 ) -> None:
     """What projects have stored, jobs against the quotas, and the disk of the object store."""

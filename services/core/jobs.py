@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from services.core import aliases, deployments, labels, leftovers, outbox, pending, shares, tracing
 from services.core.errors import Conflict, TooMany
 from services.core.ids import new_id
-from services.core.lifecycle import TERMINAL, TRANSITIONS, State
+from services.core.lifecycle import TERMINAL, TO_RUN, TRANSITIONS, State
 from services.core.scheduling import next_turns
 from services.core.scope import Scope
 from services.core.shares import Share
@@ -126,9 +126,7 @@ def check_quota(session: Session, owner: str, quota: int, number: int = 1) -> No
 
 def unfinished(session: Session, owner: str) -> int:
     """How many jobs of an owner wait to run; a job and its child jobs are one."""
-    waiting = select(func.count()).where(
-        Job.created_by == owner, Job.state.in_([State.WAITING, State.QUEUED, State.PAUSED]), Job.parent_id.is_(None)
-    )
+    waiting = select(func.count()).where(Job.created_by == owner, Job.state.in_(TO_RUN), Job.parent_id.is_(None))
     return session.scalars(waiting).one()
 
 

@@ -15,6 +15,8 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+# what waits to run, as quotas count it
+TO_RUN = (State.WAITING, State.QUEUED, State.PAUSED)
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
 TRANSITIONS: dict[State, frozenset[State]] = {

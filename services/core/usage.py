@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from services.core import projects
-from services.core.lifecycle import State
+from services.core.lifecycle import TO_RUN, State
 from services.core.scope import Scope
 from services.core.tables import (
     Dataset,
@@ -24,9 +24,6 @@ from services.core.tables import (
     Project,
     SearchIndex,
 )
-
-# what the quota of jobs that wait counts
-WAITING = (State.WAITING, State.QUEUED, State.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -98,8 +95,8 @@ def disk(folder: Path | None) -> Disk | None:
 def _unfinished(by: Any) -> Select[Any]:
     """Numbers of jobs that run and that wait, by a column."""
     runs = func.count().filter(Job.state == State.RUNNING)
-    waits = func.count().filter(Job.state.in_(WAITING), Job.parent_id.is_(None))
-    return select(by, runs, waits).where(Job.state.in_((State.RUNNING, *WAITING))).group_by(by)
+    waits = func.count().filter(Job.state.in_(TO_RUN), Job.parent_id.is_(None))
+    return select(by, runs, waits).where(Job.state.in_((State.RUNNING, *TO_RUN))).group_by(by)
 
 
 def _counted(session: Session, counts: Select[Any]) -> dict[str, tuple[int, int]]:

@@ -79,8 +79,8 @@ class Child:
     of an error, for those who compare; in seconds of the monotonic clock.
     """
 
-    def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder, reports: Reports, rank: int = 0,
-                 place: Mapping[str, str] | None = None, anew: bool = True) -> None:  # fmt: skip
+    def __init__(self, job: ChildJob, settings: Settings, folder: WorkFolder, reports: Reports, rank: int,
+                 place: Mapping[str, str], *, anew: bool) -> None:  # fmt: skip
         self.rank = rank
         self.ended_at: float | None = None
         self.failed_at: float | None = None
@@ -94,7 +94,7 @@ class Child:
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             # checkpoints are written here first; a killed process leaves nothing in the system's folder
             "TMPDIR": str(folder.path),
-            **(place or {}),
+            **place,
         }
         (stdin, into_fd), (out_fd, out), (said_fd, report) = os.pipe(), os.pipe(), os.pipe()
         try:

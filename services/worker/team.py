@@ -97,7 +97,7 @@ class Team:
                 place = self._place(rank, settings, folder)
                 # one that meets others, or a GPU, takes part in nothing that another process has begun
                 anew = bool(gpus) or self._size * part.nodes > 1
-                self._members.append(Child(job, settings, folder, self.reports, rank, place, anew))
+                self._members.append(Child(job, settings, folder, self.reports, rank, place, anew=anew))
         except BaseException:
             self.finish()
             raise

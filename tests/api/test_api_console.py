@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
-import pytest
 from playwright.sync_api import expect
 from sqlalchemy import insert
 
@@ -16,7 +15,7 @@ from services.core.settings import Settings
 from services.core.tables import DEFAULT_PROJECT, Job
 from tests.api.calls import prepared, problem
 from tests.api.serving import KEYS, Role, Served
-from tests.browser import Watched, browser, faults, log_in, missing
+from tests.browser import Watched, browser, faults, log_in, needs_browser
 
 __all__ = ["browser"]
 FIRST_PAGE_BYTES = 300_000
@@ -33,7 +32,6 @@ PAINTED = """() => new Promise(done => {
 # compressed, as it is sent, wherever it comes from
 WEIGHS = """() => performance.getEntriesByType('resource').filter(each => each.name.includes('/console/assets/'))
     .reduce((sum, each) => sum + each.encodedBodySize, 0)"""
-needs_build = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
 def test_the_page_and_its_files_are_served_with_a_strict_policy(
@@ -93,7 +91,7 @@ class _Files(HTMLParser):
         self.found += [str(about[name]) for name in ("src", "href") if name in about and tag != "a"]
 
 
-@needs_build
+@needs_browser
 def test_the_first_page_is_small_and_asks_for_no_other_host() -> None:
     page = _Files()
     page.feed((BUILT / "index.html").read_text(encoding="utf-8"))

@@ -14,10 +14,10 @@ from services.core.db import Database
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from tests.api.serving import KEYS, Role, Served, start, store_keys
-from tests.browser import Watched, browsing, faults, log_in, missing
+from tests.browser import Watched, browsing, faults, log_in, needs_browser
 from tests.console_demo import CHEST, DICE, STAGES, Demo, fill
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = needs_browser
 TABLET: ViewportSize = {"width": 834, "height": 1112}
 
 

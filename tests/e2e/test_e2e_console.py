@@ -15,11 +15,10 @@ from playwright.sync_api import expect
 
 from medcoss.client import Client
 from medcoss.specs import ImageFolder, PreprocessSpec, PretrainSpec, Splits
-from tests.browser import Watched, browser, faults, log_in, missing
+from tests.browser import Watched, browser, faults, log_in, needs_browser
 
 __all__ = ["browser"]
 # before a platform is started for it
-needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), needs_browser]
 PATIENCE_MS = 120_000
 RECIPE = ImageFolder(modality="xray", size=(32, 32), splits=Splits(method="random", val_fraction=0.25))

@@ -10,10 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from medcoss.client import Client
-from tests.browser import Watched, browser, faults, log_in, missing, upload_folder
+from tests.browser import Watched, browser, faults, log_in, needs_browser, upload_folder
 
 __all__ = ["browser"]
-needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), needs_browser]
 PATIENCE_MS = 400_000
 

@@ -13,12 +13,12 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from services.core.settings import Settings
-from tests.browser import Watched, browser, faults, log_in, missing
+from tests.browser import Watched, browser, faults, log_in, needs_browser
 from tests.inference.conftest import KEY, console_of
 from tests.worker.work import until
 
 __all__ = ["browser"]
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = needs_browser
 SIZE = (40, 48, 24)
 
 

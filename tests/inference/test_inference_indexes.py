@@ -30,7 +30,7 @@ from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT, SearchIndex
 from services.inference.app import create_app
 from tests.api.calls import pointers, problem
-from tests.browser import Watched, browser, faults, log_in, missing
+from tests.browser import Watched, browser, faults, log_in, needs_browser
 from tests.inference.conftest import KEY, OTHERS_KEY, Exported, Repository, console_of, register, serving
 from tests.medcoss.export.small_models import RECIPES
 from tests.medcoss.training.small import reports
@@ -254,7 +254,7 @@ def test_client_and_command_line(
         assert FILMS in capsys.readouterr().out
 
 
-@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+@needs_browser
 def test_the_console_shows_the_nearest_studies_of_a_file(place: Place, browser: Watched) -> None:
     known = sorted((place.folder / "raw" / VOLUMES).glob("*.nii.gz"))[2]
     with console_of(place.settings) as origin:

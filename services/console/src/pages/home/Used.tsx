@@ -40,7 +40,7 @@ export function Used() {
 const jobs = (count: number) => `${number(count)} ${count === 1 ? "job" : "jobs"}`;
 
 /** A number beside what is allowed; nothing where all is. */
-export function Against({ label, now, most }: { label: string; now: number; most: number | null }) {
+function Against({ label, now, most }: { label: string; now: number; most: number | null }) {
   if (most == null) return null;
   return (
     <div>

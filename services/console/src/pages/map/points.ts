@@ -44,7 +44,10 @@ export const pointsQuery = (index: Index | undefined) =>
 /** The day on which each dataset was made, as 2026-03-02; those that are gone, or not seen, are left out. */
 async function daysOf(datasets: readonly string[], signal: AbortSignal): Promise<Map<string, string>> {
   const days = await Promise.all(datasets.map(async (dataset_id): Promise<[string, string][]> => {
-    const found = await api.GET("/v1/datasets/{dataset_id}", { params: { path: { dataset_id } }, signal }).catch(() => null);
+    const found = await api.GET("/v1/datasets/{dataset_id}", { params: { path: { dataset_id } }, signal }).catch((error: unknown) => {
+      if (error instanceof Refused && error.status === 404) return null;
+      throw error;
+    });
     return found?.data ? [[dataset_id, found.data.created_at.slice(0, 10)]] : [];
   }));
   return new Map(days.flat());
