@@ -46,7 +46,15 @@ class InspectOptions(Spec):
         "a warning for splits and classes with fewer", "sample", default=10, ge=1, le=1_000_000
     )
     pictures: int = documented("samples in the montage, of each class of a split", "sample", default=8, ge=0, le=32)
-    seed: Seed = documented("seed of the draw of samples for the montage", default=0)
+    samples: int = documented(
+        "samples of which pixels or words are kept for the sample browser of the console, drawn evenly from all "
+        "classes of all splits; 0: none. Of raw data only those that a browser cannot open itself",
+        "sample",
+        default=48,
+        ge=0,
+        le=200,
+    )
+    seed: Seed = documented("seed of the draws of samples for the montage and the sample browser", default=0)
 
 
 class _InspectInputs(Spec):
@@ -62,6 +70,8 @@ class Measuring(RecipeSpec):
 
     name: Literal["inspection"] = "inspection"
     modality: str = ""
+    # where the files of drawn samples go
+    folder: str = ""
 
     @property
     def implementation(self) -> str:

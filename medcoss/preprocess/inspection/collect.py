@@ -8,7 +8,7 @@ import numpy as np
 
 from medcoss.preprocess.inspection.histogram import Histogram
 from medcoss.preprocess.inspection.plan import Unit
-from medcoss.preprocess.inspection.report import Range, Texts
+from medcoss.preprocess.inspection.report import Range, Shown, Texts
 
 KEPT = 5
 
@@ -44,6 +44,7 @@ class Found:
     odd: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     words: list[tuple[int, int]] = field(default_factory=list)
     vocabulary: set[str] = field(default_factory=set)
+    shown: dict[int, Shown] = field(default_factory=dict)
     pictures: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, unit: Unit, samples: list[dict[str, Any]], first: int, modality: str) -> None:
@@ -52,11 +53,23 @@ class Found:
             name = unit.item.name if unit.item.files else f"sample {first + number}"
             case = Case(name, unit.splits[number], unit.classes[number], unit.patients[number])
             self._place(case, sample)
+            if "shown" in sample:
+                number = sample["shown"].pop("number")
+                self.shown[number] = Shown(split=case.split, label=case.label, **sample["shown"])
             if "texts" in sample:
                 self.words += [(w, c) for w, c in sample["texts"]]
                 self.vocabulary.update(sample["vocabulary"])
             else:
                 self._values(case, sample, str(unit.item.data.get("modality") or modality))
+
+    def add_unread(self, unit: Unit, first: int, reason: str) -> None:
+        """Say of the drawn samples of a unit that they could not be read."""
+        data = unit.item.data
+        drawn = {0: data["sample"]} if "sample" in data else {
+            int(row) - first: number for row, number in data.get("samples", {}).items()}  # fmt: skip
+        for at, number in drawn.items():
+            key = unit.item.name if unit.item.files else f"sample {first + at}"
+            self.shown[number] = Shown(key=key, split=unit.splits[at], label=unit.classes[at], problem=reason)
 
     def _place(self, case: Case, sample: dict[str, Any]) -> None:
         self.cases += 1

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from medcoss.data.shards import ShardReader
 from medcoss.modalities import Kind
 from medcoss.preprocess.dicom_items import read_item
 from medcoss.preprocess.inspection.histogram import Histogram
+from medcoss.preprocess.inspection.samples import Target
 from medcoss.preprocess.inspection.thumbnails import of_image, of_volume
 from medcoss.preprocess.io import read_image, read_mask, read_volume
 from medcoss.preprocess.raw import Raw
@@ -34,7 +36,7 @@ def survey(spec: Measuring, item: Item, raw: Raw) -> list[dict[str, Any]]:
     """What is found of one item, as plain JSON: a measurement of each of its samples."""
     wanted = item.data["what"]
     if wanted == "prepared":
-        return list(_prepared(item, raw))
+        return list(_prepared(spec, item, raw))
     if wanted == "text":
         return [_text(raw.read(item.files[0]).decode("utf-8", "replace"), item, raw)]
     if wanted == "image":
@@ -89,6 +91,10 @@ def _image(spec: Measuring, item: Item, raw: Raw) -> dict[str, Any]:
     if item.data.get("picture"):
         marked = None if labels is None else (labels > 0).astype(np.uint8)
         found["picture"] = of_image(values, marked, spec.modality)
+    if "sample" in item.data:
+        target = Target(Path(spec.folder), item.data["sample"], item.name, path)
+        problem = found.get("mask_problem", "")
+        found["shown"] = target.image(shown, labels, item.data.get("spacing") or [], problem)
     return found | {"sha256": raw.digest(path), "spacing": item.data.get("spacing") or []}
 
 
@@ -115,12 +121,17 @@ def _volume(spec: Measuring, item: Item, raw: Raw) -> dict[str, Any]:
             found |= _labelled(labels, volume)
     if item.data.get("picture"):
         found["picture"] = of_volume(volume, modality, labels, spacing)
+    if "sample" in item.data:
+        target = Target(Path(spec.folder), item.data["sample"], item.name, item.files[0] if item.files else "")
+        found["shown"] = target.volume(volume, modality, labels, spacing, found.get("mask_problem", ""))
     return found | {"sha256": digest, "spacing": list(spacing)}
 
 
 def _text(text: str, item: Item, raw: Raw) -> dict[str, Any]:
-    digest = raw.digest(item.files[0])
-    return {"texts": [_counted(text)], "vocabulary": _vocabulary(text), "sha256": digest}
+    found = {"texts": [_counted(text)], "vocabulary": _vocabulary(text), "sha256": raw.digest(item.files[0])}
+    if "sample" in item.data:
+        found["shown"] = Target(Path(), item.data["sample"], item.name, item.files[0]).words(text)
+    return found
 
 
 def _shown(volume: NDArray[Any], modality: str) -> tuple[NDArray[Any], str]:
@@ -140,14 +151,18 @@ def _vocabulary(text: str) -> list[str]:
     return sorted(hashlib.sha256(word.encode()).hexdigest()[:_KEPT_WORD] for word in words)
 
 
-def _prepared(item: Item, raw: Raw) -> Iterator[dict[str, Any]]:
+def _prepared(spec: Measuring, item: Item, raw: Raw) -> Iterator[dict[str, Any]]:
     """Samples `first` to `end` of a prepared dataset, in their order."""
     reader = ShardReader(raw.root)
+    names = {str(number): name for number, name in enumerate(reader.info.classes or [], 1)}
     for index in range(item.data["first"], item.data["end"]):
+        row, number = reader.rows[index], item.data["samples"].get(str(index))
+        target = None if number is None else Target(Path(spec.folder), number, row.id, row.source, names)
         if reader.info.kind is Kind.TEXT:
             text = reader.text(index)
             yield {"texts": [_counted(text)], "vocabulary": _vocabulary(text),
-                   "sha256": hashlib.sha256(text.encode()).hexdigest()}  # fmt: skip
+                   "sha256": hashlib.sha256(text.encode()).hexdigest()} | (
+                   {} if target is None else {"shown": target.words(text)})  # fmt: skip
             continue
         image, mask = reader.stored_image(index), reader.mask(index)
         found = _values(image, image.dtype.name, image.shape[0], image.shape[1:])
@@ -158,7 +173,7 @@ def _prepared(item: Item, raw: Raw) -> Iterator[dict[str, Any]]:
             for number, channel in enumerate(mask, 1):
                 labels[channel > 0] = number
             found |= _labelled(labels, image[0])
-        spacing = list(reader.rows[index].spacing)
+        spacing = list(row.spacing)
         if index in item.data["pictures"]:
             if image.ndim == 4:
                 sizes = tuple(spacing) if all(spacing) else (1.0, 1.0, 1.0)
@@ -166,5 +181,9 @@ def _prepared(item: Item, raw: Raw) -> Iterator[dict[str, Any]]:
             else:
                 shown = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
                 found["picture"] = of_image(shown, labels, "")
+        if target is not None and image.ndim == 4:
+            found["shown"] = target.volume(*_shown(image[0], reader.info.modality), labels, tuple(spacing))
+        elif target is not None:
+            found["shown"] = target.image(image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0), labels)
         digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
         yield found | {"sha256": digest, "spacing": spacing if all(spacing) else []}

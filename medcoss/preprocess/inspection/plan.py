@@ -4,7 +4,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pydicom
@@ -15,6 +15,7 @@ from medcoss.preprocess.dicom_headers import NoSlice, SliceHeader
 from medcoss.preprocess.dicom_items import dicom_files, item_of
 from medcoss.preprocess.dicom_series import group_series, stacks
 from medcoss.preprocess.inspection.masks import IMAGE_FOLDERS, masks_of
+from medcoss.preprocess.inspection.samples import evenly, needs_a_copy
 from medcoss.preprocess.raw import Raw
 from medcoss.preprocess.recipe import Item
 from medcoss.run import BadInput
@@ -55,6 +56,8 @@ class Planned:
     files: Counter[str] = field(default_factory=Counter)
     unreadable: list[BadFile] = field(default_factory=list)
     left_out: list[BadFile] = field(default_factory=list)
+    # from how many samples those for the browser were drawn
+    drawn_of: int = 0
     orphans: list[str] = field(default_factory=list)
 
 
@@ -68,8 +71,10 @@ def kind_of(path: str) -> str:
     return next((kind for kind, endings in _OTHERS.items() if lowered.endswith(endings)), "other")
 
 
-def of_raw(raw: Raw, options: InspectOptions, salt: bytes) -> Planned:
-    """The images, volumes, DICOM series and texts of a raw dataset, in the order of their names."""
+def of_raw(raw: Raw, options: InspectOptions, salt: bytes, stored: Path) -> Planned:
+    """The images, volumes, DICOM series and texts of a raw dataset, in the order of their names; `stored` is the folder
+    as it was uploaded, without what was unpacked.
+    """
     made = Planned()
     dicom = set(dicom_files(raw))
     others = [path for path in raw.files() if path not in dicom]
@@ -93,6 +98,11 @@ def of_raw(raw: Raw, options: InspectOptions, salt: bytes) -> Planned:
     made.files = Counter({kind: n for kind, n in sorted(made.files.items()) if n})
     _forget_folders(made, options)
     _draw(made, options)
+    browsed = [(i, (unit.splits[0], unit.classes[0])) for i, unit in enumerate(made.units)
+               if needs_a_copy(unit.item.files[0], stored)]  # fmt: skip
+    made.drawn_of = len(browsed)
+    for number, i in enumerate(evenly(browsed, options.samples, options.seed)):
+        made.units[i].item.data["sample"] = number
     return made
 
 
@@ -165,10 +175,16 @@ def of_prepared(reader: ShardReader, options: InspectOptions) -> Planned:
     """Ranges of the samples of a prepared dataset."""
     made, classes = Planned(), reader.info.classes or []
     chosen = _chosen(((i, (row.split, row.label)) for i, row in enumerate(reader.rows)), options)
+    browsed = evenly(((i, (row.split, str(row.label))) for i, row in enumerate(reader.rows)), options.samples,
+                     options.seed)  # fmt: skip
+    numbers = {i: number for number, i in enumerate(browsed)}
+    made.drawn_of = len(reader)
     for first in range(0, len(reader), _ROWS):
         rows = reader.rows[first : first + _ROWS]
         data: dict[str, Any] = {"what": "prepared", "first": first, "end": first + len(rows)}
         data["pictures"] = [i for i in range(first, first + len(rows)) if i in chosen]
+        # keys as JSON has them
+        data["samples"] = {str(i): numbers[i] for i in range(first, first + len(rows)) if i in numbers}
         known = [classes[row.label] if 0 <= row.label < len(classes) else None for row in rows]
         item = Item(f"samples {first} to {first + len(rows) - 1}", data=data)
         made.units.append(Unit(item, [row.split for row in rows], known, [row.patient for row in rows]))

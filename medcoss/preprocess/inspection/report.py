@@ -1,5 +1,7 @@
 """The report of an inspection, as it stands in `report.json`."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from medcoss.preprocess.inspection.histogram import Histogram
@@ -57,6 +59,34 @@ class Texts(Record):
     words: Range | None = None
     characters: Range | None = None
     vocabulary: int = Field(0, description="number of different words, in lower case")
+
+
+class Shown(Record):
+    """A drawn sample, as the sample browser shows it; shapes and spacings are (z, y, x) or (y, x)."""
+
+    key: str = Field(description="its id in a prepared dataset, or its file")
+    source: str = Field("", description="the file that it was made of, where that is known")
+    split: str = ""
+    label: str | None = Field(None, description="its class")
+    kind: Literal["volume", "image", "text"] | None = Field(None, description="None when it could not be read")
+    shape: list[int] = Field([], description="as it is in the dataset, in pixels or voxels")
+    spacing: list[float] = Field([], description="as it is in the dataset, in mm; empty when it is not known")
+    shown: list[int] = Field([], description="shape of the file `image`, which may be coarser")
+    window: list[float] = Field([], description="values of the file `image` from black to white")
+    image: str | None = Field(None, description="the artifact with its voxels (NIfTI) or pixels (PNG)")
+    mask: str | None = Field(None, description="the artifact with its labels, on the grid of `image`")
+    labels: dict[str, str] = Field({}, description="what the values in `mask` mean, where that is known")
+    text: str | None = Field(None, description="the words of a report")
+    problem: str = Field("", description="why it, or a part of it, is not shown")
+
+
+class Samples(Record):
+    """What the sample browser has, as it stands in `samples.json`."""
+
+    source: str = Field(description="raw or prepared")
+    of: int = Field(description="samples from which they were drawn")
+    seed: int
+    samples: list[Shown]
 
 
 class Report(Record):

@@ -18,7 +18,7 @@ from medcoss.preprocess.inspection.collect import Found, spread
 from medcoss.preprocess.inspection.draw import draw
 from medcoss.preprocess.inspection.page import page
 from medcoss.preprocess.inspection.plan import Planned, measured, of_prepared, of_raw
-from medcoss.preprocess.inspection.report import Intensities, Report
+from medcoss.preprocess.inspection.report import Intensities, Report, Samples
 from medcoss.preprocess.inspection.warn import warnings
 from medcoss.preprocess.nnunet import median_spacing
 from medcoss.preprocess.raw import Raw
@@ -29,7 +29,9 @@ from medcoss.specs.records import BadFile
 
 _BATCH, _FEW = 8, 16
 _SHAPES = 20
-_TYPES = {".json": "application/json", ".html": "text/html", ".png": "image/png"}
+_TYPES = {".json": "application/json", ".html": "text/html", ".png": "image/png",
+          ".gz": "application/gzip"}  # fmt: skip
+SAMPLES = "samples.json"
 
 
 def inspect(options: InspectOptions, source: Path, folder: Path, context: RunContext, *, salt: bytes = b"",
@@ -49,7 +51,7 @@ def inspect(options: InspectOptions, source: Path, folder: Path, context: RunCon
         else:
             seen = opened(source, unpacked, ArchiveLimits(), context)
             raw = Raw(seen.root)
-            planned = of_raw(raw, options, salt or os.urandom(32))
+            planned = of_raw(raw, options, salt or os.urandom(32), source)
             planned.unreadable += [BadFile(path=path, reason=reason) for path, reason in seen.refused]
         return _inspected(options, reader, raw, planned, folder, context, processes)
     finally:
@@ -63,17 +65,32 @@ def _inspected(options: InspectOptions, reader: ShardReader | None, raw: Raw, pl
         raise BadInput(f"there are no images, volumes, DICOM files or texts to look at; found {kinds}: look at what a "
                        "preprocess job makes of it instead", "dataset")  # fmt: skip
     modality = reader.info.modality if reader else options.modality
-    found = _measured(planned, raw, "" if reader else modality or "", context, processes)
+    found = _measured(planned, raw, Measuring(modality="" if reader else modality or "", folder=str(folder)), context,
+                      processes)  # fmt: skip
     report = _report(found, planned, modality, "prepared" if reader else "raw", options)
     report.pictures = draw(report, found, folder)
     (folder / "report.json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
     (folder / "report.html").write_text(page(report, folder), encoding="utf-8")
     for name in ("report.json", "report.html", *report.pictures):
         context.artifact(folder / name, name, _TYPES[Path(name).suffix])
+    _keep_samples(found, planned, report.source, options, folder, context)
     return report
 
 
-def _measured(planned: Planned, raw: Raw, modality: str, context: RunContext, processes: int | None) -> Found:
+def _keep_samples(found: Found, planned: Planned, source: str, options: InspectOptions, folder: Path,
+                  context: RunContext) -> None:  # fmt: skip
+    """Keep what was drawn for the sample browser, and its list last."""
+    if not found.shown:
+        return
+    shown = [found.shown[number] for number in sorted(found.shown)]
+    for name in (name for one in shown for name in (one.image, one.mask) if name):
+        context.artifact(folder / name, name, _TYPES[Path(name).suffix])
+    listed = Samples(source=source, of=planned.drawn_of, seed=options.seed, samples=shown)
+    (folder / SAMPLES).write_text(listed.model_dump_json(indent=1), encoding="utf-8")
+    context.artifact(folder / SAMPLES, SAMPLES, _TYPES[".json"])
+
+
+def _measured(planned: Planned, raw: Raw, spec: Measuring, context: RunContext, processes: int | None) -> Found:
     found, starts, total = Found(), [0], len(planned.units)
     for unit in planned.units:
         starts.append(starts[-1] + len(unit.splits))
@@ -81,7 +98,7 @@ def _measured(planned: Planned, raw: Raw, modality: str, context: RunContext, pr
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = processes or cores
         with Pool(wanted) as pool:
-            tasks = _tasks(planned, raw, modality, Path(work))
+            tasks = _tasks(planned, raw, spec, Path(work))
             done = run_here(tasks, context.should_stop) if total <= _FEW else pool.run(tasks, context.should_stop)
             number = 0
             for task in done:
@@ -89,8 +106,9 @@ def _measured(planned: Planned, raw: Raw, modality: str, context: RunContext, pr
                     unit = planned.units[place]
                     if isinstance(outcome, End):
                         planned.unreadable.append(BadFile(path=outcome.path, reason=outcome.reason))
+                        found.add_unread(unit, starts[place], outcome.reason)
                     else:
-                        found.add(unit, outcome, starts[place], modality)
+                        found.add(unit, outcome, starts[place], spec.modality)
                 task.target.unlink()
                 number += len(task.items)
                 context.progress(number, total, "files and series" if planned.files else "samples")
@@ -100,8 +118,8 @@ def _measured(planned: Planned, raw: Raw, modality: str, context: RunContext, pr
     return found
 
 
-def _tasks(planned: Planned, raw: Raw, modality: str, work: Path) -> Iterator[Task]:
-    items, spec, stage = list(measured(planned)), Measuring(modality=modality), Stage("inspection", survey=True)
+def _tasks(planned: Planned, raw: Raw, spec: Measuring, work: Path) -> Iterator[Task]:
+    items, stage = list(measured(planned)), Stage("inspection", survey=True)
     for first in range(0, len(items), _BATCH):
         yield Task(spec, raw.root, stage, items[first : first + _BATCH], work / f"{first:09d}.records")
 

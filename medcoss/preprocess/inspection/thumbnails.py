@@ -18,16 +18,27 @@ Bytes = NDArray[np.uint8]
 
 def windowed(values: NDArray[Any], modality: str) -> Bytes:
     """Values as grey levels: CT (HU) in the soft tissue window, bytes as they are, else 1st to 99th percentile."""
-    if values.dtype == np.uint8:
-        return values
+    return values if values.dtype == np.uint8 else grey_levels(values, window_of(values, modality))
+
+
+def window_of(values: NDArray[Any], modality: str) -> tuple[float, float] | None:
+    """The values that are shown black and white; None when no value is finite."""
     # every few voxels tell the percentiles
     some = values.reshape(-1)[:: max(values.size // 200_000, 1)].astype(np.float64)
     some = some[np.isfinite(some)]
     if not some.size:
-        return np.zeros(values.shape, np.uint8)
-    low, high = np.percentile(some, (1, 99))
+        return None
     if modality == "ct" and some.min() < -200:
-        low, high = _CT_WINDOW
+        return _CT_WINDOW
+    low, high = np.percentile(some, (1, 99))
+    return float(low), float(high)
+
+
+def grey_levels(values: NDArray[Any], window: tuple[float, float] | None) -> Bytes:
+    """Values as bytes, from the low end of a window to its high end."""
+    if window is None:
+        return np.zeros(values.shape, np.uint8)
+    low, high = window
     scaled = (np.nan_to_num(values.astype(np.float32), nan=low) - low) / max(high - low, 1e-9)
     return np.asarray(np.clip(np.rint(scaled * 255), 0, 255), np.uint8)
 
