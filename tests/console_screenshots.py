@@ -43,7 +43,8 @@ def pages(demo: Demo) -> dict[str, str]:
         "model": model, "model-scores": f"/models/{CHEST}?tab=scores", "model-lineage": f"{model}?tab=origins",
         "model-card": f"{model}?tab=card", "model-promote": f"{model}?tab=promote", "model-serve": f"{model}?tab=serve",
         "evaluations": f"/evaluations?id={ROC},{OTHER_ROC}", "evaluation-dice": f"/evaluations?id={DICE}",
-        "try": "/try", "map": "/map?index=films", "admin-keys": "/admin", "admin-projects": "/admin?tab=projects",
+        "try": "/try", "map": "/map?index=films", "map-new": "/map/new",
+        "admin-keys": "/admin", "admin-projects": "/admin?tab=projects",
         "admin-audit": "/admin?tab=audit", "admin-limits": "/admin?tab=limits",
     }  # fmt: skip
 

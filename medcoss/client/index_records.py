@@ -40,6 +40,7 @@ class Index(Record):
     per_dataset: dict[str, int] | None = None
     modalities: list[str] | None = None
     projected: int | None = None
+    total_bytes: int | None = None
     built_at: datetime | None = None
     build: IndexBuild | None = None
     trouble: str | None = None

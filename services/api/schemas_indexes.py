@@ -25,12 +25,14 @@ class IndexRequest(Body):
         json_schema_extra={"example": {"name": "chest-search", "encoder": "@production", "datasets": _DATASETS}},
     )
 
-    name: str = Field(pattern=NAME, description="what it is called in its project")
+    name: str = Field(pattern=NAME, description="what it is called in its project: lower-case letters, digits, - and _")
     encoder: ModelRef = Field(
         description="encoder or classifier, by id or by an alias: then the index is built again when the alias moves"
     )
     datasets: list[DatasetRef] = Field(
-        min_length=1, max_length=64, description="prepared datasets of modalities that the encoder has learnt"
+        min_length=1,
+        max_length=64,
+        description="prepared datasets or rehearsal buffers, of modalities that the encoder has learnt",
     )
     description: Text = Field("", max_length=4000, description="for people")
     level: Literal["study", "sample"] = Field(
@@ -89,6 +91,8 @@ class IndexOut(BaseModel):
     per_dataset: dict[str, int] | None = Field(description="vectors of each dataset")
     modalities: list[str] | None = Field(description="modalities of the datasets")
     projected: int | None = Field(description="studies in the 2-D projection")
+    total_bytes: int | None = Field(description="what the files of the version take",
+                                    json_schema_extra={"unit": "byte"})  # fmt: skip
     built_at: datetime | None = Field(description="since when this version answers")
     build: BuildOut | None = Field(description="newest build; null when its job was deleted, or there is none")
     trouble: str | None = Field(
@@ -103,7 +107,7 @@ _INDEX: dict[str, Any] = {
     "description": "films and reports of the north site", "state": "updating", "encoder": "@production",
     "datasets": _DATASETS, "version": 2, "model_id": _MODEL, "level": "study", "vectors": 11_726, "width": 768,
     "search": "exact", "per_dataset": {_DATASETS[0]: 5_863, _DATASETS[1]: 5_863}, "modalities": ["report", "xray"],
-    "projected": 11_726, "built_at": "2026-03-02T12:00:00Z",
+    "projected": 11_726, "total_bytes": 38_273_664, "built_at": "2026-03-02T12:00:00Z",
     "build": {"job_id": "job_0199c2e1b44a5b6c7d8e9", "state": "running", "model_id": _NEXT, "fraction": 0.4,
               "eta_s": 71.5, "error": None},
     "trouble": None, "created_by": "ada", "created_at": "2026-03-02T08:30:00Z",

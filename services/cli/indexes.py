@@ -20,6 +20,7 @@ from services.cli.output import (
     say,
     short_moment,
     show,
+    size,
     table,
     wrapped,
 )
@@ -45,6 +46,7 @@ def create(
     level: Annotated[str, typer.Option("--level", help="A vector a study, or a sample (of volumes a tile).")] = "study",
     search: Annotated[str, typer.Option("--search", help="auto, exact or approximate.")] = "auto",
     projection: Annotated[int, typer.Option("--projection", help="Most studies in the 2-D projection.")] = 20_000,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples that the encoder sees at once.")] = 32,
     description: Annotated[str, typer.Option("--description", help="For people.")] = "",
     wait: Wait = False,
     project: Project = None,
@@ -52,8 +54,8 @@ def create(
 ) -> None:
     """Embed datasets and make them searchable; with an alias, again whenever it moves."""
     made = client.indexes.create(
-        name, encoder, dataset, level=level, search=search, projection=projection, description=description,
-        project=project,
+        name, encoder, dataset, level=level, search=search, projection=projection, batch_size=batch_size,
+        description=description, project=project,
     )  # fmt: skip
     _shown(client.indexes.wait(name, project=project) if wait else made, as_json)
 
@@ -63,7 +65,8 @@ def _shown(found: Index, as_json: bool) -> None:
         name: getattr(found, name)
         for name in ("id", "name", "description", "state", "encoder", "model_id", "version", "level", "search",
                      "vectors", "width", "projected", "built_at", "trouble", "created_by", "created_at")
-    } | {"datasets": ", ".join(found.datasets), "modalities": ", ".join(found.modalities or []) or None}  # fmt: skip
+    } | {"size": None if found.total_bytes is None else size(found.total_bytes),
+         "datasets": ", ".join(found.datasets), "modalities": ", ".join(found.modalities or []) or None}  # fmt: skip
     if found.build is not None:
         done = "" if found.build.fraction is None else f", {found.build.fraction:.0%}"
         about["build"] = f"{found.build.job_id} ({found.build.state}{done}) of {found.build.model_id}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, insert, literal, select
+from sqlalchemy import and_, delete, func, insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -174,3 +174,9 @@ def builds(session: Session, rows: Sequence[SearchIndex]) -> Mapping[str, Job]:
     wanted = [row.job_id for row in rows if row.job_id]
     found: dict[str, Any] = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(wanted)))}
     return {row.id: found[row.job_id] for row in rows if row.job_id in found}
+
+
+def sizes(session: Session, rows: Sequence[SearchIndex]) -> Mapping[str, int]:
+    """What the files of the version that answers take, in bytes, by the index's id; none of one that has no version."""
+    sums = select(IndexFile.index_id, func.sum(IndexFile.size)).where(IndexFile.index_id.in_([row.id for row in rows]))
+    return {index: int(total) for index, total in session.execute(sums.group_by(IndexFile.index_id))}

@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,7 +15,7 @@ from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from tests.api.serving import KEYS, Role, Served, start, store_keys
 from tests.browser import Watched, browsing, faults, log_in, needs_browser
-from tests.console_demo import CHEST, DICE, STAGES, Demo, fill
+from tests.console_demo import CHEST, DICE, STAGES, XRAYS, Demo, fill
 
 pytestmark = needs_browser
 TABLET: ViewportSize = {"width": 834, "height": 1112}
@@ -59,6 +59,13 @@ def page(watched: Watched, shown: tuple[Served, Demo]) -> Iterator[Page]:
     made.close()
     hosts = {httpx.URL(shown[0].url).netloc.decode(), shown[0].settings.s3_endpoint}
     assert not watched.errors and watched.hosts() <= hosts
+
+
+@contextmanager
+def refused(watched: Watched) -> Iterator[None]:
+    """What the browser says of answers that refuse something is meant here."""
+    yield
+    watched.errors[:] = [each for each in watched.errors if "Failed to load resource" not in each]
 
 
 def test_a_pipeline_is_seen_as_a_graph_and_as_a_table_and_stopped(page: Page, shown: tuple[Served, Demo]) -> None:
@@ -189,6 +196,70 @@ def test_studies_are_drawn_around_on_the_map(page: Page, shown: tuple[Served, De
     expect(page.get_by_role("img", name=re.compile("coloured by time"))).to_be_visible()
     expect(page.get_by_text("2025-11-03 (100)")).to_be_visible()
     assert not faults(page)
+
+
+def test_an_index_is_asked_for_followed_and_deleted_by_the_console(
+    page: Page, shown: tuple[Served, Demo], watched: Watched
+) -> None:
+    served, _ = shown
+    # a project with nothing in it: what has to be there first is told, with the way there
+    page.goto(f"{served.url}/console/map?project=north")
+    page.get_by_role("link", name="New index").click()
+    first = page.get_by_role("alert").filter(has_text="Something has to be there first")
+    expect(first.get_by_role("link", name="Open a raw dataset")).to_be_visible()
+    expect(first.get_by_role("link", name="Pre-train an encoder")).to_be_visible()
+
+    # from the page of an encoder, what is wrong stands at its field
+    page.goto(f"{served.url}/console/models/{STAGES[1]}")
+    page.get_by_role("link", name="Make an index").click()
+    form = page.get_by_role("form", name="New index")
+    name, build = form.get_by_role("textbox", name="Name"), form.get_by_role("button", name="Build the index")
+    encoder, datasets = (form.get_by_role("combobox", name=each, exact=True) for each in ("Encoder", "Datasets"))
+    expect(encoder).to_have_value(re.compile("stage 2, xray"))
+    build.click()
+    expect(form.get_by_role("alert").filter(has_text="Still needed: name, datasets.")).to_be_visible()
+    expect(name).to_be_focused()
+    name.fill("films")
+    datasets.click()
+    page.get_by_role("option", name=re.compile("^left atria")).click()
+    with refused(watched):
+        build.click()
+        expect(datasets).to_have_accessible_description(re.compile("has not learnt 'mr'"))
+        page.keyboard.press("Backspace")
+        datasets.click()
+        page.get_by_role("option", name=re.compile("^chest films · ")).click()
+        build.click()
+        expect(name).to_have_accessible_description(re.compile("an index 'films' is there already"))
+    assert not faults(page)
+    name.fill("two")
+    build.click()
+
+    # it waits for a worker, and can be deleted as well as one that is there
+    row = page.locator("tr[data-index=two]")
+    expect(row.locator("[data-state=building]")).to_be_visible()
+    expect(page.get_by_role("region", name="Being built")).to_contain_text("its job, queued")
+    made = served.viewer.get("/v1/indexes/two").json()
+    assert (made["encoder"], made["datasets"]) == (STAGES[1], [XRAYS])
+    assert not faults(page)
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete the index").click()
+    expect(row).to_be_hidden()
+    expect(page.get_by_role("alert").filter(has_text="There is no index")).to_be_visible()
+    films = page.locator("tr[data-index=films]")
+    expect(films.get_by_role("cell", name=re.compile("KiB"))).to_be_visible()
+    films.get_by_role("button", name="Rebuild").click()
+    page.get_by_role("button", name="Embed everything again").click()
+    expect(films.locator("[data-state=updating]")).to_be_visible()
+    assert served.viewer.get("/v1/indexes/films").json()["version"] == 1, "it goes on answering"
+
+    # a viewer sees them, and is told what a new one needs
+    other = watched.page()
+    log_in(other, served.url, KEYS[Role.VIEWER], "/map")
+    expect(other.locator("tr[data-index=films]")).to_be_visible()
+    expect(other.get_by_role("link", name="New index")).to_have_count(0)
+    other.goto(f"{served.url}/console/map/new")
+    expect(other.get_by_role("alert")).to_contain_text("needs the key of an operator")
+    other.close()
 
 
 def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten_and_what_is_used(

@@ -69,7 +69,13 @@ def test_jobs_are_watched_from_log_in_to_their_curves(
     lenient = PreprocessSpec(dataset=raw.id, recipe=RECIPE, max_bad_fraction=0.5)
     prepared = client.jobs.wait(client.jobs.submit("preprocess", lenient).id, timeout=120)
     spec = PretrainSpec(
-        dataset=prepared.outputs["dataset"], size="tiny", epochs=3, batch_size=4, log_every=1, warmup_epochs=1
+        dataset=prepared.outputs["dataset"],
+        size="tiny",
+        epochs=3,
+        batch_size=4,
+        log_every=1,
+        warmup_epochs=1,
+        output_name="console-encoder",
     )
     training = client.jobs.submit("pretrain", spec, name="console encoder")
     page.goto(f"{state['url']}/console/jobs/{training.id}")
@@ -86,6 +92,19 @@ def test_jobs_are_watched_from_log_in_to_their_curves(
     expect(page.get_by_role("region", name="Models").get_by_role("link").first).to_be_visible()
     assert not faults(page) and not browser.errors
     assert browser.hosts() <= {httpx.URL(state["url"]).netloc.decode()}
+
+    # from no index to a map of the studies
+    page.get_by_role("region", name="Models").get_by_role("link", name="console-encoder").click()
+    page.get_by_role("link", name="Make an index").click()
+    page.get_by_role("textbox", name="Name").fill("console-films")
+    page.get_by_role("combobox", name="Datasets").click()
+    page.get_by_role("option", name=re.compile(" · prepared · xray · 16 samples")).click()
+    page.get_by_role("button", name="Build the index").click()
+    row = page.locator("tr[data-index=console-films]")
+    expect(row.locator("[data-state=ready]")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("img", name=re.compile("Map of 16 studies, coloured by label"))).to_be_visible()
+    expect(page.get_by_role("region", name="Studies", exact=True).locator("tbody tr")).to_have_count(16)
+    assert not faults(page) and not browser.errors
 
     # the control plane is started anew under the page, which goes on
     parts = {part["name"]: part["pid"] for part in state["parts"]}

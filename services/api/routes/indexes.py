@@ -42,8 +42,8 @@ def _state(row: SearchIndex, job: Job | None) -> str:
     return "failed" if lost or row.trouble or not row.version else "ready"
 
 
-def index_view(row: SearchIndex, job: Job | None) -> IndexOut:
-    """An index with its newest build."""
+def index_view(row: SearchIndex, job: Job | None, total_bytes: int | None) -> IndexOut:
+    """An index with its newest build and the size of the version that answers."""
     info = row.info or {}
     about = {name: info.get(name) for name in ("vectors", "width", "search", "modalities", "projected")}
     same = ("id", "project_id", "name", "description", "encoder", "datasets", "version", "model_id", "built_at",
@@ -51,13 +51,14 @@ def index_view(row: SearchIndex, job: Job | None) -> IndexOut:
     return IndexOut.model_validate(
         {name: getattr(row, name) for name in same} | about
         | {"state": _state(row, job), "build": _build(row, job), "level": row.options["level"],
-           "per_dataset": info.get("datasets")}
+           "per_dataset": info.get("datasets"), "total_bytes": total_bytes}
     )  # fmt: skip
 
 
-def _views(session: Session, rows: Sequence[SearchIndex], _: Wanted) -> list[IndexOut]:
+def _views(session: Session, rows: Sequence[SearchIndex], wanted: Wanted) -> list[IndexOut]:
     built = indexes.builds(session, rows)
-    return [index_view(row, built.get(row.id)) for row in rows]
+    sizes = indexes.sizes(session, rows) if "total_bytes" in wanted else {}
+    return [index_view(row, built.get(row.id), sizes.get(row.id)) for row in rows]
 
 
 _SHOWN = Shown(INDEXES, IndexOut, _views)
@@ -79,7 +80,7 @@ def create_index(request: IndexRequest, parts: PartsOf, caller: Operator, backgr
             session, project_id, request.name, request.encoder, request.datasets, request.options, request.description,
             caller.owner, attempts=settings.max_attempts, quota=settings.quota_queued,
         )  # fmt: skip
-        shown, to_ring = index_view(row, job), job_view(session, job, settings.quota_running)
+        shown, to_ring = index_view(row, job, None), job_view(session, job, settings.quota_running)
     background.add_task(parts.desk.ring, to_ring)
     return shown
 
@@ -94,7 +95,7 @@ def list_indexes(session: ReaderOf, caller: Viewer, asked: Annotated[Question, D
 def show_index(index: IndexName, session: ReaderOf, caller: Viewer, project: InProject = None) -> IndexOut:
     """One index: what answers now, and what is being built."""
     row = indexes.get(session, _narrowed(session, caller.scope, project), index)
-    return index_view(row, indexes.builds(session, [row]).get(row.id))
+    return _views(session, [row], Wanted(IndexOut.model_fields))[0]
 
 
 @router.post("/{index}/rebuild", responses=responses(conflict="It is being built"))
@@ -106,7 +107,8 @@ def rebuild_index(
     with parts.database.session() as session:
         scope = _narrowed(session, caller.scope, project)
         row, job = indexes.rebuild(session, scope, index, attempts=settings.max_attempts, quota=settings.quota_queued)
-        shown, to_ring = index_view(row, job), job_view(session, job, settings.quota_running)
+        size = indexes.sizes(session, [row]).get(row.id)
+        shown, to_ring = index_view(row, job, size), job_view(session, job, settings.quota_running)
     background.add_task(parts.desk.ring, to_ring)
     return shown
 

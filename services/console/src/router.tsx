@@ -208,6 +208,7 @@ const admin = createRoute({
 });
 
 export interface MapSearch {
+  /** By name, or by id. */
   index?: string | undefined;
   by?: (typeof COLUMNS)[number] | undefined;
 }
@@ -218,8 +219,15 @@ const map = createRoute({
   validateSearch: (given: Raw): MapSearch => ({ index: text(given.index), by: among(given.by, COLUMNS)?.[0] }),
 });
 
+const newIndex = createRoute({
+  getParentRoute: () => root,
+  path: "/map/new",
+  component: lazyRouteComponent(patient(() => import("./pages/NewIndex"))),
+  validateSearch: (given: Raw): { form?: string | undefined } => ({ form: text(given.form) }),
+});
+
 const tree = root.addChildren([
-  home, jobs, newJob, newCurriculum, job, pipelines, pipeline, datasets, upload, dataset, models, model, evaluations, trying, map, admin,
+  home, jobs, newJob, newCurriculum, job, pipelines, pipeline, datasets, upload, dataset, models, model, evaluations, trying, map, newIndex, admin,
 ]);
 
 function parseSearch(search: string): Raw {

@@ -3,9 +3,8 @@ import { EventSourceParserStream } from "eventsource-parser/stream";
 
 import { api, pageOf, refusal, Refused } from "./client";
 import { authorization } from "./client";
+import type { Index } from "./indexes";
 import type { components } from "./schema";
-
-export type Index = components["schemas"]["IndexOut"];
 
 /** A served model, as the gateway tells of it. */
 export interface Served {
@@ -78,13 +77,6 @@ export const servedQuery = (gateway: string | undefined) =>
     retry: false,
   });
 
-export const indexesQuery = (project: string | undefined) =>
-  queryOptions({
-    queryKey: ["indexes", project],
-    queryFn: async ({ signal }) =>
-      pageOf<Index>((await api.GET("/v1/indexes", { params: { query: { project, limit: 500 } }, signal })).data),
-  });
-
 export type Given = File | string;
 
 function bodyOf(given: Given): { body: BodyInit; type?: string } {
@@ -114,9 +106,9 @@ export async function infer(url: string, given: Given, signal: AbortSignal, hear
 }
 
 /** The studies of an index that are nearest to a file or a text. Raises Refused. */
-export async function nearest(gateway: string, index: string, given: Given, k: number, signal: AbortSignal): Promise<Nearest> {
+export async function nearest(gateway: string, index: Index, given: Given, k: number, signal: AbortSignal): Promise<Nearest> {
   const { body, type } = bodyOf(given);
-  const url = `${gateway}/v1/indexes/${encodeURIComponent(index)}/search?k=${k}`;
+  const url = `${gateway}/v1/indexes/${encodeURIComponent(index.name)}/search?k=${k}&project=${encodeURIComponent(index.project_id)}`;
   const headers = { ...authorization(), ...(type ? { "Content-Type": type } : {}) };
   return (await (await call(url, { method: "POST", body, headers, signal })).json()) as Nearest;
 }

@@ -1,9 +1,11 @@
 import { Link } from "@tanstack/react-router";
 
-/** Something that a job made, by its id: a link to its page where it has one. */
-export function Output({ id }: { id: string }) {
-  if (id.startsWith("ds_")) return <Link className="link" to="/datasets/$id" params={{ id }}>{id}</Link>;
-  if (id.startsWith("mdl_")) return <Link className="link" to="/models/$modelId" params={{ modelId: id }}>{id}</Link>;
-  if (id.startsWith("evl_")) return <Link className="link" to="/evaluations" search={{ id: [id] }}>{id}</Link>;
-  return id;
+import { placeOf } from "./place";
+
+/** Something by its id, or by what it is called: a link to its page where it has one. */
+export function Output({ id, children = id, className = "link" }: { id: string; children?: React.ReactNode; className?: string }) {
+  const place = placeOf(id);
+  if (!place) return <span title={children === id ? undefined : id}>{children}</span>;
+  const { what: _, ...to } = place;
+  return <Link className={className} {...to}>{children}</Link>;
 }

@@ -227,19 +227,27 @@ export function Fields({ form, schema, path, value, set, without = [], only, def
   );
 }
 
+/** What is wrong with the entries of a list, which are told apart by their place. */
+function ofEach(errors: Form["errors"], path: string, count: number): string {
+  const found = [...errors].filter(([pointer]) => pointer.startsWith(`${path}/`));
+  return found.map(([pointer, said]) => (count > 1 ? `number ${Number(pointer.split("/").at(-1)) + 1}: ${said}` : said)).join("; ");
+}
+
 function List({ form, name, path, value, set, field, shared }: Compound & { shared: Shared }) {
   const inner = field.items ? plain(field.items, form.root) : null;
   const given = (Array.isArray(value) ? value : undefined) as Value[] | undefined;
   const values = given ?? ((Array.isArray(shared.fallback) ? shared.fallback : []) as Value[]);
+  // what is wrong with one of them stands below the input that holds them all
+  const flat = { ...shared, error: shared.error ?? (ofEach(form.errors, path, values.length) || undefined) };
   if (field.prefixItems) return <Tuple form={form} path={path} field={field} given={given} values={values} set={set} shared={shared} />;
-  if (inner?.reference) return <Reference {...shared} several schema={{ ...inner, description: field.description ?? "" }} value={values as string[]} set={set} />;
+  if (inner?.reference) return <Reference {...flat} several schema={{ ...inner, description: field.description ?? "" }} value={values as string[]} set={set} />;
   if (inner?.enum) {
-    return <MultiSelect {...input(shared)} data={inner.enum.map(String)} value={values.map(String)} onChange={(now) => set(now.length ? now : undefined)} />;
+    return <MultiSelect {...input(flat)} data={inner.enum.map(String)} value={values.map(String)} onChange={(now) => set(now.length ? now : undefined)} />;
   }
   if (inner?.type === "string" || inner?.type === "integer" || inner?.type === "number") {
     const isText = inner.type === "string";
     return (
-      <TagsInput {...input(shared)} value={values.map(String)} placeholder={values.length ? undefined : "Enter adds one"} clearable
+      <TagsInput {...input(flat)} value={values.map(String)} placeholder={values.length ? undefined : "Enter adds one"} clearable
         onChange={(now) => set(now.length ? (isText ? now : now.map(Number).filter((each) => !Number.isNaN(each))) : undefined)} />
     );
   }

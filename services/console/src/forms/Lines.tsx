@@ -1,6 +1,7 @@
 import { Button, Card, Code, CopyButton, Group, Tabs, Title } from "@mantine/core";
 import { IconCheck, IconCopy } from "@tabler/icons-react";
 
+import type { IndexRequest } from "../api/indexes";
 import type { JobBody, PipelineBody } from "./preflight";
 
 /** A word for a POSIX shell. */
@@ -69,6 +70,21 @@ export function curriculumLines(body: PipelineBody): Record<string, string> {
     CLI: `cat > curriculum.json <<'END'\n${JSON.stringify(curriculum, null, 2)}\nEND\nmedcoss curriculum plan --spec curriculum.json\nmedcoss curriculum run --spec curriculum.json${flags}`,
     curl: curl("/v1/pipelines", body),
     Python: `from medcoss.client import Client\nfrom medcoss.specs.curriculum import Curriculum\n\nclient = Client()\ncurriculum = Curriculum.model_validate(${python(curriculum)})\nmade = client.pipelines.submit(curriculum=curriculum${named})\nprint(client.pipelines.wait(made.id).state)`,
+  };
+}
+
+export function indexLines(body: IndexRequest): Record<string, string> {
+  const { name = "NAME", encoder = "MODEL", datasets = [], ...rest } = body as Partial<IndexRequest>;
+  const { batch_size, ...flags } = rest;
+  const options = [
+    `--encoder ${quoted(encoder)}`, ...datasets.map((each) => `--dataset ${each}`), ...(batch_size == null ? [] : [`--batch-size ${batch_size}`]),
+    ...Object.entries(flags).map(([flag, value]) => `--${flag} ${quoted(String(value))}`),
+  ];
+  const named = Object.entries(rest).map(([field, value]) => `, ${field}=${python(value)}`).join("");
+  return {
+    CLI: [`medcoss indexes create ${quoted(name)}`, ...options].join(BREAK),
+    curl: curl("/v1/indexes", body),
+    Python: `from medcoss.client import Client\n\nclient = Client()\nindex = client.indexes.create(${python(name)}, ${python(encoder)}, ${python(datasets)}${named})\nprint(client.indexes.wait(index.name).state)`,
   };
 }
 

@@ -5,7 +5,7 @@ import { useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { api, type Dataset, type Model, pageOf } from "../api/client";
-import { datasetsQuery, modelsQuery } from "../api/queries";
+import { datasetsQuery, type ModelFilters, modelsQuery } from "../api/queries";
 import { ago, number } from "../format";
 import type { Schema } from "./schema";
 
@@ -15,10 +15,18 @@ interface Option {
 }
 
 type Role = "raw" | "prepared" | "buffer";
+type Task = NonNullable<ModelFilters["task"]>[number];
+const TASK_WORDS: readonly [string, Task][] = [["encoder", "encoder"], ["classifier", "classification"], ["segmenter", "segmentation"]];
 
 /** Which datasets a field is about; its description says so. */
 function rolesOf(description: string): Role[] | undefined {
   const found = (["raw", "prepared", "buffer"] as const).filter((role) => new RegExp(`\\b${role}`, "i").test(description));
+  return found.length ? found : undefined;
+}
+
+/** Which models a field is about; without a word of that, any. */
+function tasksOf(description: string): Task[] | undefined {
+  const found = TASK_WORDS.filter(([word]) => new RegExp(`\\b${word}`, "i").test(description)).map(([, task]) => task);
   return found.length ? found : undefined;
 }
 
@@ -38,9 +46,9 @@ function useDatasets(roles: Role[] | undefined, name: string): Option[] {
   return (found.data?.pages[0]?.items ?? []).filter((each) => each.state === "ready").map((each) => ({ value: each.id, label: datasetLabel(each) }));
 }
 
-function useModels(name: string, enabled: boolean): Option[] {
+function useModels(task: Task[] | undefined, name: string, enabled: boolean): Option[] {
   const { project } = useSearch({ from: "__root__" });
-  const models = useInfiniteQuery({ ...modelsQuery({ project, name: name || undefined }), enabled });
+  const models = useInfiniteQuery({ ...modelsQuery({ project, task, name: name || undefined }), enabled });
   const aliases = useQuery({
     queryKey: ["aliases", project], enabled,
     queryFn: async ({ signal }) =>
@@ -90,7 +98,7 @@ export function Reference({ label, description, schema, error, required = false,
   // the chosen label stands in the field and is no search
   const [search] = useDebouncedValue(chosen.some((each) => each.label === typed) ? "" : typed, 250);
   const datasets = useDatasets(roles ?? rolesOf(schema.description ?? ""), isDataset ? search : "");
-  const models = useModels(search, !isDataset);
+  const models = useModels(tasksOf(schema.description ?? ""), search, !isDataset);
   const data = [...new Map([...(isDataset ? datasets : models), ...chosen].map((each) => [each.value, each])).values()];
   const common = {
     label, description, error, data, searchable: true, searchValue: typed, onSearchChange: setTyped, clearable: true, limit: 100,

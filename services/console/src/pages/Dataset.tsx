@@ -10,7 +10,10 @@ import { filesQuery, inspectionQuery } from "../api/datasets";
 import type { Dataset as Row } from "../api/client";
 import { datasetQuery, meQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
+import { Output } from "../components/Output";
 import { StateBadge } from "../components/State";
+import type { Values } from "../forms/schema";
+import { newJob } from "../forms/start";
 import { ago, bytes, moment, number } from "../format";
 import type { DATASET_TABS } from "../router";
 import { Heading } from "../Shell";
@@ -62,9 +65,8 @@ function Page({ id }: { id: string }) {
 function Next({ dataset }: { dataset: Row }) {
   const me = useQuery(meQuery());
   if (dataset.state !== "ready" || !me.data || me.data.role === "viewer") return null;
-  // of several projects it is that of the dataset
-  const project = me.data.projects.length > 1 ? dataset.project_id : undefined;
-  const to = (kind: string, spec: Record<string, unknown>) => ({ to: "/jobs/new" as const, search: { kind, form: JSON.stringify({ spec, project }) } as never });
+  const { data } = me;
+  const to = (kind: string, spec: Values) => newJob(data, dataset.project_id, kind, spec);
   return (
     <Group gap="xs">
       {dataset.role === "raw" && <Button component={Link} {...to("preprocess", { dataset: dataset.id })}>Prepare it</Button>}
@@ -100,7 +102,7 @@ function Summary({ dataset }: { dataset: Row }) {
 function Parents({ ids }: { ids: string[] }) {
   return (
     <Group gap="xs">
-      {ids.slice(0, 6).map((id) => (id.startsWith("ds_") ? <Link key={id} className="link" to="/datasets/$id" params={{ id }}>{id}</Link> : <Text key={id} size="sm">{id}</Text>))}
+      {ids.slice(0, 6).map((id) => <Output key={id} id={id} />)}
       {ids.length > 6 && <Text size="sm">and {ids.length - 6} more</Text>}
     </Group>
   );

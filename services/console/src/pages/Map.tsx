@@ -1,13 +1,16 @@
-import { Button, Card, Group, Select, SimpleGrid, Stack, Text } from "@mantine/core";
+import { Alert, Button, Card, Group, Select, SimpleGrid, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
-import { indexesQuery } from "../api/gateway";
+import { indexesQuery, indexOf, isBuilding, namesOf } from "../api/indexes";
+import { meQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
+import { number } from "../format";
 import { COLUMNS, type MapSearch } from "../router";
 import { Heading } from "../Shell";
 import { Legend } from "../plots/Legend";
+import { Building, Indexes, Trouble } from "./map/Indexes";
 import { type Column, grouped, NAMED, type Points, pointsQuery, wordsOf } from "./map/points";
 import { Scatter } from "./map/Scatter";
 
@@ -17,27 +20,54 @@ export default function EmbeddingMap() {
   const { project } = useSearch({ from: "__root__" });
   const search = useSearch({ from: "/map" });
   const navigate = useNavigate({ from: "/map" });
-  const indexes = useQuery(indexesQuery(project));
-  const ready = (indexes.data?.items ?? []).filter((each) => each.version > 0);
-  const index = ready.find((each) => each.name === search.index) ?? ready[0];
+  const found = useQuery(indexesQuery(project));
+  const indexes = found.data?.items ?? [];
+  const index = search.index ? indexOf(indexes, search.index) : (indexes.find((each) => each.version > 0) ?? indexes[0]);
   const points = useQuery(pointsQuery(index));
   const by = search.by ?? "label";
   const set = (change: Partial<MapSearch>) => void navigate({ search: (old) => ({ ...old, ...change }), replace: true });
   return (
     <>
       <Heading>Map of studies</Heading>
-      {indexes.error && <Failure error={indexes.error} retry={() => void indexes.refetch()} />}
-      {indexes.isSuccess && !index && <Text>There is no index yet. <code>medcoss indexes create</code> makes one of an encoder and prepared datasets.</Text>}
+      {found.error && <Failure error={found.error} retry={() => void found.refetch()} />}
+      {found.isSuccess && indexes.length === 0 && <Nothing />}
+      {found.isSuccess && indexes.length > 0 && !index && (
+        <Alert color="orange" variant="light" mb="md" title={`There is no index ${search.index ?? ""}`}>It has been deleted, or is of another project. Choose another one below.</Alert>
+      )}
       {index && (
         <Group mb="md" align="flex-end">
-          <Select label="Index" w={260} allowDeselect={false} value={index.name} data={ready.map((each) => each.name)} onChange={(to) => set({ index: to ?? undefined })} />
-          <Select label="Coloured by" w={180} allowDeselect={false} value={by} data={COLUMNS.map((each) => ({ value: each, label: wordsOf(each) }))} onChange={(to) => set({ by: to as Column })} />
-          <Text size="sm" c="dimmed" mb={8}>{(index.vectors ?? 0).toLocaleString("en-GB")} studies, version {index.version}, encoder {index.encoder}</Text>
+          <Select label="Index" w={260} allowDeselect={false} searchable value={index.id} data={namesOf(indexes)} onChange={(to) => set({ index: to ?? undefined })} />
+          {index.version > 0 && (
+            <>
+              <Select label="Coloured by" w={180} allowDeselect={false} value={by} data={COLUMNS.map((each) => ({ value: each, label: wordsOf(each) }))} onChange={(to) => set({ by: to as Column })} />
+              <Text size="sm" c="dimmed" mb={8}>{number(index.vectors)} {index.level === "sample" ? "samples" : "studies"}, version {index.version}, encoder {index.encoder}</Text>
+              <Text size="sm" mb={8}><Link className="link" to="/try" search={{ index: index.id }}>find the nearest to a file</Link></Text>
+            </>
+          )}
         </Group>
+      )}
+      {index && <Trouble index={index} />}
+      {index && index.version === 0 && isBuilding(index) && (
+        <Card withBorder component="section" aria-label="Being built" mb="md">
+          <Text size="sm" mb="xs" role="status">{index.name} is being built: its studies are embedded, and drawn here once all are. This page goes on by itself.</Text>
+          <Building index={index} wide />
+        </Card>
       )}
       {points.error && <Failure error={points.error} />}
       {points.data && <Drawn key={`${index?.id} ${by}`} points={points.data} by={by} />}
+      {indexes.length > 0 && <Indexes indexes={indexes} isCut={found.data?.next != null} />}
     </>
+  );
+}
+
+/** The way to the first index. */
+function Nothing() {
+  const me = useQuery(meQuery());
+  return (
+    <Stack align="flex-start">
+      <Text>There is no index yet. An index holds every study of some datasets as one encoder sees it: the map draws them, and those nearest to a file are found.</Text>
+      {me.data?.role === "viewer" ? <Text size="sm" c="dimmed">To make one needs the key of an operator.</Text> : <Button component={Link} to="/map/new">New index</Button>}
+    </Stack>
   );
 }
 

@@ -7,6 +7,7 @@ import { deploymentsQuery, evaluationsQuery, lineQuery, modelQuery } from "../ap
 import { meQuery } from "../api/queries";
 import { type Fact, Facts } from "../components/Facts";
 import { Failure } from "../components/Failure";
+import { newIndex, newJob } from "../forms/start";
 import { ago, bytes, moment, number } from "../format";
 import type { ModelSearch } from "../router";
 import { Heading } from "../Shell";
@@ -52,10 +53,10 @@ function Next({ model }: { model: Record }) {
   const served = useQuery(deploymentsQuery(model.id));
   if (!me.data || me.data.role === "viewer" || !served.data) return null;
   const ready = served.data.find((each) => each.state === "ready" && each.active);
-  const tune = { kind: "finetune", form: JSON.stringify({ spec: { init_model: model.id }, project: me.data.projects.length > 1 ? model.project_id : undefined }) };
   return (
     <Group gap="xs">
-      {model.task === "encoder" && <Button component={Link} to="/jobs/new" search={tune as never} variant={ready ? "default" : "filled"}>Fine-tune from it</Button>}
+      {model.task === "encoder" && <Button component={Link} {...newJob(me.data, model.project_id, "finetune", { init_model: model.id })} variant={ready ? "default" : "filled"}>Fine-tune from it</Button>}
+      {model.task === "encoder" && <Button component={Link} {...newIndex(me.data, model.project_id, model.id)} variant="default">Make an index</Button>}
       {ready && <Button component={Link} to="/try" search={{ model: ready.name } as never}>Try it</Button>}
       {!ready && <Button component={Link} to="." search={{ tab: "serve" } as never} variant={model.task === "encoder" ? "default" : "filled"}>Serve it</Button>}
     </Group>

@@ -4,8 +4,9 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
 
 import {
-  type Answer, type Classified, type Given, indexesQuery, infer, nearest, type Nearest, platformQuery, type Served, servedQuery, type Stage,
+  type Answer, type Classified, type Given, infer, nearest, type Nearest, platformQuery, type Served, servedQuery, type Stage,
 } from "../api/gateway";
+import { type Index, indexesQuery, indexOf, namesOf } from "../api/indexes";
 import { Failure } from "../components/Failure";
 import { bytes, number } from "../format";
 import { Heading } from "../Shell";
@@ -37,7 +38,7 @@ export default function Try() {
   // never another one than was asked for
   const model = search.model ? models.find((each) => each.name === search.model) : models[0];
   const ready = (indexes.data?.items ?? []).filter((each) => each.version > 0);
-  const index = ready.find((each) => each.name === search.index);
+  const index = indexOf(ready, search.index);
   const set = (change: Partial<typeof search>) => void navigate({ search: (old) => ({ ...old, ...change }), replace: true });
   const failed = [platform, served, indexes].find((each) => each.error && !each.data);
   if (failed) return <><Heading>Try it</Heading><Failure error={failed.error} retry={() => void failed.refetch()} /></>;
@@ -53,18 +54,19 @@ export default function Try() {
           <Group align="flex-end">
             <Select label="Model" w={420} maw="100%" allowDeselect={false} searchable value={model?.name ?? null} placeholder="choose" onChange={(name) => set({ model: name ?? undefined })}
               data={models.map((each) => ({ value: each.name, label: `${each.name}, version ${each.version}: ${each.task} of ${each.modality}` }))} />
-            <Select label="Nearest studies of the index" w={260} clearable value={index?.name ?? null} placeholder="none" disabled={!ready.length}
-              clearButtonProps={{ "aria-label": "No index" }} onChange={(name) => set({ index: name ?? undefined })} data={ready.map((each) => each.name)} />
+            <Select label="Nearest studies of the index" w={260} clearable value={index?.id ?? null} placeholder="none" disabled={!ready.length}
+              clearButtonProps={{ "aria-label": "No index" }} onChange={(name) => set({ index: name ?? undefined })} data={namesOf(ready)} />
             <Link className="link" to="/models" search={{}}>all models</Link>
+            {indexes.isSuccess && !ready.length && <Link className="link" to="/map">no index is ready yet</Link>}
           </Group>
-          {model && <Asking key={`${model.name} ${index?.name}`} gateway={gateway} model={model} index={index?.name} />}
+          {model && <Asking key={`${model.name} ${index?.id}`} gateway={gateway} model={model} index={index} />}
         </Stack>
       )}
     </>
   );
 }
 
-function Asking({ gateway, model, index }: { gateway: string; model: Served; index: string | undefined }) {
+function Asking({ gateway, model, index }: { gateway: string; model: Served; index: Index | undefined }) {
   const [stage, setStage] = useState<Stage | null>(null);
   const stop = useRef<AbortController>(undefined);
   useEffect(() => () => stop.current?.abort(), []);

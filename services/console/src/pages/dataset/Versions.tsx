@@ -6,6 +6,7 @@ import { useState } from "react";
 import { progenyQuery, versionsQuery } from "../../api/datasets";
 import type { Dataset } from "../../api/client";
 import { Failure } from "../../components/Failure";
+import { Output } from "../../components/Output";
 import { ago, bytes, moment, number } from "../../format";
 
 /** Numbers and settings of a dataset by name, those of the recipe one by one. */
@@ -91,8 +92,7 @@ function Progeny({ dataset }: { dataset: Dataset }) {
         {nodes.map((node) => (
           <li key={node.id}>
             <Badge variant="default" tt="none" size="sm" mr={6}>{node.what}</Badge>
-            {node.id.startsWith("ds_") ? <Link className="link" to="/datasets/$id" params={{ id: node.id }}>{node.name ?? node.id}</Link>
-              : <Link className="link" to="/models/$modelId" params={{ modelId: node.id }}>{node.name ?? node.id}</Link>}
+            <Output id={node.id}>{node.name ?? node.id}</Output>
           </li>
         ))}
       </ul>

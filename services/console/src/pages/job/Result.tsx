@@ -5,6 +5,7 @@ import { Link } from "@tanstack/react-router";
 import { deploymentQuery } from "../../api/models";
 import { Json } from "../../components/Json";
 import { Output } from "../../components/Output";
+import { placeOf } from "../../components/place";
 import { number } from "../../format";
 
 /** What a job made and its final numbers; what is neither is shown as it is. */
@@ -30,10 +31,11 @@ export function Result({ result }: { result: Record<string, unknown> }) {
 
 /** What is usually done next with what was made. */
 function Next({ id }: { id: string }) {
-  if (id.startsWith("ds_")) return <Button size="xs" component={Link} to="/datasets/$id" params={{ id } as never}>Open the dataset</Button>;
-  if (id.startsWith("mdl_")) return <Button size="xs" component={Link} to="/models/$modelId" params={{ modelId: id } as never}>Open the model</Button>;
-  if (id.startsWith("evl_")) return <Button size="xs" component={Link} to="/evaluations" search={{ id: [id] } as never}>Open the evaluation</Button>;
-  return id.startsWith("dep_") ? <TryIt id={id} /> : null;
+  if (id.startsWith("dep_")) return <TryIt id={id} />;
+  const place = placeOf(id);
+  if (!place) return null;
+  const { what, ...to } = place;
+  return <Button size="xs" component={Link} {...(to as object)}>Open the {what}</Button>;
 }
 
 function TryIt({ id }: { id: string }) {

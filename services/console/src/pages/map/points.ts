@@ -2,7 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 
 import { api, pageOf, Refused } from "../../api/client";
 import type { COLUMNS } from "../../router";
-import type { Index } from "../../api/gateway";
+import type { Index } from "../../api/indexes";
 import { fetched, type StoredFile } from "../../api/models";
 import { colorOf, orderedColorOf } from "../../plots/colors";
 
@@ -25,7 +25,7 @@ export interface Points {
 export const pointsQuery = (index: Index | undefined) =>
   queryOptions({
     queryKey: ["points", index?.id, index?.version],
-    enabled: index !== undefined,
+    enabled: index !== undefined && index.version > 0,
     staleTime: Infinity,
     retry: false,
     queryFn: async ({ signal }): Promise<Points> => {

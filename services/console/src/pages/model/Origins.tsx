@@ -1,11 +1,11 @@
 import { Group, SegmentedControl, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
 import { type Lineage, lineageQuery } from "../../api/models";
 import { Failure } from "../../components/Failure";
 import { Graph } from "../../components/Graph";
+import { Output } from "../../components/Output";
 import { bytes } from "../../format";
 
 type Node = Lineage["nodes"][number];
@@ -41,6 +41,5 @@ function Shown({ node }: { node: Node }) {
     </>
   );
   if (node.deleted) return <div title={node.id}>{inner}</div>;
-  if (node.id.startsWith("mdl_")) return <Link to="/models/$modelId" params={{ modelId: node.id }}>{inner}</Link>;
-  return node.id.startsWith("ds_") ? <Link to="/datasets/$id" params={{ id: node.id }}>{inner}</Link> : <div title={node.id}>{inner}</div>;
+  return <Output id={node.id} className="">{inner}</Output>;
 }

@@ -8,6 +8,7 @@ import { type Deployment, deploymentsQuery } from "../../api/models";
 import { meQuery } from "../../api/queries";
 import { Failure } from "../../components/Failure";
 import { StateBadge } from "../../components/State";
+import { newIndex } from "../../forms/start";
 import { moment, number } from "../../format";
 
 /** The served versions of a model, and one more. */
@@ -42,6 +43,9 @@ export function Serve({ model }: { model: Model }) {
           </Group>
           {serve.error && <Failure error={serve.error} />}
         </Card>
+      )}
+      {model.task !== "segmentation" && me.data && me.data.role !== "viewer" && (
+        <Text size="sm"><Link className="link" {...newIndex(me.data, model.project_id, model.id)}>Make an index with it</Link>, to see studies as it does on a map, and to find those nearest to a file.</Text>
       )}
     </Stack>
   );
