@@ -122,7 +122,7 @@ def _volume(spec: Measuring, item: Item, raw: Raw) -> dict[str, Any]:
     if item.data.get("picture"):
         found["picture"] = of_volume(volume, modality, labels, spacing)
     if "sample" in item.data:
-        target = Target(Path(spec.folder), item.data["sample"], item.name, item.files[0] if item.files else "")
+        target = Target(Path(spec.folder), item.data["sample"], item.name, item.name)
         found["shown"] = target.volume(volume, modality, labels, spacing, found.get("mask_problem", ""))
     return found | {"sha256": digest, "spacing": list(spacing)}
 

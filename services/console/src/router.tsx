@@ -120,11 +120,23 @@ const datasets = createRoute({
 const upload = createRoute({ getParentRoute: () => root, path: "/datasets/upload", component: lazyRouteComponent(patient(() => import("./pages/Upload"))) });
 
 export const DATASET_TABS = ["samples", "numbers", "bad", "files", "versions"] as const;
+export interface DatasetSearch {
+  tab?: (typeof DATASET_TABS)[number] | undefined;
+  /** Samples that an inspection has drawn, where files can be looked at, too. */
+  from?: "inspection" | undefined;
+  /** The chosen sample, and what the list of samples is narrowed to. */
+  sample?: string | undefined;
+  split?: string | undefined;
+  label?: string | undefined;
+}
 const dataset = createRoute({
   getParentRoute: () => root,
   path: "/datasets/$id",
   component: lazyRouteComponent(patient(() => import("./pages/Dataset"))),
-  validateSearch: (given: Raw): { tab?: (typeof DATASET_TABS)[number] | undefined } => ({ tab: among(given.tab, DATASET_TABS)?.[0] }),
+  validateSearch: (given: Raw): DatasetSearch => ({
+    tab: among(given.tab, DATASET_TABS)?.[0], from: among(given.from, ["inspection"] as const)?.[0], sample: text(given.sample),
+    split: text(given.split), label: text(given.label),
+  }),
 });
 
 export interface ModelsSearch {

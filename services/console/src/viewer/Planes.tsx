@@ -1,9 +1,9 @@
-import { Group, RangeSlider, SimpleGrid, Slider, Stack, Text } from "@mantine/core";
+import { Group, RangeSlider, SimpleGrid, Slider, Stack, Switch, Text } from "@mantine/core";
 import { useEffect, useMemo, useRef, useState } from "react";
 
 import { number } from "../format";
 import type { Volume } from "./nifti";
-import { AXIS, mostOf, painted, PLANES, type Plane, SIDES, sliceOf, usualWindow } from "./planes";
+import { ALONG, AXIS, mostOf, painted, placeOf, PLANES, type Plane, shareOf, SIDES, sliceOf, usualWindow } from "./planes";
 
 interface Props {
   volume: Volume;
@@ -11,24 +11,43 @@ interface Props {
   /** Labels that are not shown. */
   hidden: ReadonlySet<number>;
   opacity: number;
+  /** The brightness to begin with, where it is known. */
+  first?: readonly [number, number] | undefined;
 }
 
-/** A volume in its three planes with its mask; slices go with the wheel, the arrow keys or the slider. */
-export default function Planes({ volume, mask, hidden, opacity }: Props) {
-  const usual = useMemo(() => usualWindow(volume.data), [volume]);
+const HIGH_PX = 420;
+
+type Place = [number, number, number];
+
+/** A volume in its three planes with its mask; slices go with the wheel, the arrow keys or the slider, and a click leads all
+ * three to a voxel.
+ */
+export default function Planes({ volume, mask, hidden, opacity, first }: Props) {
+  const usual = useMemo(() => (first ? ([...first] as [number, number]) : usualWindow(volume.data)), [volume, first]);
   const [window, setWindow] = useState(usual);
   const [at, setAt] = useState(() => mostOf(mask, volume.size));
   useEffect(() => setWindow(usual), [usual]);
   useEffect(() => setAt(mostOf(mask, volume.size)), [mask, volume]);
+  const [isCrossed, setCrossed] = useState(true);
   const span = usual[1] - usual[0];
+  const index = at[0] + volume.size[0] * (at[1] + volume.size[1] * at[2]);
   return (
     <Stack gap="sm">
       <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }}>
         {(volume.isFlat ? (["axial"] as const) : PLANES).map((plane) => (
           <Picture key={plane} plane={plane} volume={volume} mask={mask} hidden={hidden} opacity={opacity} window={window}
-            slice={at[AXIS[plane]]} move={(to) => setAt((old) => old.map((each, axis) => (axis === AXIS[plane] ? to : each)) as typeof old)} />
+            at={at} go={setAt} isCrossed={isCrossed} />
         ))}
       </SimpleGrid>
+      {!volume.isFlat && (
+        <Group gap="md" justify="space-between">
+          <Text size="sm" role="status" aria-label="Under the crosshair">
+            Voxel {at.map((each) => each + 1).join(", ")} from the left, back and feet: value {number(volume.data[index])}
+            {mask && `, label ${mask.data[index] ?? 0}`}
+          </Text>
+          <Switch size="sm" label="Crosshair" checked={isCrossed} onChange={(event) => setCrossed(event.currentTarget.checked)} />
+        </Group>
+      )}
       <Group gap="sm" wrap="nowrap" align="center">
         <Text size="sm" w={90}>Brightness</Text>
         <RangeSlider style={{ flexGrow: 1 }} min={usual[0] - span / 2} max={usual[1] + span} step={span / 200} minRange={span / 100} value={window}
@@ -40,14 +59,18 @@ export default function Planes({ volume, mask, hidden, opacity }: Props) {
 
 interface PictureProps extends Props {
   plane: Plane;
-  slice: number;
+  at: Place;
+  go: (to: Place) => void;
+  isCrossed: boolean;
   window: readonly [number, number];
-  move: (to: number) => void;
 }
 
-function Picture({ plane, volume, mask, hidden, opacity, window, slice, move }: PictureProps) {
+function Picture({ plane, volume, mask, hidden, opacity, window, at, go: goTo, isCrossed }: PictureProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
+  const slice = at[AXIS[plane]];
   const last = volume.size[AXIS[plane]] - 1;
+  const move = (to: number) => goTo(at.map((each, axis) => (axis === AXIS[plane] ? to : each)) as Place);
+  const [across, down] = ALONG[plane];
   const shape = useMemo(() => sliceOf(volume, plane, slice), [volume, plane, slice]);
   useEffect(() => {
     const context = canvas.current?.getContext("2d");
@@ -69,11 +92,28 @@ function Picture({ plane, volume, mask, hidden, opacity, window, slice, move }: 
   }, []);
   const [left, right, top, bottom] = SIDES[plane];
   const words = volume.isFlat ? "the image, as it is in the file" : `${plane} slice ${slice + 1} of ${last + 1}, ${left} at the left, ${top} at the top`;
+  const pointed = (event: React.PointerEvent<HTMLCanvasElement>) => {
+    if (volume.isFlat || !event.buttons) return;
+    const box = event.currentTarget.getBoundingClientRect();
+    const to = [...at] as Place;
+    to[across] = placeOf((event.clientX - box.left) / box.width, volume.size[across]);
+    to[down] = placeOf((event.clientY - box.top) / box.height, volume.size[down]);
+    goTo(to);
+  };
+  const ratio = shape.mm[0] / shape.mm[1];
   return (
-    <figure className="plane" data-plane={plane}>
+    <figure className="plane" data-plane={plane} data-flat={volume.isFlat}>
       <div className="frame">
-        <canvas ref={canvas} width={shape.width} height={shape.height} role="img" aria-label={words}
-          style={{ aspectRatio: `${shape.mm[0]} / ${shape.mm[1]}` }} />
+        <div className="shot" style={{ aspectRatio: ratio, width: `min(100%, ${Math.round(HIGH_PX * ratio)}px)` }}>
+          <canvas ref={canvas} width={shape.width} height={shape.height} role="img" aria-label={words}
+            onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); pointed(event); }} onPointerMove={pointed} />
+          {isCrossed && !volume.isFlat && (
+            <>
+              <span className="cross across" style={{ left: `${100 * shareOf(at[across], volume.size[across])}%` }} />
+              <span className="cross down" style={{ top: `${100 * shareOf(at[down], volume.size[down])}%` }} />
+            </>
+          )}
+        </div>
         {!volume.isFlat && (
           <>
             <span className="side left">{left}</span><span className="side right">{right}</span>

@@ -22,3 +22,26 @@ export function flat(image: ImageData, as: "grey" | "labels"): Volume {
   }
   return { size: [width, height, 1], spacing: [1, 1, 1], data: found, isFlat: true };
 }
+
+export interface Labels {
+  width: number;
+  height: number;
+  data: Uint8Array;
+}
+
+/** More values than that are no labels but the edges of a compressed mask. */
+const MOST_LABELS = 12;
+
+/** The labels of a mask that was saved as an image: its values; one label where it is black and white, or compressed with loss. */
+export function labelsOf({ width, height, data }: ImageData): Labels {
+  const found = new Uint8Array(width * height);
+  const values = new Set<number>();
+  for (let at = 0; at < found.length; at += 1) {
+    const value = Math.max(data[4 * at] ?? 0, data[4 * at + 1] ?? 0, data[4 * at + 2] ?? 0);
+    found[at] = value;
+    if (value) values.add(value);
+  }
+  if (values.size > MOST_LABELS) for (let at = 0; at < found.length; at += 1) found[at] = (found[at] ?? 0) > 127 ? 1 : 0;
+  else if (values.size === 1 && values.has(255)) for (let at = 0; at < found.length; at += 1) found[at] = found[at] ? 1 : 0;
+  return { width, height, data: found };
+}

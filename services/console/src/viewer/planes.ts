@@ -36,6 +36,12 @@ export function sliceOf(volume: Volume, plane: Plane, number: number): Slice {
   return { width: ny, height: nz, mm: [ny * sy, nz * sz], at: (c, r) => number + nx * (ny - 1 - c + ny * (nz - 1 - r)) };
 }
 
+/** The axes that a picture of a plane runs along, from left to right and from top to bottom; it runs against both. */
+export const ALONG: Record<Plane, readonly [across: 0 | 1 | 2, down: 0 | 1 | 2]> = { axial: [0, 1], coronal: [0, 2], sagittal: [1, 2] };
+/** The voxel at a share of the picture's width or height, and the share at which a voxel's middle lies. */
+export const placeOf = (share: number, count: number) => Math.max(0, Math.min(count - 1, count - 1 - Math.floor(share * count)));
+export const shareOf = (place: number, count: number) => (count - place - 0.5) / count;
+
 /** Brightness between which most voxels lie: the 1st and the 99th percentile of a sample of them. */
 export function usualWindow(data: Volume["data"]): [number, number] {
   const step = Math.max(1, Math.floor(data.length / 20_000));

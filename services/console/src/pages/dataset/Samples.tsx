@@ -1,87 +1,114 @@
-import { Card, Code, SimpleGrid, Stack, Text, Title } from "@mantine/core";
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { SegmentedControl, Stack, Text, Title } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useMemo } from "react";
 
-import { More } from "../../components/More";
-import { filesQuery, type StoredFile, textQuery } from "../../api/datasets";
 import type { Dataset } from "../../api/client";
+import { type Inspection, inspectionQuery, type Report } from "../../api/datasets";
+import { type Drawn, drawnQuery, type Listed, listedQuery, type Sample } from "../../api/samples";
 import { Failure } from "../../components/Failure";
-import { bytes, number } from "../../format";
-import { Inspected } from "./Numbers";
+import { moment, number } from "../../format";
+import { Browser } from "./Browser";
+import { Inspect, Inspected } from "./Numbers";
 
-const SHOWN = 24;
-const PICTURE = /\.(png|jpe?g|bmp|gif|webp)$/i;
-const TEXT = /\.(txt|csv|tsv|json)$/i;
-const LETTERS = 4000;
-
-/** What the samples look like: of raw data the files themselves, of volumes and prepared data the pictures of the inspection. */
+/** The samples one by one: of raw data the files themselves, of the rest those that an inspection has drawn. */
 export function Samples({ dataset }: { dataset: Dataset }) {
   return (
     <Stack gap="xl">
       {dataset.role === "raw" && <Raw dataset={dataset} />}
       <section aria-labelledby="pictures">
         <Title order={2} size="h4" id="pictures" mb="xs">{dataset.role === "raw" ? "As an inspection sees it" : "Samples"}</Title>
-        <Montages dataset={dataset} />
+        <Inspected dataset={dataset}>
+          {(inspection) => (
+            <Stack gap="xl">
+              {dataset.role !== "raw" && <OfInspection dataset={dataset} inspection={inspection} />}
+              <Montages inspection={inspection} />
+            </Stack>
+          )}
+        </Inspected>
       </section>
     </Stack>
   );
 }
 
-function Montages({ dataset }: { dataset: Dataset }) {
+type Found = Inspection & { report: Report };
+
+function Montages({ inspection: { artifacts } }: { inspection: Found }) {
+  const found = artifacts.filter((each) => each.name.startsWith("montage_"));
+  if (!found.length) return <Text size="sm" c="dimmed">The inspection drew no pictures: there are no samples that are pictures.</Text>;
   return (
-    <Inspected dataset={dataset}>
-      {({ artifacts }) => {
-        const found = artifacts.filter((each) => each.name.startsWith("montage_"));
-        if (!found.length) return <Text size="sm" c="dimmed">The inspection drew no samples: there are none that are pictures.</Text>;
-        return (
-          <Stack>
-            <Text size="sm" c="dimmed">Samples drawn at random, a row of each class; of volumes the axial, coronal and sagittal slice, masks in colour.</Text>
-            {found.map((each) => (
-              <figure key={each.name} className="figure">
-                <figcaption>{each.name.replace(/^montage_|\.png$/g, "")}</figcaption>
-                <img className="picture" src={each.url} alt={`samples of ${each.name.replace(/^montage_|\.png$/g, "")}`} loading="lazy" />
-              </figure>
-            ))}
-          </Stack>
-        );
-      }}
-    </Inspected>
+    <Stack>
+      <Text size="sm" c="dimmed">At a glance: samples drawn at random, a row of each class; of volumes the axial, coronal and sagittal slice, masks in colour.</Text>
+      {found.map((each) => (
+        <figure key={each.name} className="figure">
+          <figcaption>{each.name.replace(/^montage_|\.png$/g, "")}</figcaption>
+          <img className="picture" src={each.url} alt={`samples of ${each.name.replace(/^montage_|\.png$/g, "")}`} loading="lazy" />
+        </figure>
+      ))}
+    </Stack>
   );
 }
 
-/** Pictures and texts among the files, as they were uploaded. */
+/** The samples that an inspection has drawn, or how to have some drawn. */
+function OfInspection({ dataset, inspection }: { dataset: Dataset; inspection: Found }) {
+  const drawn = useQuery(drawnQuery(inspection));
+  if (drawn.error) return <Failure error={drawn.error} retry={() => void drawn.refetch()} />;
+  if (drawn.isPending) return <Text c="dimmed">Looking …</Text>;
+  if (!drawn.data) {
+    return (
+      <Stack align="flex-start" gap="xs">
+        <Text size="sm">The newest inspection has kept no samples to go through: its option “samples” was 0, or it is older than the sample browser.</Text>
+        <Inspect dataset={dataset} />
+      </Stack>
+    );
+  }
+  return (
+    <div>
+      <Whence drawn={drawn.data} inspection={inspection} />
+      <Browser dataset={dataset.id} samples={drawn.data.samples} />
+    </div>
+  );
+}
+
+function Whence({ drawn: { samples, of }, inspection: { job } }: { drawn: Drawn; inspection: Inspection }) {
+  return (
+    <Text size="sm" c="dimmed" mb="sm">
+      {number(samples.length)} of {number(of)}, drawn by <Link className="link" to="/jobs/$id" params={{ id: job.id }}>the inspection</Link> of {moment(job.finished_at)}.
+    </Text>
+  );
+}
+
+/** The files of a raw dataset as this browser opens them, and what an inspection has drawn of those that it cannot. */
 function Raw({ dataset }: { dataset: Dataset }) {
-  const found = useInfiniteQuery(filesQuery(dataset.id, SHOWN));
-  const files = found.data?.pages.flatMap((page) => page.items) ?? [];
-  const pictures = files.filter((each) => PICTURE.test(each.path));
-  const texts = files.filter((each) => TEXT.test(each.path)).slice(0, 4);
-  if (found.error) return <Failure error={found.error} retry={() => void found.refetch()} />;
+  const { from } = useSearch({ from: "/datasets/$id" });
+  const navigate = useNavigate({ from: "/datasets/$id" });
+  const listed = useQuery(listedQuery(dataset.id));
+  const inspection = useQuery(inspectionQuery(dataset.id));
+  const drawn = useQuery(drawnQuery(inspection.data));
+  const instead = useMemo(() => new Map<string, Sample>(drawn.data?.samples.map((each) => [each.source || each.key, each])), [drawn.data]);
+  if (listed.error) return <Failure error={listed.error} retry={() => void listed.refetch()} />;
+  if (!listed.data) return <Text c="dimmed">Looking through {number(dataset.file_count)} files …</Text>;
+  const { samples } = listed.data;
+  const shown = drawn.data?.samples.length && inspection.data ? { drawn: drawn.data, inspection: inspection.data } : null;
+  const isDrawn = shown !== null && (from === "inspection" || samples.length === 0);
   return (
     <section aria-labelledby="raw">
-      <Title order={2} size="h4" id="raw" mb="xs">Files</Title>
-      {found.isSuccess && !pictures.length && !texts.length && (
-        <Text size="sm" c="dimmed">A browser shows none of its first files as they are; of volumes and DICOM the inspection has slices.</Text>
+      <Title order={2} size="h4" id="raw" mb="xs">Samples</Title>
+      {shown && samples.length > 0 && (
+        <SegmentedControl mb="xs" aria-label="Where the samples come from" value={isDrawn ? "inspection" : "files"}
+          onChange={(to) => void navigate({ search: (old) => ({ ...old, from: to === "inspection" ? to : undefined, sample: undefined, split: undefined, label: undefined }), replace: true, resetScroll: false })}
+          data={[{ value: "files", label: `Files (${number(samples.length)})` }, { value: "inspection", label: `Drawn by the inspection (${number(shown.drawn.samples.length)})` }]} />
       )}
-      {texts.map((each) => <Words key={each.path} file={each} />)}
-      <SimpleGrid cols={{ base: 2, sm: 3, lg: 6 }} spacing="sm">
-        {pictures.map((each) => (
-          <figure key={each.path} className="figure">
-            <a href={each.url} target="_blank" rel="noreferrer"><img className="thumbnail" src={each.url} alt={each.path} loading="lazy" /></a>
-            <figcaption title={each.path}>{each.path}</figcaption>
-          </figure>
-        ))}
-      </SimpleGrid>
-      <More of={found}>More of {number(dataset.file_count)} files</More>
+      {isDrawn ? <Whence drawn={shown.drawn} inspection={shown.inspection} /> : <Text size="sm" c="dimmed" mb="sm">{whence(listed.data)}</Text>}
+      {isDrawn ? <Browser key="drawn" dataset={dataset.id} samples={shown.drawn.samples} /> : samples.length > 0 && <Browser key="files" dataset={dataset.id} samples={samples} instead={instead} />}
     </section>
   );
 }
 
-function Words({ file }: { file: StoredFile }) {
-  const found = useQuery(textQuery(file, LETTERS));
-  return (
-    <Card withBorder padding="sm" mb="sm">
-      <Text size="sm" fw={600} mb={4}>{file.path} <Text span size="xs" c="dimmed">{bytes(file.size)}{file.size > LETTERS ? ", its beginning" : ""}</Text></Text>
-      {found.error && <Failure error={found.error} />}
-      {found.data !== undefined && <Code block className="json words" tabIndex={0} role="region" aria-label={`Text of ${file.path}`}>{found.data}</Code>}
-    </Card>
-  );
+function whence({ samples, packed, cut }: Listed): string {
+  return [
+    samples.length ? `${number(samples.length)} samples, opened by this browser as they were uploaded; masks are paired by their names.` : "A browser opens none of its files as they are.",
+    packed ? `${number(packed)} DICOM files and archives are not among them: an inspection draws samples of their series and contents.` : "",
+    cut ? `Only its first ${number(cut)} files are listed.` : "",
+  ].filter(Boolean).join(" ");
 }

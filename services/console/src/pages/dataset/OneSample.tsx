@@ -1,0 +1,137 @@
+import { Alert, Button, Checkbox, Code, Group, Loader, Slider, Stack, Text } from "@mantine/core";
+import { keepPreviousData, useQuery, useQueryClient, type QueryClient } from "@tanstack/react-query";
+import { lazy, Suspense, useMemo, useState } from "react";
+
+import { addressQuery, fetched, type Place, type Sample } from "../../api/samples";
+import { Failure } from "../../components/Failure";
+import { bytes, number } from "../../format";
+import { rowsOf } from "../../samples/table";
+import { readNifti, type Volume } from "../../viewer/nifti";
+import { labelsOf, type Labels, pictureOf } from "../../viewer/picture";
+import { colourOf } from "../../viewer/planes";
+
+const Planes = lazy(() => import("../../viewer/Planes"));
+const Overlay = lazy(() => import("../../viewer/Overlay"));
+
+/** Files above it are fetched when somebody says so. */
+const LARGE = 200 * 2 ** 20;
+const LETTERS = 200_000;
+const ROWS = 200;
+const HEAD_ROWS = 1;
+
+type Seen =
+  | { kind: "volume"; volume: Volume; mask: Volume | null; problem: string }
+  | { kind: "image"; url: string; mask: Labels | null; problem: string }
+  | { kind: "text" | "table"; text: string; isCut: boolean };
+
+/** The chosen sample, large; its files are fetched when it is chosen, and large ones when somebody says so. */
+export function OneSample({ dataset, sample }: { dataset: string; sample: Sample }) {
+  const [isWanted, setWanted] = useState(false);
+  const queries = useQueryClient();
+  const isText = sample.kind === "text" || sample.kind === "table";
+  const size = isText ? 0 : (sample.image?.size ?? 0) + (sample.mask?.size ?? 0);
+  const mayCome = size <= LARGE || isWanted;
+  const view = useQuery({
+    queryKey: ["seen-sample", dataset, sample.key, sample.image?.url ?? ""],
+    queryFn: ({ signal }) => seen(queries, dataset, sample, signal),
+    enabled: mayCome && (sample.image !== null || sample.text !== null), retry: false, staleTime: Infinity,
+    // a volume takes what it takes: the one before it is let go
+    gcTime: 0,
+    placeholderData: isText ? keepPreviousData : undefined,
+  });
+  return (
+    <Stack gap="sm">
+      {sample.problem && <Alert color="orange" variant="light" title={sample.image ? "A part of it is not shown" : "Not the whole of it is shown"}>{sample.problem}</Alert>}
+      {!mayCome && (
+        <Alert color="blue" variant="light" title="This is a large file">
+          <Text size="sm" mb="xs">{bytes(size)} are fetched and unpacked in this browser, which may take a while and several times the memory.</Text>
+          <Button size="xs" onClick={() => setWanted(true)}>Fetch {bytes(size)}</Button>
+        </Alert>
+      )}
+      {sample.image === null && sample.text === null && !sample.problem && <Text size="sm">A browser cannot open this kind of file; an inspection that draws it can show it.</Text>}
+      {view.isFetching && <Group gap="xs" role="status"><Loader size="sm" /><Text size="sm">Fetching {size ? bytes(size) : ""} …</Text></Group>}
+      {view.error && <Failure error={view.error} retry={() => void view.refetch()} />}
+      {view.data && <View sample={sample} seen={view.data} />}
+    </Stack>
+  );
+}
+
+async function seen(queries: QueryClient, dataset: string, sample: Sample, signal: AbortSignal): Promise<Seen> {
+  if (sample.text !== null) return { kind: "text", text: sample.text, isCut: false };
+  const image = sample.image as Place;
+  const address = (place: Place) => place.url ?? queries.fetchQuery(addressQuery(dataset, place.name));
+  const url = await address(image);
+  if (sample.kind === "text" || sample.kind === "table") {
+    const text = await (await fetched(url, image.name, signal, image.size > LETTERS ? LETTERS : undefined)).text();
+    return { kind: sample.kind, text, isCut: image.size > LETTERS };
+  }
+  const maskFile = sample.mask && (await fetched(await address(sample.mask), sample.mask.name, signal));
+  if (sample.kind === "image") return { kind: "image", url, mask: maskFile ? labelsOf(await pictureOf(await maskFile.blob())) : null, problem: "" };
+  const volume = await readNifti(await (await fetched(url, image.name, signal)).arrayBuffer());
+  const mask = maskFile && (await readNifti(await maskFile.arrayBuffer(), true));
+  const fits = !mask || mask.size.join() === volume.size.join();
+  return { kind: "volume", volume, mask: fits ? mask : null, problem: fits ? "" : `Its mask is not shown: it has ${mask?.size.join(" × ")} voxels, the volume ${volume.size.join(" × ")}.` };
+}
+
+function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
+  const [opacity, setOpacity] = useState(0.5);
+  const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
+  const mask = "mask" in found ? found.mask : null;
+  const labels = useMemo(() => (mask ? [...new Set(mask.data as Uint8Array)].filter(Boolean).sort((a, b) => a - b) : []), [mask]);
+  const toggle = (label: number) => setHidden((old) => (old.has(label) ? new Set([...old].filter((each) => each !== label)) : new Set([...old, label])));
+  if ("text" in found) return found.kind === "table" ? <Table {...found} name={sample.key} /> : <Words {...found} name={sample.key} />;
+  return (
+    <>
+      {"problem" in found && found.problem && <Text size="sm" role="alert">{found.problem}</Text>}
+      {mask && (
+        <Group gap="md">
+          <Group gap="sm" wrap="nowrap" w={240}>
+            <Text size="sm">Mask</Text>
+            <Slider style={{ flexGrow: 1 }} min={0} max={1} step={0.05} value={opacity} onChange={setOpacity} label={(value) => `${Math.round(100 * value)} %`}
+              thumbLabel="Opacity of the mask" />
+          </Group>
+          {labels.map((label) => (
+            <Checkbox key={label} size="sm" checked={!hidden.has(label)} onChange={() => toggle(label)}
+              label={<><span className="swatch" aria-hidden style={{ background: `rgb(${colourOf(label).join()})` }} />{sample.labels[label] ?? `label ${label}`}</>} />
+          ))}
+          {labels.length === 0 && <Text size="sm" c="dimmed">It marks nothing here.</Text>}
+        </Group>
+      )}
+      <Suspense fallback={<Loader size="sm" />}>
+        {found.kind === "volume" ? (
+          <>
+            <Planes volume={found.volume} mask={found.mask} hidden={hidden} opacity={opacity} first={sample.window} />
+            <Text size="xs" c="dimmed">
+              {found.volume.size.join(" × ")} voxels of {found.volume.spacing.map((each) => number(each)).join(" × ")} mm are shown, from left to right, back to front, feet to head.
+            </Text>
+          </>
+        ) : <Overlay url={found.url} alt={sample.key} mask={found.mask} hidden={hidden} opacity={opacity} />}
+      </Suspense>
+    </>
+  );
+}
+
+function Words({ text, isCut, name }: { text: string; isCut: boolean; name: string }) {
+  return (
+    <>
+      <Code block className="json report" tabIndex={0} role="region" aria-label={`Text of ${name}`}>{text || "It has no words."}</Code>
+      {isCut && <Text size="xs" c="dimmed">Its beginning, {bytes(LETTERS)}.</Text>}
+    </>
+  );
+}
+
+function Table({ text, isCut, name }: { text: string; isCut: boolean; name: string }) {
+  const rows = useMemo(() => rowsOf(text, /\.tsv$/i.test(name) ? "\t" : ",", ROWS + HEAD_ROWS + 1), [text, name]);
+  const [head = [], ...body] = rows.slice(0, ROWS + HEAD_ROWS);
+  return (
+    <>
+      <div className="scroll report" tabIndex={0} role="region" aria-label={`Table ${name}`}>
+        <table className="rows">
+          <thead><tr>{head.map((each, at) => <th key={at} scope="col">{each || `column ${at + 1}`}</th>)}</tr></thead>
+          <tbody>{body.map((row, at) => <tr key={at}>{row.map((each, column) => <td key={column}>{each}</td>)}</tr>)}</tbody>
+        </table>
+      </div>
+      {(isCut || rows.length > ROWS + HEAD_ROWS) && <Text size="xs" c="dimmed">Its first {number(body.length)} rows.</Text>}
+    </>
+  );
+}
