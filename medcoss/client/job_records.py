@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from pydantic import Field
 
 from medcoss.client.records import Record
 from medcoss.client.run_records import Runs
 
+Level = Literal["debug", "info", "warning", "error"]
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -110,6 +111,12 @@ class LogLine(Record):
     level: str
     message: str
     at: datetime
+
+    def holds(self, text: str | None, level: Level | None = None) -> bool:
+        """Whether it holds a text, without regard to case, and is of a level or above."""
+        levels = get_args(Level)
+        high = level is None or (self.level in levels and levels.index(self.level) >= levels.index(level))
+        return high and (text is None or text.lower() in self.message.lower())
 
 
 class JobProgress(Record):

@@ -18,6 +18,7 @@ from medcoss.client.job_records import (
     JobKind,
     JobOptions,
     JobProgress,
+    Level,
     LogLine,
     Metric,
 )
@@ -173,11 +174,16 @@ class Jobs:
         """Metric rows in order, those behind the row number `after` (its `seq`)."""
         return rows(self._transport, f"/v1/jobs/{job_id}/metrics", Metric, after)
 
-    def logs(self, job_id: str, after: int = 0, *, follow: bool = False) -> Iterator[LogLine]:
-        """Log lines in order; with `follow` also those to come, until the job ends."""
+    def logs(self, job_id: str, after: int = 0, *, follow: bool = False, contains: str | None = None,
+             level: Level | None = None) -> Iterator[LogLine]:  # fmt: skip
+        """Log lines in order; with `follow` also those to come, until the job ends. Only those that hold the text
+        `contains`, without regard to case, and those of a level or above, where they are given.
+        """
         if follow:
-            return (row for row in self._watch(job_id, ("logs",), after) if isinstance(row, LogLine))
-        return rows(self._transport, f"/v1/jobs/{job_id}/logs", LogLine, after)
+            lines = (row for row in self._watch(job_id, ("logs",), after) if isinstance(row, LogLine))
+            return (line for line in lines if line.holds(contains, level))
+        wanted = {"contains": contains, "level": level}
+        return rows(self._transport, f"/v1/jobs/{job_id}/logs", LogLine, after, wanted)
 
     def watch(self, job_id: str, include: Iterable[str] = PARTS) -> Iterator[Report]:
         """What a job has reported and what comes, each row once and each kind in its order, until the job has ended.

@@ -34,10 +34,12 @@ def parts(transport: Transport, path: str, fields: Iterable[str], params: dict[s
             return
 
 
-def rows(transport: Transport, path: str, record: type[R], after: int = 0) -> Iterator[R]:
+def rows(
+    transport: Transport, path: str, record: type[R], after: int = 0, params: dict[str, Any] | None = None
+) -> Iterator[R]:
     """All rows behind `after` that there are now."""
     while True:
-        document = _with_items(transport, path, {"after": after})
+        document = _with_items(transport, path, {"after": after} | (params or {}))
         if not document["items"]:
             return
         for item in document["items"]:

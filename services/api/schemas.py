@@ -368,3 +368,9 @@ class Rows(BaseModel, Generic[T]):
 
     items: list[T] = Field(description="the rows, in order")
     next: int = Field(description="`after` of the following answer")
+
+
+class LogRows(Rows[LogOut]):
+    """Lines of a log; give `next` as `after` to go on behind all that was looked through."""
+
+    matches: int | None = Field(description="lines of the whole log that are so; null unless `count` was asked for")

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from medcoss.client import Client, Job
 from medcoss.client.filters import JobFilters
+from medcoss.client.job_records import Level
 from services.cli import scores, submit
 from services.cli.connection import ByName, ByTag, Fields, InProject, Json, Limit, Sort, connected
 from services.cli.fields import render
@@ -126,10 +127,12 @@ def logs(
     client: Client,
     job_id: Id,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    contains: Annotated[str | None, typer.Option("--contains", help="Only lines that hold this text.")] = None,
+    level: Annotated[Level | None, typer.Option("--level", help="Only lines of this level and above.")] = None,
     as_json: Json = False,
 ) -> None:
     """The log of a job. With --follow, --json prints one JSON object a line."""
-    lines = client.jobs.logs(job_id, follow=follow)
+    lines = client.jobs.logs(job_id, follow=follow, contains=contains, level=level)
     if as_json and not follow:
         print_json(list(lines))
         return

@@ -10,9 +10,11 @@ import httpx
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
+from services.core import attempts
 from services.core.db import Database
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
+from tests.api.calls import take
 from tests.api.serving import KEYS, Role, Served, start, store_keys
 from tests.browser import Watched, browsing, faults, log_in, needs_browser
 from tests.console_demo import CHEST, DICE, STAGES, XRAYS, Demo, fill
@@ -260,6 +262,47 @@ def test_an_index_is_asked_for_followed_and_deleted_by_the_console(
     other.goto(f"{served.url}/console/map/new")
     expect(other.get_by_role("alert")).to_contain_text("needs the key of an operator")
     other.close()
+
+
+def test_the_whole_log_is_searched_and_read_backwards(page: Page, shown: tuple[Served, Demo]) -> None:
+    served, _ = shown
+    asked = {"kind": "pretrain", "spec": {"dataset": XRAYS, "size": "tiny", "epochs": 9}, "name": "it writes much"}
+    job = served.operator.post("/v1/jobs", json=asked).json()["id"]
+    fence = take(served.database, job).fence
+
+    def written(*numbers: int) -> None:
+        lines = [("warning" if number % 100 == 0 else "info", f"line {number} of many") for number in numbers]
+        with served.database.session() as session:
+            attempts.record_rows(session, job, fence, metrics=[], logs=lines, artifacts=[])
+
+    written(*range(1, 1201))
+    page.goto(f"{served.url}/console/jobs/{job}?tab=log")
+    log, told = page.get_by_role("region", name="Log"), page.get_by_role("status").filter(has_text="line")
+    expect(told).to_have_text("1,200 lines, the last 500 shown")
+    expect(log).not_to_contain_text("line 700 of")
+    assert not faults(page)
+
+    # what the page has not is found all the same, and what comes meanwhile is counted
+    search = page.get_by_role("textbox", name="Search the log")
+    search.fill("LINE 7 of")
+    expect(told).to_have_text("1 line of the whole log is so")
+    expect(log).to_have_text(re.compile(r"line 7 of many$"))
+    search.fill("")
+    page.get_by_role("combobox", name="Level").click()
+    page.get_by_role("option", name="warning and above").click()
+    expect(told).to_have_text("12 lines of the whole log are so")
+    written(1201, 1300)
+    expect(told).to_have_text("13 lines of the whole log are so")
+    expect(log.locator("div").last).to_contain_text("warning: line 1300 of many")
+
+    page.get_by_role("combobox", name="Level").click()
+    page.get_by_role("option", name="all").click()
+    expect(told).to_have_text("1,202 lines, the last 500 shown")
+    page.get_by_role("button", name="500 older lines").click()
+    page.get_by_role("button", name="202 older lines").click()
+    expect(told).to_have_text("1,202 lines")
+    expect(log.locator("div")).to_have_count(1202)
+    expect(log.locator("div").first).to_contain_text("line 1 of many")
 
 
 def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten_and_what_is_used(

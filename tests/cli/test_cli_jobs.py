@@ -175,6 +175,9 @@ def test_what_a_job_reports(plane: ControlPlane, medcoss: Medcoss, raw: str, tmp
     assert "lr" not in medcoss("jobs", "metrics", job["id"], "--name", "loss/xray").out
     assert "one [bold]line[/bold]" in medcoss("jobs", "logs", job["id"]).out
     assert [line["message"] for line in medcoss("jobs", "logs", job["id"], "--json").json][1] == "two"
+    for flags in (("--contains", "TWO"), ("--level", "warning"), ("--contains", "two", "--follow")):
+        printed = medcoss("jobs", "logs", job["id"], *flags).out
+        assert "two" in printed and "one" not in printed, flags
     followed = medcoss("jobs", "logs", job["id"], "--follow", "--json").out.splitlines()
     assert [json.loads(line)["level"] for line in followed] == ["info", "warning"]
     assert [event["type"] for event in medcoss("jobs", "events", job["id"], "--json").json] == [

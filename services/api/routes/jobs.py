@@ -14,6 +14,7 @@ from services.api.lists import (
     Heavy,
     Question,
     Shown,
+    SparseRows,
     Wanted,
     answer,
     page_of,
@@ -25,14 +26,15 @@ from services.api.lists import (
 from services.api.once import again, ticket_of
 from services.api.problems import responses
 from services.api.routes.labels import OF_JOB
-from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, MetricOut
+from services.api.schemas import ArtifactOut, EventOut, JobOut, JobRequest, LogOut, LogRows, MetricOut
 from services.api.submissions import Submission
 from services.api.views import job_view, job_views
-from services.core import jobs, tracing
+from services.core import job_log, jobs, tracing
+from services.core.job_log import Level, LogQuestion
 from services.core.lists import JOBS
 from services.core.once import Answer
 from services.core.short_lists import ARTIFACTS
-from services.core.tables import Job, JobArtifact, JobEvent, JobLog, JobMetric
+from services.core.tables import Job, JobArtifact, JobEvent, JobMetric
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -97,10 +99,24 @@ def resume_job(job_id: str, parts: PartsOf, caller: Operator, background: Backgr
     return job
 
 
-def _rows(found: Sequence[JobEvent | JobLog | JobMetric], out: type[EventOut | LogOut | MetricOut], after: int,
+def _rows(found: Sequence[JobEvent | JobMetric], out: type[EventOut | MetricOut], after: int,
           fields: str | None) -> Response:  # fmt: skip
     items = [out.model_validate(row) for row in found]
     return page_of(items, wanted_fields(fields, out), next=found[-1].seq if found else after)
+
+
+def _log_question(
+    after: After = 0,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="only rows before this `seq`, those nearest to "
+                                        "it: the end of the log with the largest number, and from there "
+                                        "backwards")] = None,
+    limit: RowLimit = 1000,
+    contains: Annotated[str | None, Query(min_length=1, max_length=200, description="lines that hold this text, "
+                                          "without regard to case")] = None,
+    level: Annotated[Level | None, Query(description="lines of this level and above")] = None,
+    count: Annotated[bool, Query(description="also count the lines of the whole log that are so: `matches`")] = False,
+) -> LogQuestion:  # fmt: skip
+    return LogQuestion(after, before, limit, contains, level, count)
 
 
 @router.get("/{job_id}/metrics", response_model=rows_model(MetricOut))
@@ -111,12 +127,13 @@ def list_metrics(
     return _rows(jobs.rows(session, caller.scope, JobMetric, job_id, after, limit), MetricOut, after, fields)
 
 
-@router.get("/{job_id}/logs", response_model=rows_model(LogOut))
-def list_logs(
-    job_id: str, session: ReaderOf, caller: Viewer, after: After = 0, limit: RowLimit = 1000, fields: Fields = None
-) -> Response:
-    """Log lines in order."""
-    return _rows(jobs.rows(session, caller.scope, JobLog, job_id, after, limit), LogOut, after, fields)
+@router.get("/{job_id}/logs", response_model=LogRows | SparseRows)
+def list_logs(job_id: str, session: ReaderOf, caller: Viewer, asked: Annotated[LogQuestion, Depends(_log_question)],
+              fields: Fields = None) -> Response:  # fmt: skip
+    """Log lines in order, of the whole log or those that hold a text or are of a level; with `before` the last ones."""
+    found = job_log.lines(session, caller.scope, job_id, asked)
+    items = [LogOut.model_validate(row) for row in found.rows]
+    return page_of(items, wanted_fields(fields, LogOut), next=found.next, matches=found.matches)
 
 
 @router.get("/{job_id}/events", response_model=rows_model(EventOut))

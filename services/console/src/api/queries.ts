@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
-import { api, type Artifact, type Dataset, type Job, type JobState, type Me, type Model, pageOf, type Worker } from "./client";
+import { api, type Artifact, type Dataset, type Job, type JobState, type Log, type Me, type Model, pageOf, type Worker } from "./client";
 
 export const PAGE = 100;
 /** What a row of a table shows. */
@@ -67,6 +67,35 @@ export const artifactsQuery = (id: string) =>
       const params = { path: { job_id: id }, query: { limit: 500 } };
       return pageOf<Artifact>((await api.GET("/v1/jobs/{job_id}/artifacts", { params, signal })).data);
     },
+  });
+
+export const LEVELS = ["debug", "info", "warning", "error"] as const;
+export type Level = (typeof LEVELS)[number];
+/** Lines of a log in an answer. */
+export const LOG_PAGE = 500;
+const LAST = Number.MAX_SAFE_INTEGER;
+
+export interface Lines {
+  items: Log[];
+  /** Everything up to this line has been looked through. */
+  next: number;
+  matches: number | null;
+}
+
+/** Lines of a job's whole log that hold a text and are of a level or above: the last ones, and page by page those before. */
+export const logQuery = (id: string, contains: string, level: Level) =>
+  infiniteQueryOptions({
+    queryKey: ["log", id, contains, level],
+    queryFn: async ({ pageParam, signal }) => {
+      const query = { before: pageParam, limit: LOG_PAGE, level, ...(contains ? { contains } : {}), ...(pageParam === LAST ? { count: true } : {}) };
+      return (await api.GET("/v1/jobs/{job_id}/logs", { params: { path: { job_id: id }, query }, signal })).data as Lines;
+    },
+    initialPageParam: LAST,
+    getNextPageParam: ({ items }) => (items.length < LOG_PAGE ? null : items[0]?.seq),
+    // lines that come later are told by the stream
+    staleTime: Infinity,
+    gcTime: 0,
+    refetchOnReconnect: false,
   });
 
 export const workersQuery = () =>

@@ -75,7 +75,7 @@ function Page({ id }: { id: string }) {
             <Curves job={job} others={others} reportsOf={(each): Reports => streams.of(each)} />
           </Suspense>
         </Tabs.Panel>
-        <Tabs.Panel value="log"><Log reports={reports} over={OVER.has(job.state)} /></Tabs.Panel>
+        <Tabs.Panel value="log"><Log id={id} reports={reports} over={OVER.has(job.state)} /></Tabs.Panel>
         <Tabs.Panel value="attempts"><Attempts events={reports.events} /></Tabs.Panel>
         <Tabs.Panel value="files"><Files id={id} over={OVER.has(job.state)} /></Tabs.Panel>
         <Tabs.Panel value="spec"><Json value={job.spec} label="Parameters" /></Tabs.Panel>
