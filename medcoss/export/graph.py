@@ -20,15 +20,16 @@ def write_onnx(module: nn.Module, signature: Signature, path: Path) -> None:
     # a batch of one would be traced as a constant
     example = tuple(torch.from_numpy(array) for array in signature.samples(2, seed=0).values())
     inputs = tuple({0: torch.export.Dim.DYNAMIC} for _ in example)
-    program = torch.onnx.export(
-        module,
-        example,
-        dynamo=True,
-        # the shapes follow the structure of the arguments
-        dynamic_shapes=(inputs,) if _takes_variadic(module) else inputs,
-        opset_version=OPSET,
-        verbose=False,
-    )
+    with torch.no_grad():
+        # captured here: torch.onnx.export would try the non-strict way first, which takes the batch for a constant
+        captured = torch.export.export(
+            module,
+            example,
+            # the shapes follow the structure of the arguments
+            dynamic_shapes=(inputs,) if _takes_variadic(module) else inputs,
+            strict=True,
+        )
+    program = torch.onnx.export(captured, dynamo=True, opset_version=OPSET, verbose=False)
     graph = program.model.graph
     # inner values are numbered first: one of them may have the name that an output is to get
     for number, value in enumerate(value for node in graph for value in node.outputs):
