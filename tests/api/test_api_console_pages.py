@@ -10,14 +10,17 @@ import httpx
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from services.core import attempts
+from medcoss.specs.records import EvaluationInfo
+from services.core import attempts, evaluations
+from services.core.attempts import Artifact
 from services.core.db import Database
 from services.core.settings import Settings
 from services.core.storage import ObjectStore
+from services.core.tables import DEFAULT_PROJECT, Job
 from tests.api.calls import take
 from tests.api.serving import KEYS, Role, Served, start, store_keys
 from tests.browser import Watched, browsing, faults, log_in, needs_browser
-from tests.console_demo import CHEST, DICE, STAGES, XRAYS, Demo, fill
+from tests.console_demo import ATRIA, ATRIUM, CHEST, DICE, STAGES, XRAYS, Demo, fill
 
 pytestmark = needs_browser
 TABLET: ViewportSize = {"width": 834, "height": 1112}
@@ -303,6 +306,29 @@ def test_the_whole_log_is_searched_and_read_backwards(page: Page, shown: tuple[S
     expect(told).to_have_text("1,202 lines")
     expect(log.locator("div")).to_have_count(1202)
     expect(log.locator("div").first).to_contain_text("line 1 of many")
+
+
+def test_files_and_evaluations_are_shown_to_their_end(page: Page, shown: tuple[Served, Demo]) -> None:
+    served, demo = shown
+    with served.database.session() as session:
+        job = session.get_one(Job, demo.training)
+        files = [Artifact(f"table_{at:04d}.csv", f"artifacts/{job.id}/{at}", "text/csv", 1) for at in range(600)]
+        assert attempts.record_rows(session, job.id, job.fence, metrics=[], logs=[], artifacts=files)
+        about = EvaluationInfo(schema_version=2, metrics={"dice": 0.5}, classes=["left_atrium", "wall"])
+        for at in range(120):
+            evaluations.register(session, f"evl_many{at:012d}", name=f"run {at}", info=about, model_id=ATRIUM,
+                                 dataset_id=ATRIA, split="test", files=[], job_id="job_x",
+                                 project_id=DEFAULT_PROJECT)  # fmt: skip
+    page.goto(f"{served.url}/console/jobs/{demo.training}?tab=files")
+    expect(page.get_by_role("link", name=re.compile("^table_"))).to_have_count(600)
+    page.goto(f"{served.url}/console/models/{ATRIUM}?tab=scores")
+    rows = page.get_by_role("region", name="Evaluations").locator("tbody tr")
+    expect(rows).to_have_count(100)
+    page.get_by_role("button", name="More of this model").click()
+    expect(rows).to_have_count(121)
+    page.get_by_role("button", name="More of other models").click()
+    expect(page.get_by_role("button", name=re.compile("^More"))).to_have_count(0)
+    assert not faults(page)
 
 
 def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten_and_what_is_used(

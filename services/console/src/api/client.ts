@@ -77,6 +77,19 @@ export function pageOf<T>(data: unknown): Page<T> {
   return data as Page<T>;
 }
 
+/** The entries of a list page by page, to its end or until there are `most` or the last one is `enough`; `next` is null at the end. */
+export async function allOf<T>(read: (cursor: string | null) => Promise<{ data?: unknown }>, most: number, enough: (last: T) => boolean = () => false): Promise<Page<T>> {
+  const items: T[] = [];
+  for (let cursor: string | null = null; ; ) {
+    const page: Page<T> = pageOf<T>((await read(cursor)).data);
+    items.push(...page.items);
+    const last = page.items.at(-1);
+    const isEnough = last !== undefined && enough(last);
+    if (page.next === null || isEnough || items.length >= most) return { items, next: isEnough ? null : page.next };
+    cursor = page.next;
+  }
+}
+
 /** A key under which a request that is sent twice counts once. */
 export function requestKey(): string {
   return `console-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;

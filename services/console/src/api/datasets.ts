@@ -1,6 +1,7 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
-import { api, type Artifact, type Dataset, type Job, pageOf } from "./client";
+import { allOf, api, type Artifact, type Dataset, type Job, pageOf } from "./client";
+import { artifactsOf } from "./queries";
 import type { components } from "./schema";
 
 export type StoredFile = components["schemas"]["FileOut"];
@@ -59,15 +60,13 @@ export const inspectionQuery = (id: string) =>
   queryOptions({
     queryKey: ["inspection", id], staleTime: 60_000,
     queryFn: async ({ signal }): Promise<Inspection | null> => {
-      const query = { kind: ["inspect_dataset"], limit: 200, fields: "id,name,kind,state,spec,progress,created_at,finished_at,error,reason" };
-      const jobs = pageOf<Job>((await api.GET("/v1/jobs", { params: { query }, signal })).data).items;
-      const mine = jobs.filter((job) => job.spec.dataset === id);
+      const query = { kind: ["inspect_dataset"], input: [id], limit: 100, fields: "id,name,kind,state,spec,progress,created_at,finished_at,error,reason" };
+      const mine = pageOf<Job>((await api.GET("/v1/jobs", { params: { query }, signal })).data).items;
       // one that runs is shown as such, one that has failed only where no other has an answer
       const job = mine.find((each) => !["failed", "cancelled"].includes(each.state)) ?? mine[0];
       if (!job) return null;
       if (job.state !== "succeeded") return { job, report: null, artifacts: [] };
-      const params = { path: { job_id: job.id }, query: { limit: 500 } };
-      const artifacts = pageOf<Artifact>((await api.GET("/v1/jobs/{job_id}/artifacts", { params, signal })).data).items;
+      const artifacts = (await artifactsOf(job.id, signal)).items;
       const file = artifacts.find((each) => each.name === "report.json");
       const report = file ? ((await (await fetch(file.url, { signal })).json()) as Report) : null;
       return { job, report, artifacts };
@@ -101,9 +100,11 @@ export const versionsQuery = (dataset: Dataset) =>
   queryOptions({
     queryKey: ["versions", dataset.id],
     queryFn: async ({ signal }): Promise<Dataset[]> => {
-      const query = { name: dataset.name, role: [dataset.role], project: dataset.project_id, limit: 100 };
-      const found = pageOf<Dataset>((await api.GET("/v1/datasets", { params: { query: query as never }, signal })).data).items;
-      return found.filter((each) => each.name === dataset.name).sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
+      const query = { name: dataset.name, role: [dataset.role], project: dataset.project_id, limit: 500, sort: "name" };
+      const read = (cursor: string | null) => api.GET("/v1/datasets", { params: { query: { ...query, cursor } as never }, signal });
+      // by name: those that only begin so come after those that are called so
+      const found = await allOf<Dataset>(read, Infinity, (last) => last.name.toLowerCase() !== dataset.name.toLowerCase());
+      return found.items.filter((each) => each.name === dataset.name).sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
     },
   });
 

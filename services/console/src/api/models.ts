@@ -1,6 +1,6 @@
-import { queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
-import { api, type Model, pageOf, Refused } from "./client";
+import { allOf, api, type Model, pageOf, Refused } from "./client";
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];
@@ -50,12 +50,14 @@ export interface EvaluationFilters {
 }
 
 export const evaluationsQuery = (filters: EvaluationFilters) =>
-  queryOptions({
+  infiniteQueryOptions({
     queryKey: ["evaluations", filters],
-    queryFn: async ({ signal }) => {
-      const query = { ...filters, limit: 100 } as never;
+    queryFn: async ({ pageParam, signal }) => {
+      const query = { ...filters, limit: 100, cursor: pageParam } as never;
       return pageOf<Evaluation>((await api.GET("/v1/evaluations", { params: { query }, signal })).data);
     },
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next,
   });
 
 export const evaluationQuery = (id: string) =>
@@ -139,20 +141,22 @@ export const gateQuery = (alias: Alias | undefined, model: string) =>
   });
 
 export const historyQuery = ({ id, name, project_id }: Alias) =>
-  queryOptions({
+  infiniteQueryOptions({
     queryKey: ["promotions", id],
-    queryFn: async ({ signal }) => {
-      const params = { path: { alias: name }, query: { limit: 50, project: project_id } };
-      return pageOf<Promotion>((await api.GET("/v1/aliases/{alias}/history", { params, signal })).data).items;
+    queryFn: async ({ pageParam, signal }) => {
+      const params = { path: { alias: name }, query: { limit: 50, project: project_id, cursor: pageParam } };
+      return pageOf<Promotion>((await api.GET("/v1/aliases/{alias}/history", { params, signal })).data);
     },
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next,
   });
 
-/** The newest served models of a project. */
+/** A served model of a project, if there is any. */
 export const anyServedQuery = (project: string | undefined) =>
   queryOptions({
     queryKey: ["any-served", project],
     queryFn: async ({ signal }) =>
-      pageOf<Deployment>((await api.GET("/v1/deployments", { params: { query: { project, limit: 20, fields: "id,name,state" } as never }, signal })).data).items,
+      pageOf<Deployment>((await api.GET("/v1/deployments", { params: { query: { project, state: ["ready"], limit: 1, fields: "id,name,state" } as never }, signal })).data).items,
   });
 
 export const deploymentQuery = (id: string) =>
@@ -166,6 +170,6 @@ export const deploymentsQuery = (model: string) =>
   queryOptions({
     queryKey: ["deployments", model],
     queryFn: async ({ signal }) =>
-      pageOf<Deployment>((await api.GET("/v1/deployments", { params: { query: { model_id: [model], limit: 100 } }, signal })).data).items,
+      (await allOf<Deployment>((cursor) => api.GET("/v1/deployments", { params: { query: { model_id: [model], limit: 100, cursor } }, signal }), Infinity)).items,
     refetchInterval: ({ state }) => (state.data?.some((each) => each.state === "loading") ? 3000 : false),
   });

@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
-import { api, type Artifact, type Dataset, type Job, type JobState, type Log, type Me, type Model, pageOf, type Worker } from "./client";
+import { allOf, api, type Artifact, type Dataset, type Job, type JobState, type Log, type Me, type Model, pageOf, type Worker } from "./client";
 
 export const PAGE = 100;
 /** What a row of a table shows. */
@@ -60,13 +60,17 @@ export const jobQueryOf = (id: string) =>
       (await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } }, signal })).data as Job,
   });
 
+/** Most files of a job that are shown. */
+export const MOST_FILES = 5000;
+
+/** The files that a job has kept, by name. */
+export const artifactsOf = (job_id: string, signal: AbortSignal) =>
+  allOf<Artifact>((cursor) => api.GET("/v1/jobs/{job_id}/artifacts", { params: { path: { job_id }, query: { limit: 500, cursor } }, signal }), MOST_FILES);
+
 export const artifactsQuery = (id: string) =>
   queryOptions({
     queryKey: ["artifacts", id],
-    queryFn: async ({ signal }) => {
-      const params = { path: { job_id: id }, query: { limit: 500 } };
-      return pageOf<Artifact>((await api.GET("/v1/jobs/{job_id}/artifacts", { params, signal })).data);
-    },
+    queryFn: ({ signal }) => artifactsOf(id, signal),
   });
 
 export const LEVELS = ["debug", "info", "warning", "error"] as const;

@@ -136,9 +136,9 @@ function Models() {
   const { project } = useSearch({ from: "__root__" });
   const found = useInfiniteQuery(modelsQuery({ project }, SHOWN));
   const models = found.data?.pages[0]?.items ?? [];
-  const reports = useQuery(evaluationsQuery({ project, task: ["forgetting"] }));
+  const reports = useInfiniteQuery({ ...evaluationsQuery({ project, model: models.map((each) => each.id), task: ["forgetting"] }), enabled: models.length > 0 });
   const lost = (id: string) => {
-    const score = (reports.data?.items.find((each) => each.model_id === id)?.metrics as Record<string, number> | undefined)?.average_forgetting;
+    const score = (reports.data?.pages[0]?.items.find((each) => each.model_id === id)?.metrics as Record<string, number> | undefined)?.average_forgetting;
     return score == null ? "" : `, forgetting ${number(score)}`;
   };
   return (

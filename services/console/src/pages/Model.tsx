@@ -1,5 +1,5 @@
 import { Breadcrumbs, Button, Group, Stack, Tabs, Text } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 
 import type { Model as Record } from "../api/client";
@@ -82,8 +82,8 @@ function LineAndReport({ id }: { id: string }) {
   const line = useQuery(lineQuery(id));
   const report = line.data?.stages.at(-1)?.report_id;
   // of a model that is fine-tuned, too: the report of its encoder
-  const own = useQuery({ ...evaluationsQuery({ model: [id], task: ["forgetting"] }), enabled: line.isSuccess && !report });
-  const shown = report ?? own.data?.items[0]?.id;
+  const own = useInfiniteQuery({ ...evaluationsQuery({ model: [id], task: ["forgetting"] }), enabled: line.isSuccess && !report });
+  const shown = report ?? own.data?.pages[0]?.items[0]?.id;
   if (line.error) return <Failure error={line.error} />;
   if (!line.data) return <Text c="dimmed">Looking …</Text>;
   return (

@@ -5,7 +5,7 @@ import { useMemo, useState } from "react";
 import type { Artifact } from "../../api/client";
 import { artifactsQuery } from "../../api/queries";
 import { Failure } from "../../components/Failure";
-import { bytes } from "../../format";
+import { bytes, number } from "../../format";
 
 const PICTURES = 24;
 
@@ -27,6 +27,7 @@ export function Files({ id, over }: { id: string; over: boolean }) {
           </li>
         ))}
       </ul>
+      {found.data?.next && <Text size="sm">The first {number(files.length)} by name are shown; <code>medcoss jobs artifacts {id}</code> lists all.</Text>}
       <SimpleGrid cols={{ base: 1, md: 2 }}>
         {series.map(([name, found]) => <ByEpoch key={name} name={name} found={found} />)}
         {pictures.map((file) => (

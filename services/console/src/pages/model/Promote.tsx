@@ -1,11 +1,12 @@
 import { Alert, Autocomplete, Button, Card, Group, List, Stack, Text, TextInput, Title } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { api, type Model } from "../../api/client";
 import { type Alias, aliasesQuery, gateQuery, historyQuery } from "../../api/models";
 import { meQuery } from "../../api/queries";
 import { Failure } from "../../components/Failure";
+import { More } from "../../components/More";
 import { moment } from "../../format";
 import { Gate } from "./Gate";
 
@@ -74,8 +75,9 @@ function Move({ model, alias, name }: { model: Model; alias: Alias | undefined; 
 }
 
 function History({ alias }: { alias: Alias }) {
-  const found = useQuery(historyQuery(alias));
-  if (!found.data?.length) return null;
+  const found = useInfiniteQuery(historyQuery(alias));
+  const moves = found.data?.pages.flatMap((page) => page.items) ?? [];
+  if (!moves.length) return null;
   return (
     <section aria-labelledby="history">
       <Title order={2} size="h4" id="history" mb="xs">History of @{alias.name}</Title>
@@ -83,7 +85,7 @@ function History({ alias }: { alias: Alias }) {
         <table className="rows">
           <thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Model</th><th scope="col">By</th><th scope="col">Why</th></tr></thead>
           <tbody>
-            {found.data.map((each) => (
+            {moves.map((each) => (
               <tr key={each.seq}>
                 <td>{moment(each.at)}</td><td>{each.action.replace("_", " ")}</td><td>{each.to_id ?? "–"}</td><td>{each.actor}</td>
                 <td>{[each.note, each.override && `gate overridden: ${each.override}`].filter(Boolean).join("; ") || "–"}</td>
@@ -92,6 +94,7 @@ function History({ alias }: { alias: Alias }) {
           </tbody>
         </table>
       </div>
+      <More of={found}>Older moves</More>
     </section>
   );
 }

@@ -1,23 +1,24 @@
 import { Button, Checkbox, Group, Stack, Text } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
 import type { Model } from "../../api/client";
 import { type Evaluation, evaluationsQuery } from "../../api/models";
 import { Failure } from "../../components/Failure";
+import { More } from "../../components/More";
 import { ago, moment, number } from "../../format";
 
 /** The evaluations of a model, and those of others on the same data to compare them with. */
 export function Scores({ model }: { model: Model }) {
-  const own = useQuery(evaluationsQuery({ model: [model.id] }));
-  const mine = (own.data?.items ?? []).filter((each) => each.task !== "forgetting");
+  const own = useInfiniteQuery(evaluationsQuery({ model: [model.id] }));
+  const mine = (own.data?.pages.flatMap((page) => page.items) ?? []).filter((each) => each.task !== "forgetting");
   const datasets = [...new Set(mine.map((each) => each.dataset_id))];
-  const others = useQuery({ ...evaluationsQuery({ dataset: datasets, task: mine[0] ? [mine[0].task] : undefined }), enabled: datasets.length > 0 });
-  const rows = [...mine, ...(others.data?.items ?? []).filter((each) => each.model_id !== model.id)];
+  const others = useInfiniteQuery({ ...evaluationsQuery({ dataset: datasets, task: mine[0] ? [mine[0].task] : undefined }), enabled: datasets.length > 0 });
+  const rows = [...mine, ...(others.data?.pages.flatMap((page) => page.items) ?? []).filter((each) => each.model_id !== model.id)];
   const [chosen, setChosen] = useState<readonly string[]>([]);
   if (own.error) return <Failure error={own.error} />;
-  if (own.isSuccess && !mine.length) return <Text size="sm" c="dimmed">It has not been evaluated. A job of the kind evaluate scores a classifier or a segmenter on held-out data.</Text>;
+  if (own.isSuccess && !mine.length && !own.hasNextPage) return <Text size="sm" c="dimmed">It has not been evaluated. A job of the kind evaluate scores a classifier or a segmenter on held-out data.</Text>;
   const first = rows.find((each) => each.id === chosen[0]);
   const fits = (each: Evaluation) => !first || (each.dataset_id === first.dataset_id && each.split === first.split && each.task === first.task);
   return (
@@ -53,6 +54,10 @@ export function Scores({ model }: { model: Model }) {
           </tbody>
         </table>
       </div>
+      <Group>
+        <More of={own}>More of this model</More>
+        <More of={others}>More of other models on the same data</More>
+      </Group>
     </Stack>
   );
 }
