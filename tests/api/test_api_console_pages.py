@@ -342,6 +342,15 @@ def test_reconstructions_go_by_epoch_and_home_tells_what_was_forgotten_and_what_
     expect(page.get_by_role("img", name="reconstruction xray after epoch 30")).to_be_visible()
     page.get_by_role("slider", name="epoch of reconstruction xray").press("Home")
     expect(page.get_by_role("img", name="reconstruction xray after epoch 10")).to_be_visible()
+    # as large as the window, where the epochs go on
+    page.get_by_role("button", name="Show larger: reconstruction xray after epoch 10").press("Enter")
+    large = page.get_by_role("dialog", name="reconstruction xray after epoch 10")
+    assert large.get_by_role("img", name="reconstruction").evaluate("image => image.clientWidth") > 1000
+    large.get_by_role("slider", name="epoch of reconstruction xray").press("End")
+    expect(page.get_by_role("dialog").get_by_role("img", name="reconstruction xray after epoch 30")).to_be_visible()
+    assert not faults(page)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
     assert not faults(page)
 
 

@@ -5,6 +5,7 @@ import { useMemo, useState } from "react";
 import type { Artifact } from "../../api/client";
 import { artifactsQuery } from "../../api/queries";
 import { Failure } from "../../components/Failure";
+import { Large } from "../../components/Large";
 import { bytes, number } from "../../format";
 
 const PICTURES = 24;
@@ -32,7 +33,7 @@ export function Files({ id, over }: { id: string; over: boolean }) {
         {series.map(([name, found]) => <ByEpoch key={name} name={name} found={found} />)}
         {pictures.map((file) => (
           <figure key={file.name} style={{ margin: 0 }}>
-            <img className="picture" src={file.url} alt={file.name} loading="lazy" />
+            <Large source={file.url} words={file.name} />
             <Text component="figcaption" size="xs" c="dimmed">{file.name}</Text>
           </figure>
         ))}
@@ -63,14 +64,16 @@ function ByEpoch({ name, found }: { name: string; found: Series[1] }) {
   const at = Math.min(chosen ?? found.length - 1, found.length - 1);
   const shown = found[at];
   if (!shown) return null;
+  const title = name.replaceAll("_", " ");
+  const epochs = found.length > 1 && (
+    <Slider mt="xs" min={0} max={found.length - 1} value={at} onChange={setChosen} label={(place) => `epoch ${found[place]?.epoch ?? ""}`}
+      thumbLabel={`epoch of ${title}`} />
+  );
   return (
     <Card withBorder padding="sm" component="figure" m={0}>
-      <img className="picture" src={shown.url} alt={`${name.replaceAll("_", " ")} after epoch ${shown.epoch}`} />
-      <Text component="figcaption" size="sm">{name.replaceAll("_", " ")}, epoch {shown.epoch}</Text>
-      {found.length > 1 && (
-        <Slider mt="xs" min={0} max={found.length - 1} value={at} onChange={setChosen} label={(place) => `epoch ${found[place]?.epoch ?? ""}`}
-          thumbLabel={`epoch of ${name.replaceAll("_", " ")}`} />
-      )}
+      <Large source={shown.url} words={`${title} after epoch ${shown.epoch}`}>{epochs}</Large>
+      <Text component="figcaption" size="sm">{title}, epoch {shown.epoch}</Text>
+      {epochs}
     </Card>
   );
 }
