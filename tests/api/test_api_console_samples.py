@@ -18,7 +18,8 @@ from medcoss.preprocess.inspection.masks import masks_of
 from medcoss.specs.records import DatasetInfo
 from services.core import attempts
 from services.core.attempts import Artifact
-from tests.api.calls import prepared, take, uploaded
+from services.core.db import Database
+from tests.api.calls import prepared, take, trained, uploaded
 from tests.api.serving import KEYS, Role, Served
 from tests.browser import Watched, browser, faults, log_in
 
@@ -208,3 +209,25 @@ def test_prepared_reports_are_read_and_an_inspection_is_offered(
     expect(place).to_have_text("24 of 24")
     expect(page.get_by_role("button", name="Next")).to_be_disabled()
     assert not faults(page) and not browser.errors
+
+
+def test_a_dataset_or_a_model_that_is_deleted_while_its_page_is_open_says_so(
+    served: Served, browser: Watched, database: Database
+) -> None:
+    dataset_id = uploaded(served.operator, {"a.txt": b"words"}, name="films")
+    model_id = trained(database, None, "mdl_scratch000", task="classification", classes=["a", "b"])
+    page = browser.page()
+    page.clock.install()
+    log_in(page, served.url, KEYS[Role.VIEWER], f"/models/{model_id}")
+    expect(page.get_by_role("region", name="Line")).to_contain_text("No encoder stands behind it")
+    for path, what in ((f"models/{model_id}", "model"), (f"datasets/{dataset_id}", "dataset")):
+        page.goto(f"{served.url}/console/{path}")
+        expect(page.get_by_role("tablist")).to_be_visible()
+        assert served.operator.delete(f"/v1/{path}").status_code == 204
+        page.clock.fast_forward(31_000)
+        gone = page.get_by_role("alert")
+        expect(gone).to_contain_text(f"This {what} is no longer there")
+        expect(page.get_by_role("tablist")).to_be_hidden()
+        assert not faults(page)
+    gone.get_by_role("link", name="All datasets").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Datasets")

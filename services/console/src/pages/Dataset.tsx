@@ -10,6 +10,7 @@ import { filesQuery, inspectionQuery } from "../api/datasets";
 import type { Dataset as Row } from "../api/client";
 import { datasetQuery, meQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
+import { Gone, isGone, LOOKS_MS } from "../components/Gone";
 import { Output } from "../components/Output";
 import { StateBadge } from "../components/State";
 import type { Values } from "../forms/schema";
@@ -29,10 +30,11 @@ export default function Dataset() {
 function Page({ id }: { id: string }) {
   const { tab = "samples" } = useSearch({ from: "/datasets/$id" });
   const navigate = useNavigate({ from: "/datasets/$id" });
-  const found = useQuery(datasetQuery(id));
+  const found = useQuery({ ...datasetQuery(id), refetchInterval: ({ state }) => (isGone(state.error) ? false : LOOKS_MS) });
   if (found.error && !found.data) return <Failure error={found.error} retry={() => void found.refetch()} />;
   if (!found.data) return <Text c="dimmed">Looking …</Text>;
   const dataset = found.data;
+  if (isGone(found.error)) return <Gone what="dataset" name={dataset.name} to="/datasets" />;
   return (
     <>
       <Breadcrumbs mb="xs"><Link className="link" to="/datasets">Datasets</Link><Text size="sm" c="dimmed">{dataset.id}</Text></Breadcrumbs>

@@ -7,6 +7,7 @@ import { deploymentsQuery, evaluationsQuery, lineQuery, modelQuery } from "../ap
 import { meQuery } from "../api/queries";
 import { type Fact, Facts } from "../components/Facts";
 import { Failure } from "../components/Failure";
+import { Gone, isGone, LOOKS_MS } from "../components/Gone";
 import { newIndex, newJob } from "../forms/start";
 import { ago, bytes, moment, number } from "../format";
 import type { ModelSearch } from "../router";
@@ -25,10 +26,11 @@ export default function Model() {
   const { modelId } = useParams({ from: "/models/$modelId" });
   const { tab = "line" } = useSearch({ from: "/models/$modelId" });
   const navigate = useNavigate({ from: "/models/$modelId" });
-  const found = useQuery(modelQuery(modelId));
+  const found = useQuery({ ...modelQuery(modelId), refetchInterval: ({ state }) => (isGone(state.error) ? false : LOOKS_MS) });
   if (found.error && !found.data) return <Failure error={found.error} retry={() => void found.refetch()} />;
   if (!found.data) return <Text c="dimmed">Looking …</Text>;
   const model = found.data;
+  if (isGone(found.error)) return <Gone what="model" name={model.name} to="/models" />;
   return (
     <>
       <Breadcrumbs mb="xs"><Link className="link" to="/models">Models</Link><Text size="sm" c="dimmed">{model.id}</Text></Breadcrumbs>
@@ -89,7 +91,7 @@ function LineAndReport({ id }: { id: string }) {
   return (
     <Stack>
       <LineTable line={line.data} id={id} />
-      {shown ? <Forgetting id={shown} /> : (
+      {shown ? <Forgetting id={shown} /> : line.data.stages.length > 0 && (
         <Text size="sm" c="dimmed">There is no forgetting report of this line. A job of the kind forgetting measures what is left of each modality.</Text>
       )}
     </Stack>

@@ -44,10 +44,12 @@ function Block({ lines }: { lines: string[] }) {
   if (first.startsWith("|")) {
     const [head, ...rest] = lines.filter((line) => !/^[|\s:-]+$/.test(line));
     return (
-      <table>
-        <thead><tr>{cellsOf(head ?? "").map((each, at) => <th scope="col" key={at}><Inline text={each} /></th>)}</tr></thead>
-        <tbody>{rest.map((line, row) => <tr key={row}>{cellsOf(line).map((each, at) => <td key={at}><Inline text={each} /></td>)}</tr>)}</tbody>
-      </table>
+      <div className="card-table" tabIndex={0} role="region" aria-label={`Table: ${cellsOf(head ?? "").join(", ")}`}>
+        <table>
+          <thead><tr>{cellsOf(head ?? "").map((each, at) => <th scope="col" key={at}><Inline text={each} /></th>)}</tr></thead>
+          <tbody>{rest.map((line, row) => <tr key={row}>{cellsOf(line).map((each, at) => <td key={at}><Inline text={each} /></td>)}</tr>)}</tbody>
+        </table>
+      </div>
     );
   }
   if (/^\s*[-*] /.test(first)) return <ul>{lines.map((line, at) => <li key={at}><Inline text={line.replace(/^\s*[-*] /, "")} /></li>)}</ul>;
