@@ -1,7 +1,7 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { type FileSample, isOpenable, isPacked, type Named, samplesOf } from "../samples/pairs";
-import { api, type Artifact, pageOf } from "./client";
+import { allOf, api, type Artifact, pageOf } from "./client";
 import type { Inspection, StoredFile } from "./datasets";
 
 const AT_ONCE = 5000;
@@ -70,15 +70,12 @@ export const listedQuery = (id: string) =>
   queryOptions({
     queryKey: ["samples", id], staleTime: Infinity,
     queryFn: async ({ signal }): Promise<Listed> => {
-      const files: Named[] = [];
-      let cursor: string | null = null;
-      do {
+      const read = (cursor: string | null) => {
         const params = { path: { dataset_id: id }, query: { limit: AT_ONCE, fields: "path,size", cursor } };
-        const page: { items: Named[]; next: string | null } = pageOf<Named>((await api.GET("/v1/datasets/{dataset_id}/files", { params: params as never, signal })).data);
-        files.push(...page.items);
-        cursor = page.next;
-      } while (cursor && files.length < MOST);
-      return { samples: samplesOf(files).map(ofFile), packed: files.filter((each) => isPacked(each.path)).length, cut: cursor ? files.length : null };
+        return api.GET("/v1/datasets/{dataset_id}/files", { params: params as never, signal });
+      };
+      const { items: files, next } = await allOf<Named>(read, MOST);
+      return { samples: samplesOf(files).map(ofFile), packed: files.filter((each) => isPacked(each.path)).length, cut: next ? files.length : null };
     },
   });
 

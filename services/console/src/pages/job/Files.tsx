@@ -33,7 +33,7 @@ export function Files({ id, over }: { id: string; over: boolean }) {
         {series.map(([name, found]) => <ByEpoch key={name} name={name} found={found} />)}
         {pictures.map((file) => (
           <figure key={file.name} style={{ margin: 0 }}>
-            <Large source={file.url} words={file.name} />
+            <Large source={file.url} words={file.name} lazy />
             <Text component="figcaption" size="xs" c="dimmed">{file.name}</Text>
           </figure>
         ))}
