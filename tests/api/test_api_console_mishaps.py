@@ -2,17 +2,20 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 from playwright.sync_api import Route, expect
 
+from services.core.settings import Settings
 from services.core.tables import Dataset
 from tests.api.calls import prepared
 from tests.api.serving import KEYS, Role, Served
-from tests.browser import Watched, browser, log_in
+from tests.browser import Watched, browser, faults, log_in
 
 __all__ = ["browser"]
+Serve = Callable[[Settings], Served]
 
 
 def test_an_upload_is_stopped_and_one_file_that_is_refused_ends_the_others(
@@ -121,8 +124,16 @@ def test_a_line_that_is_silent_is_opened_anew_and_a_page_that_breaks_keeps_the_m
     spec = {"dataset": "ds_films000", "size": "tiny"}
     form = f"{served.url}/console/jobs/new?kind=pretrain&form="
     page.goto(form + quote(json.dumps({"spec": spec})))
-    page.get_by_role("textbox", name="Base lr").fill("1e999")
-    expect(page.locator("#field-base_lr")).to_contain_text("expected a number")
+    # what is no number stays as it was typed, and is not taken for the last number that it was
+    rate = page.get_by_role("textbox", name="Base lr")
+    for typed in ("1e999", "0.5 or so"):
+        rate.fill(typed)
+        page.keyboard.press("Tab")
+        expect(page.locator("#field-base_lr")).to_contain_text("expected a number")
+        expect(rate).to_have_value(typed)
+    expect(page.get_by_role("alert", name="To be mended")).to_contain_text("base_lr")
+    page.reload()
+    expect(rate).to_have_value("0.5 or so")
     # what no form has written
     page.goto(form + quote(json.dumps({"spec": 5})))
     expect(page.get_by_role("alert")).to_contain_text("went wrong")
@@ -134,3 +145,72 @@ def test_a_line_that_is_silent_is_opened_anew_and_a_page_that_breaks_keeps_the_m
     page.goto(f"{served.url}/console/jobs/{job['id']}")
     expect(page.get_by_role("heading", level=1)).to_contain_text("WWW")
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_line_may_be_silent_for_as_long_as_the_platform_says(
+    serve: Serve, settings: Settings, browser: Watched
+) -> None:
+    served = serve(settings.model_copy(update={"stream_heartbeat_s": 60}))
+    page = browser.page()
+    page.clock.install()
+    opened: list[str] = []
+    page.on("request", lambda request: opened.append(request.url) if "/v1/events" in request.url else None)
+    log_in(page, served.url, KEYS[Role.VIEWER])
+    expect(page.locator("[data-live=true]")).to_be_visible()
+    before = len(opened)
+    page.clock.fast_forward("03:30")
+    # the page has gone on meanwhile
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
+    assert len(opened) == before
+    with page.expect_request("**/v1/events*"):
+        page.clock.fast_forward("01:00")
+
+
+def test_a_tab_that_is_older_than_the_platform_is_loaded_anew_and_no_other(served: Served, browser: Watched) -> None:
+    prepared(served.database, "ds_films000", samples=40, splits={"train": 40})
+    asked = {"kind": "pretrain", "spec": {"dataset": "ds_films000", "size": "tiny"}}
+    job = served.operator.post("/v1/jobs", json=asked).json()["id"]
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.VIEWER], "/jobs")
+    page.evaluate("() => { window.stays = true }")
+    gone = re.compile(r"/console/assets/Curves-")
+    page.route(gone, lambda route: route.fulfill(status=404))
+    # a part that does not come, of a console that is as new as the platform
+    page.locator(f"tr[data-job={job}]").get_by_role("link").click()
+    expect(page.get_by_role("alert")).to_contain_text("went wrong")
+    assert page.evaluate("() => window.stays")
+
+    # an upgrade: the platform has another console now
+    page.route(
+        re.compile("/console/$"),
+        lambda route: route.fulfill(body="<script src='/console/assets/index-next.js'>"),
+    )
+    page.get_by_role("link", name="Home").click()
+    page.unroute(gone)
+    page.route(re.compile(r"/console/assets/Map-"), lambda route: route.fulfill(status=404))
+    with page.expect_navigation():
+        page.get_by_role("link", name="Map").click()
+
+
+def test_a_viewer_is_told_what_the_key_cannot_and_text_is_copied_without_https(
+    served: Served, browser: Watched
+) -> None:
+    prepared(served.database, "ds_films000", samples=40, splits={"train": 40})
+    page = browser.page()
+    # as on a page that came over plain HTTP from another machine
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    form = quote(json.dumps({"spec": {"dataset": "ds_films000"}}))
+    log_in(page, served.url, KEYS[Role.VIEWER], f"/jobs/new?kind=pretrain&form={form}")
+    expect(page.get_by_role("alert")).to_contain_text("This key cannot submit a job")
+    expect(page.get_by_role("button", name="Submit")).to_have_count(0)
+    lines = page.get_by_role("region", name="CLI lines")
+    expect(lines).to_contain_text("ds_films000")
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    expect(page.get_by_text("Not allowed")).to_have_count(0)
+    assert not browser.errors and not faults(page)
+    page.evaluate("() => { document.execCommand = () => false }")
+    page.get_by_role("tab", name="curl").click()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("alert").filter(has_text="copy it yourself")).to_be_visible()

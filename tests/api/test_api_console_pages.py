@@ -283,6 +283,8 @@ def test_the_whole_log_is_searched_and_read_backwards(page: Page, shown: tuple[S
     log, told = page.get_by_role("region", name="Log"), page.get_by_role("status").filter(has_text="line")
     expect(told).to_have_text("1,200 lines, the last 500 shown")
     expect(log).not_to_contain_text("line 700 of")
+    zone = page.get_by_text("times in ").inner_text().removeprefix("times in ")
+    assert zone and (log.locator("time").first.get_attribute("title") or "").endswith(f" {zone}, attempt 1")
     assert not faults(page)
 
     # what the page has not is found all the same, and what comes meanwhile is counted

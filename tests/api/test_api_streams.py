@@ -193,6 +193,8 @@ def test_a_stream_shows_that_it_is_alive_and_how_far_it_has_looked(settings: Set
             if ids[-1] == 2:
                 break
     assert ids == sorted(ids), "what others have done is looked at once, not again after a reconnection"
+    with served.viewer.stream("GET", f"/v1/jobs/{first}/stream") as answer:
+        assert answer.headers["X-Heartbeat-S"] == "0.1"
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs/{job}/stream", "/v1/events"])

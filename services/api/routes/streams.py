@@ -62,9 +62,14 @@ id: 42
 """
 
 
+_HEARTBEAT = {
+    "description": "a stream without news shows so often that it is alive, in seconds", "schema": {"type": "number"},
+}  # fmt: skip
+
+
 def _described(text: str, example: str) -> dict[int | str, dict[str, Any]]:
     content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
-    return {200: {"description": text, "content": content}}
+    return {200: {"description": text, "content": content, "headers": {"X-Heartbeat-S": _HEARTBEAT}}}
 
 
 def hub(request: Request) -> Hub:
@@ -127,7 +132,7 @@ def stream_job(
         return Response(status_code=204)
     authorization = request.headers.get("Authorization")
     source = JobSource(streams, caller, authorization, job_id, position, _parts(include))
-    return EventStream(source, parts.settings.stream_stall_s)
+    return EventStream(source, parts.settings.stream_stall_s, parts.settings.stream_heartbeat_s)
 
 
 @router.get(
@@ -159,7 +164,7 @@ def stream_events(
             raise _wrong("header:Last-Event-ID", last_event_id, "expected the id of an event of this stream, a number")
         after = min(int(last_event_id), LARGEST)
     source = FeedSource(streams, caller, request.headers.get("Authorization"), choice, after)
-    return EventStream(source, parts.settings.stream_stall_s)
+    return EventStream(source, parts.settings.stream_stall_s, parts.settings.stream_heartbeat_s)
 
 
 def _choice(session: Session, caller: Identity, project: str | None, job: str | None, kind: str | None) -> Choice:

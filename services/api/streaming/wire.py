@@ -34,16 +34,16 @@ def beat(position: str) -> bytes:
 class EventStream(Response):
     """Sends what a generator yields as it comes, until it ends or the client goes.
 
-    A client that takes nothing for `stall_s` is dropped: it comes back with the id of the last event that it got.
+    A client that takes nothing for `stall_s` is dropped: it comes back with the id of the last event that it got. The
+    header `X-Heartbeat-S` says how often a stream without news shows that it is alive, in seconds.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, source: Callable[[], AsyncGenerator[bytes, None]], stall_s: float,
+    def __init__(self, source: Callable[[], AsyncGenerator[bytes, None]], stall_s: float, beat_s: float,
                  status_code: int = 200) -> None:  # fmt: skip
-        super().__init__(
-            status_code=status_code, headers={"Cache-Control": "no-cache, no-store", "X-Accel-Buffering": "no"}
-        )
+        headers = {"Cache-Control": "no-cache, no-store", "X-Accel-Buffering": "no", "X-Heartbeat-S": f"{beat_s:g}"}
+        super().__init__(status_code=status_code, headers=headers)
         # it has no length
         del self.headers["content-length"]
         self._source, self._stall_s = source, stall_s

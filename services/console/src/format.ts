@@ -38,7 +38,11 @@ export function percent(fraction: number | null | undefined): string {
   return fraction == null ? "–" : `${(100 * fraction).toFixed(fraction < 0.1 ? 1 : 0)} %`;
 }
 
-const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+// with the zone: an absolute time means nothing without it
+const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
+
+/** The zone in which times are shown, as those of summer or winter now, e.g. CEST. */
+export const zone = (): string => MOMENT.formatToParts().find((each) => each.type === "timeZoneName")?.value ?? "";
 
 export function moment(at: string | null | undefined): string {
   return at ? MOMENT.format(new Date(at)) : "–";

@@ -9,7 +9,9 @@ import { createRoot } from "react-dom/client";
 
 import { Refused } from "./api/client";
 import { makeRouter } from "./router";
+import { reloadAfterUpgrade } from "./upgrade";
 
+reloadAfterUpgrade();
 const queries = new QueryClient({
   defaultOptions: {
     queries: {

@@ -11,8 +11,16 @@ export interface Heard {
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
-/** The platform says every 15 s that it is there: a line that is silent for so long is dead, even if nobody has closed it. */
-const SILENT_MS = 60_000;
+/** A line that is silent for so many heartbeats of the platform is dead, even if nobody has closed it. */
+const SILENT_BEATS = 4;
+/** How long a line may be silent before the platform has said how often it shows that it is there. */
+const FIRST_SILENT_MS = 60_000;
+
+/** How long a line may be silent, by what its answer says. */
+function silentMs(response: Response): number {
+  const beat = Number(response.headers.get("X-Heartbeat-S"));
+  return beat > 0 ? Math.max(SILENT_BEATS * beat * 1000, 5000) : FIRST_SILENT_MS;
+}
 
 /** Listens to a stream of the platform until the signal ends it or the platform has said `end`. It connects again
  * where it broke off. EventSource cannot send the key, and a key in an address would be in logs.
@@ -28,11 +36,12 @@ export async function listen(
   while (!signal.aborted) {
     const key = session.now().key;
     const line = new AbortController();
-    let silence = setTimeout(() => line.abort(), SILENT_MS);
+    let most = FIRST_SILENT_MS;
+    let silence = setTimeout(() => line.abort(), most);
     const isThere = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
       transform(piece, next) {
         clearTimeout(silence);
-        silence = setTimeout(() => line.abort(), SILENT_MS);
+        silence = setTimeout(() => line.abort(), most);
         next.enqueue(piece);
       },
     });
@@ -46,6 +55,7 @@ export async function listen(
         if (response.status >= 400 && response.status < 500 && response.status !== 429) return;
         throw problem;
       }
+      most = silentMs(response);
       connected(true);
       pause = FIRST_PAUSE_MS;
       const events = response.body.pipeThrough(isThere).pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream()).getReader();

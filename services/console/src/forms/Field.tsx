@@ -102,7 +102,7 @@ function Choice({ field, value, set, fallback, ...shared }: Single) {
 
 function Numeric({ field, value, set, fallback, ...shared }: Single) {
   const number = (
-    <NumberField {...shared} value={value as number | null | undefined} fallback={value === null ? null : (fallback as number | null)} set={set}
+    <NumberField {...shared} value={value as number | string | null | undefined} fallback={value === null ? null : (fallback as number | null)} set={set}
       whole={field.type === "integer"} unit={field.unit} />
   );
   // null says something only where it is not what holds anyway
@@ -248,7 +248,7 @@ function List({ form, name, path, value, set, field, shared }: Compound & { shar
     const isText = inner.type === "string";
     return (
       <TagsInput {...input(flat)} value={values.map(String)} placeholder={values.length ? undefined : "Enter adds one"} clearable
-        onChange={(now) => set(now.length ? (isText ? now : now.map(Number).filter((each) => !Number.isNaN(each))) : undefined)} />
+        onChange={(now) => set(now.length ? (isText ? now : now.map((each) => (Number.isFinite(Number(each)) ? Number(each) : each))) : undefined)} />
     );
   }
   if (!inner) return <Json {...shared} value={value} set={set} />;
@@ -288,7 +288,7 @@ interface TupleProps {
 function Tuple({ form, path, field, given, values, set, shared }: TupleProps) {
   const parts = field.prefixItems ?? [];
   const axes = parts.length === 3 ? ["depth", "height", "width"] : ["height", "width"];
-  const change = (index: number, now: number | undefined) => {
+  const change = (index: number, now: number | string | undefined) => {
     const next = parts.map((_, place) => (place === index ? now : values[place]));
     set(next.every((each) => each === undefined) ? undefined : next.map((each) => each ?? null));
   };

@@ -1,7 +1,7 @@
-import { Button, Card, Code, CopyButton, Group, Tabs, Title } from "@mantine/core";
-import { IconCheck, IconCopy } from "@tabler/icons-react";
+import { Card, Code, Group, Tabs, Title } from "@mantine/core";
 
 import type { IndexRequest } from "../api/indexes";
+import { Copy } from "../components/Copy";
 import type { JobBody, PipelineBody } from "./preflight";
 
 /** A word for a POSIX shell. */
@@ -99,13 +99,7 @@ export function Lines({ lines }: { lines: Record<string, string> }) {
           <Tabs.Panel key={name} value={name} pt="xs">
             <Code block className="json" tabIndex={0} role="region" aria-label={`${name} lines`}>{text}</Code>
             <Group justify="flex-end" mt="xs">
-              <CopyButton value={text}>
-                {({ copied, copy }) => (
-                  <Button size="xs" variant="default" onClick={copy} leftSection={copied ? <IconCheck size={14} aria-hidden /> : <IconCopy size={14} aria-hidden />}>
-                    {copied ? "Copied" : "Copy"}
-                  </Button>
-                )}
-              </CopyButton>
+              <Copy text={text} />
             </Group>
           </Tabs.Panel>
         ))}

@@ -87,7 +87,7 @@ function Drawn({ points, by }: { points: Points; by: Column }) {
       <Card withBorder padding="sm" component="section" aria-label="Map">
         <Scatter points={points} by={by} grouped={found} shown={set} lassoed={setChosen} />
         <Legend names={values.slice(0, NAMED).map(([name, count]) => `${name || "none"} (${count.toLocaleString("en-GB")})`)} color={found.color} />
-        {by === "made" && <Text size="xs" c="dimmed">Days on which the datasets of the studies were made.</Text>}
+        {by === "made" && <Text size="xs" c="dimmed">Days on which the datasets of the studies were made, in UTC.</Text>}
         {values.length > NAMED && <Text size="xs" c="dimmed">{values.length - NAMED} others are grey.</Text>}
       </Card>
       <Stack gap="sm">

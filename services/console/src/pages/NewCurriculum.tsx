@@ -7,7 +7,9 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useRef, useState } from "react";
 
 import { api, requestKey } from "../api/client";
+import { meQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
+import { MayNot } from "../components/MayNot";
 import type { Form } from "../forms/Field";
 import { curriculumLines, Lines } from "../forms/Lines";
 import { messages, type PipelineBody, type PipelinePreflight, pipelinePreflightQuery, schemaQuery } from "../forms/preflight";
@@ -59,6 +61,8 @@ function bodyOf({ name, stages, training, buffer, ...rest }: Draft, project: str
 export default function NewCurriculum() {
   const training = useQuery(schemaQuery("pretrain"));
   const buffer = useQuery(schemaQuery("build_buffer"));
+  const me = useQuery(meQuery());
+  const mayAsk = me.data !== undefined && me.data.role !== "viewer";
   const { project, form } = useSearch({ from: "/curricula/new" });
   const navigate = useNavigate({ from: "/curricula/new" });
   const [draft, setDraft] = useState(() => read(form));
@@ -75,7 +79,7 @@ export default function NewCurriculum() {
   const body = useMemo(() => bodyOf(draft, project), [draft, project]);
   const [asked] = useDebouncedValue(body, 350);
   const isComplete = draft.stages.every((each) => each.dataset && each.modality);
-  const preflight = useQuery(pipelinePreflightQuery(isComplete ? asked : null));
+  const preflight = useQuery(pipelinePreflightQuery(isComplete && mayAsk ? asked : null));
   const isBehind = isComplete && (asked !== body || preflight.isFetching);
   const seen = isComplete ? preflight.data : undefined;
   const errors = messages(seen?.errors ?? [], body.curriculum, "/curriculum");
@@ -84,6 +88,7 @@ export default function NewCurriculum() {
     <>
       <Breadcrumbs mb="xs"><Link className="link" to="/pipelines">Pipelines</Link><Text size="sm" c="dimmed">new curriculum</Text></Breadcrumbs>
       <Heading>New curriculum</Heading>
+      {me.data?.role === "viewer" && <MayNot what="start a curriculum"> Nor is its plan made here; the lines can be given to an operator.</MayNot>}
       <Grid gap="lg">
         <Grid.Col span={{ base: 12, lg: 7 }}>
           <Stack>
@@ -124,8 +129,8 @@ export default function NewCurriculum() {
         <Grid.Col span={{ base: 12, lg: 5 }}>
           <Stack className="beside">
             <TextInput label="Name" placeholder="curriculum" value={draft.name ?? ""} maxLength={128} onChange={(event) => change({ name: event.currentTarget.value || undefined })} />
-            <Start body={body} isReady={Boolean(seen?.valid)} />
-            <Plan seen={seen} error={isComplete ? preflight.error : null} isBehind={isBehind} />
+            {mayAsk && <Start body={body} isReady={Boolean(seen?.valid)} />}
+            {mayAsk && <Plan seen={seen} error={isComplete ? preflight.error : null} isBehind={isBehind} />}
             <Lines lines={curriculumLines(body)} />
           </Stack>
         </Grid.Col>

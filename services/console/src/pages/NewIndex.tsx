@@ -11,6 +11,7 @@ import { type Index, INDEX_SCHEMA, type IndexRequest } from "../api/indexes";
 import { deploymentsQuery } from "../api/models";
 import { datasetsQuery, meQuery, modelsQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
+import { MayNot } from "../components/MayNot";
 import { indexLines, Lines } from "../forms/Lines";
 import { messages } from "../forms/preflight";
 import type { Values } from "../forms/schema";
@@ -37,7 +38,7 @@ export default function NewIndex() {
         An encoder embeds every study of the datasets. The index finds the studies that are nearest to a file or a text, and draws them all as a map.
       </Text>
       {me.data?.role === "viewer" && (
-        <Alert color="orange" variant="light" title="This key cannot make an index">A viewer's key searches indexes and looks at their maps; to make one needs the key of an operator.</Alert>
+        <MayNot what="make an index" />
       )}
       {me.data && me.data.role !== "viewer" && <Form projects={me.data.projects.map((each) => each.name)} />}
     </>

@@ -1,6 +1,6 @@
 import "../forms/forms.css";
 
-import { Alert, Breadcrumbs, Button, Card, Grid, Group, Select, SimpleGrid, Stack, Text, Title } from "@mantine/core";
+import { Breadcrumbs, Button, Card, Grid, Group, Select, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { useDebouncedCallback, useDebouncedValue } from "@mantine/hooks";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
@@ -9,6 +9,7 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { api, type Job, requestKey } from "../api/client";
 import { jobQueryOf, kindsQuery, meQuery } from "../api/queries";
 import { Failure } from "../components/Failure";
+import { MayNot } from "../components/MayNot";
 import type { Form } from "../forms/Field";
 import { jobLines, Lines } from "../forms/Lines";
 import { type JobBody, messages, preflightQuery, schemaQuery } from "../forms/preflight";
@@ -66,7 +67,7 @@ export default function NewJob() {
       <Breadcrumbs mb="xs"><Link className="link" to="/jobs">Jobs</Link><Text size="sm" c="dimmed">new</Text></Breadcrumbs>
       <Heading>New job</Heading>
       {me.data?.role === "viewer" && (
-        <Alert color="orange" variant="light" mb="md" title="This key cannot submit">A viewer's key looks at everything; a job needs the key of an operator.</Alert>
+        <MayNot what="submit a job"> Nor is looked over here what it would take; the lines can be given to an operator.</MayNot>
       )}
       <Group mb="md" align="flex-end">
         <Select
@@ -96,7 +97,7 @@ export default function NewJob() {
       {schema.error && <Failure error={schema.error} />}
       {from.error && <Failure error={from.error} />}
       {isReady && kind && schema.data && (
-        <Filled key={`${kind} ${search.from ?? ""}`} kind={kind} schema={schema.data} origin={search.from && from.data ? from.data : null} />
+        <Filled key={`${kind} ${search.from ?? ""}`} mayAsk={me.data !== undefined && me.data.role !== "viewer"} kind={kind} schema={schema.data} origin={search.from && from.data ? from.data : null} />
       )}
     </>
   );
@@ -118,14 +119,22 @@ function useDraft(origin: Job | null, schema: Schema) {
   return [draft, change] as const;
 }
 
-function Filled({ kind, schema, origin }: { kind: string; schema: Schema; origin: Job | null }) {
+interface FilledProps {
+  kind: string;
+  schema: Schema;
+  origin: Job | null;
+  /** Whether the key may submit, and have a job looked over. */
+  mayAsk: boolean;
+}
+
+function Filled({ kind, schema, origin, mayAsk }: FilledProps) {
   const { project } = useSearch({ from: "/jobs/new" });
   const navigate = useNavigate();
   const [{ spec, run }, change] = useDraft(origin, schema);
   const [isTried, setTried] = useState(false);
   const body: JobBody = useMemo(() => JSON.parse(JSON.stringify({ kind, spec, project: project ?? origin?.project_id, ...run })), [kind, spec, run, project, origin]);
   const [asked] = useDebouncedValue(body, 350);
-  const preflight = useQuery(preflightQuery(asked));
+  const preflight = useQuery(preflightQuery(mayAsk ? asked : null));
   const isBehind = asked !== body || preflight.isFetching;
   const errors = useMemo(() => shownErrors(preflight.data?.errors ?? [], spec, isTried), [preflight.data, spec, isTried]);
   const form: Form = { root: schema, errors: errors.spec, effective: preflight.data?.spec ?? null };
@@ -145,6 +154,7 @@ function Filled({ kind, schema, origin }: { kind: string; schema: Schema; origin
   return (
     <form onSubmit={(event) => {
       event.preventDefault();
+      if (!mayAsk) return;
       if (preflight.data?.valid || isBehind) submit.mutate();
       else setTried(true);
     }}>
@@ -164,9 +174,9 @@ function Filled({ kind, schema, origin }: { kind: string; schema: Schema; origin
         </Grid.Col>
         <Grid.Col span={{ base: 12, lg: 5 }}>
           <Stack className="beside">
-            <Button type="submit" size="md" loading={submit.isPending}>Submit</Button>
+            {mayAsk && <Button type="submit" size="md" loading={submit.isPending}>Submit</Button>}
             {submit.error && <Failure error={submit.error} />}
-            <PreflightPanel seen={preflight.data} error={preflight.error} isBehind={isBehind} />
+            {mayAsk && <PreflightPanel seen={preflight.data} error={preflight.error} isBehind={isBehind} />}
             <Lines lines={jobLines(body)} />
           </Stack>
         </Grid.Col>

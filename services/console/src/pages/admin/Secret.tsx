@@ -1,6 +1,7 @@
-import { Alert, Button, Code, CopyButton, Group, Text } from "@mantine/core";
+import { Alert, Button, Code, Group, Text } from "@mantine/core";
 
 import type { NewKey } from "../../api/admin";
+import { Copy } from "../../components/Copy";
 
 /** A secret, shown this once. */
 export function Secret({ made, done }: { made: NewKey; done: () => void }) {
@@ -9,9 +10,7 @@ export function Secret({ made, done }: { made: NewKey; done: () => void }) {
       <Text size="sm">It is shown this once: the platform keeps its SHA-256 alone. Give it to whoever needs it on a safe way.</Text>
       <Code block mt="xs" data-secret>{made.secret}</Code>
       <Group mt="xs">
-        <CopyButton value={made.secret}>
-          {({ copied, copy }) => <Button size="xs" onClick={copy}>{copied ? "Copied" : "Copy"}</Button>}
-        </CopyButton>
+        <Copy text={made.secret} />
         <Button size="xs" variant="default" onClick={done}>I have it</Button>
       </Group>
     </Alert>

@@ -8,7 +8,7 @@ import type { Reports } from "../../api/live";
 import { LOG_PAGE, type Level, LEVELS, logQuery } from "../../api/queries";
 import { Failure } from "../../components/Failure";
 import { More } from "../../components/More";
-import { moment, number } from "../../format";
+import { moment, number, zone } from "../../format";
 
 /** Most new lines that are kept on the page before the end is read anew. */
 const NEW = 2000;
@@ -66,6 +66,7 @@ export function Log({ id, reports, over }: { id: string; reports: Reports; over:
         <Text size="sm" c="dimmed" mb={8} role="status">
           {matches === undefined ? "searching …" : `${number(matches)} ${matches === 1 ? "line" : "lines"}${isAll ? "" : matches === 1 ? " of the whole log is so" : " of the whole log are so"}${older > 0 ? `, the last ${number(lines.length)} shown` : ""}`}
         </Text>
+        <Text size="sm" c="dimmed" mb={8} ml="auto">times in {zone()}</Text>
       </Group>
       {found.error && <Failure error={found.error} retry={() => void found.refetch()} />}
       {found.hasNextPage && older > 0 && (
