@@ -43,6 +43,9 @@ COLOURED = """canvas => {
     return many
 }"""
 
+# of label 3
+GREEN = COLOURED.replace("pixels[at] - pixels[at + 2]", "pixels[at + 1] - pixels[at]")
+
 
 def png(array: np.ndarray) -> bytes:
     file = io.BytesIO()
@@ -93,14 +96,16 @@ def test_files_are_gone_through_one_by_one(served: Served, browser: Watched, rea
     for path in (scan, scan.with_name(scan.name.replace("_label", ""))):
         shutil.copy(path, folder / "train" / path.name)
     phantom(folder / "test/phantom.nrrd")
-    films = sorted((real_data / "xray" / "train" / "normal").glob("*.jpg"))[:1]
-    shutil.copy(films[0], folder / "film.jpg")
+    shutil.copy(next((real_data / "xray" / "train" / "normal").glob("*.jpg")), folder / "film.jpg")
     (folder / "notes.txt").write_text("No pneumothorax.")
     (folder / "table.csv").write_text('name,finding\n"Doe, J","none, ""clear"""\n')
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     square = np.full((40, 60), 90, np.uint8)
     marked = np.where(np.arange(60) < 20, 255, 0).astype(np.uint8)[None].repeat(40, 0)
     files |= {name: png(marked if "mask" in name else square) for name in NAMES if name.endswith(".png")}
+    # of 16 bits, of which browsers keep 8: a radiograph, and a mask whose labels would all be gone
+    deep = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60)
+    files |= {"a/images/deep.png": png(deep), "a/masks/deep.png": png((deep % 60 < 10).astype(np.uint16) * 3)}
     files |= {name: b"no volume" for name in NAMES if not name.endswith(".png")}
     dataset_id = uploaded(served.operator, files, modality="mr")
     inspected(served, dataset_id, folder, tmp_path / "out", "ct")
@@ -123,6 +128,11 @@ def test_files_are_gone_through_one_by_one(served: Served, browser: Watched, rea
     assert mask.evaluate(COLOURED) == 20 * 40
     expect(shown).to_contain_text("60 × 40 pixels")
 
+    page.keyboard.press("ArrowRight")
+    expect(shown.get_by_role("checkbox", name="label 3")).to_be_checked()
+    flat = shown.locator("[data-plane=axial] canvas")
+    assert flat.evaluate(GREEN) == 10 * 40
+    expect(shown).to_contain_text("60 × 40 pixels of 16 bits")
     # the real volume with its mask, chosen by its split, in three planes; it is fetched now and not before
     assert not any(scan.name[:8] in url.partition("?")[0] for url in browser.requests)
     page.get_by_role("combobox", name="Split").click()

@@ -85,17 +85,6 @@ export const filesQuery = (id: string, limit: number) =>
     getNextPageParam: (last) => last.next,
   });
 
-/** The beginning of a stored text. */
-export const textQuery = (file: StoredFile, most: number) =>
-  queryOptions({
-    queryKey: ["text", file.sha256, most], staleTime: Infinity,
-    queryFn: async ({ signal }): Promise<string> => {
-      const answer = await fetch(file.url, { signal, headers: file.size > most ? { Range: `bytes=0-${most - 1}` } : {} });
-      if (!answer.ok) throw new Error(`the object store gave no ${file.path}: ${answer.status} ${answer.statusText}`);
-      return (await answer.text()).slice(0, most);
-    },
-  });
-
 export const versionsQuery = (dataset: Dataset) =>
   queryOptions({
     queryKey: ["versions", dataset.id],

@@ -16,6 +16,7 @@ interface Props {
 }
 
 const HIGH_PX = 420;
+const HIGH_FLAT_PX = 620;
 
 type Place = [number, number, number];
 
@@ -33,7 +34,7 @@ export default function Planes({ volume, mask, hidden, opacity, first }: Props) 
   const index = at[0] + volume.size[0] * (at[1] + volume.size[1] * at[2]);
   return (
     <Stack gap="sm">
-      <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }}>
+      <SimpleGrid cols={volume.isFlat ? 1 : { base: 1, sm: 2, xl: 3 }}>
         {(volume.isFlat ? (["axial"] as const) : PLANES).map((plane) => (
           <Picture key={plane} plane={plane} volume={volume} mask={mask} hidden={hidden} opacity={opacity} window={window}
             at={at} go={setAt} isCrossed={isCrossed} />
@@ -104,7 +105,7 @@ function Picture({ plane, volume, mask, hidden, opacity, window, at, go: goTo, i
   return (
     <figure className="plane" data-plane={plane} data-flat={volume.isFlat}>
       <div className="frame">
-        <div className="shot" style={{ aspectRatio: ratio, width: `min(100%, ${Math.round(HIGH_PX * ratio)}px)` }}>
+        <div className="shot" style={{ aspectRatio: ratio, width: `min(100%, ${Math.round((volume.isFlat ? HIGH_FLAT_PX : HIGH_PX) * ratio)}px)` }}>
           <canvas ref={canvas} width={shape.width} height={shape.height} role="img" aria-label={words}
             onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); pointed(event); }} onPointerMove={pointed} />
           {isCrossed && !volume.isFlat && (

@@ -9,6 +9,7 @@ import { rowsOf } from "../../samples/table";
 import { readNifti, type Volume } from "../../viewer/nifti";
 import { labelsOf, type Labels, pictureOf } from "../../viewer/picture";
 import { colourOf } from "../../viewer/planes";
+import { flatDeep, HEAD, isDeep, labelsOfDeep, readDeep } from "../../viewer/png";
 
 const Planes = lazy(() => import("../../viewer/Planes"));
 const Overlay = lazy(() => import("../../viewer/Overlay"));
@@ -66,11 +67,25 @@ async function seen(queries: QueryClient, dataset: string, sample: Sample, signa
     return { kind: sample.kind, text, isCut: image.size > LETTERS };
   }
   const maskFile = sample.mask && (await fetched(await address(sample.mask), sample.mask.name, signal));
-  if (sample.kind === "image") return { kind: "image", url, mask: maskFile ? labelsOf(await pictureOf(await maskFile.blob())) : null, problem: "" };
+  if (sample.kind === "image") {
+    const mask = maskFile ? await labelled(await maskFile.blob()) : null;
+    if (!/\.png$/i.test(image.name) || !isDeep(await (await fetched(url, image.name, signal, HEAD)).arrayBuffer())) return { kind: "image", url, mask, problem: "" };
+    const volume = flatDeep(await readDeep(await (await fetched(url, image.name, signal)).arrayBuffer()));
+    return fitted(volume, mask && { size: [mask.width, mask.height, 1], spacing: [1, 1, 1], data: mask.data.slice().reverse(), isFlat: true });
+  }
   const volume = await readNifti(await (await fetched(url, image.name, signal)).arrayBuffer());
   const mask = maskFile && (await readNifti(await maskFile.arrayBuffer(), true));
+  return fitted(volume, mask);
+}
+
+function fitted(volume: Volume, mask: Volume | null): Seen {
   const fits = !mask || mask.size.join() === volume.size.join();
-  return { kind: "volume", volume, mask: fits ? mask : null, problem: fits ? "" : `Its mask is not shown: it has ${mask?.size.join(" × ")} voxels, the volume ${volume.size.join(" × ")}.` };
+  return { kind: "volume", volume, mask: fits ? mask : null, problem: fits ? "" : `Its mask is not shown: it has ${mask?.size.join(" × ")} voxels, what it belongs to ${volume.size.join(" × ")}.` };
+}
+
+async function labelled(file: Blob): Promise<Labels> {
+  if (isDeep(await file.slice(0, HEAD).arrayBuffer())) return labelsOfDeep(await readDeep(await file.arrayBuffer()));
+  return labelsOf(await pictureOf(file));
 }
 
 function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
@@ -102,7 +117,7 @@ function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
           <>
             <Planes volume={found.volume} mask={found.mask} hidden={hidden} opacity={opacity} first={sample.window} />
             <Text size="xs" c="dimmed">
-              {found.volume.size.join(" × ")} voxels of {found.volume.spacing.map((each) => number(each)).join(" × ")} mm are shown, from left to right, back to front, feet to head.
+              {found.volume.isFlat ? `${found.volume.size.slice(0, 2).join(" × ")} pixels of 16 bits` : <>{found.volume.size.join(" × ")} voxels of {found.volume.spacing.map((each) => number(each)).join(" × ")} mm are shown, from left to right, back to front, feet to head.</>}
             </Text>
           </>
         ) : <Overlay url={found.url} alt={sample.key} mask={found.mask} hidden={hidden} opacity={opacity} />}

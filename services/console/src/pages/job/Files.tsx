@@ -52,7 +52,8 @@ function sorted(files: readonly Artifact[]): { series: Series[]; others: Artifac
   for (const file of pictures) {
     const parts = /^(.+?)_?epoch_?(\d+)\.\w+$/.exec(file.name);
     if (parts?.[1]) found.set(parts[1], [...(found.get(parts[1]) ?? []), { epoch: Number(parts[2]), url: file.url }]);
-    else others.push(file);
+    // samples are gone through on the page of their dataset
+    else if (!/^sample_\d{3}(_mask)?\.png$/.test(file.name)) others.push(file);
   }
   for (const each of found.values()) each.sort((a, b) => a.epoch - b.epoch);
   return { series: [...found], others };
