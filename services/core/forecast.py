@@ -339,7 +339,7 @@ def _(spec: InspectDatasetSpec, found: Inputs, paths: list[str], hardware: Hardw
     return Forecast(
         samples=samples, batches=blank("batch", "files are read one by one"), steps=blank("step", "nothing is trained"),
         parameters=blank("parameter", no_model), memory=Figure(0, BYTE, f"no accelerator is used: {no_model}"),
-        storage=blank(BYTE, "a report and a few pictures, whose sizes depend on what is found"),
+        storage=blank(BYTE, "a report, pictures and samples to go through, whose sizes depend on what is found"),
         work=Work(count, "file" if dataset is None else "sample", modality=dataset.modality if dataset else None),
     )  # fmt: skip
 
