@@ -51,8 +51,8 @@ export function Indexes({ indexes, isCut }: { indexes: readonly Index[]; isCut: 
         <table className="rows">
           <thead>
             <tr>
-              <th scope="col">Name</th><th scope="col">State</th><th scope="col">Encoder</th><th scope="col" className="num">Datasets</th><th scope="col" className="num">Vectors</th>
-              <th scope="col" className="num">Size</th><th scope="col" className="num">Built</th>{mayChange && <th scope="col"><span className="unseen">What to do</span></th>}
+              <th scope="col">Name</th><th scope="col">State</th><th scope="col">Encoder</th><th scope="col" className="num spare">Datasets</th><th scope="col" className="num">Vectors</th>
+              <th scope="col" className="num spare">Size</th><th scope="col" className="num">Built</th>{mayChange && <th scope="col"><span className="unseen">What to do</span></th>}
             </tr>
           </thead>
           <tbody>{indexes.map((each) => <Row key={each.id} index={each} mayChange={mayChange} />)}</tbody>
@@ -75,7 +75,7 @@ function Row({ index, mayChange }: { index: Index; mayChange: boolean }) {
         <Output id={index.encoder} />
         {index.model_id && index.model_id !== index.encoder && <Text size="xs" c="dimmed"><Output id={index.model_id} /></Text>}
       </td>
-      <td className="num">{number(index.datasets.length)}</td><td className="num">{number(index.vectors)}</td><td className="num">{bytes(index.total_bytes)}</td>
+      <td className="num spare">{number(index.datasets.length)}</td><td className="num" title={bytes(index.total_bytes)}>{number(index.vectors)}</td><td className="num spare">{bytes(index.total_bytes)}</td>
       <td className="num" title={moment(index.built_at)}>{ago(index.built_at)}</td>
       {mayChange && <td><Changes index={index} /></td>}
     </tr>
@@ -90,7 +90,7 @@ function Changes({ index }: { index: Index }) {
   });
   return (
     <>
-      <Group gap="xs" justify="flex-end" wrap="nowrap">
+      <Group gap="xs" justify="flex-end">
         {!isBuilding(index) && (
           <Confirm label="Rebuild" yes="Embed everything again" no="Leave it" danger={false} size="compact-sm" icon={<IconRefresh size={14} aria-hidden />} busy={change.isPending} does={() => change.mutate(rebuildIndex)}>
             Every study of {index.name} is embedded again{index.version ? `. Version ${index.version} answers until that is done` : ""}.
