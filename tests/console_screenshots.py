@@ -9,10 +9,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 from playwright.sync_api import Page, ViewportSize
 
+from medcoss.phantoms.mr import items
+from services.core.logging import configure_logging
+from tests.api.calls import uploaded
+from tests.api.inspecting import inspected
 from tests.api.serving import KEYS, Role, Served, ending
 from tests.browser import browsing, faults, log_in, missing
 from tests.console_demo import CHEST, DICE, OTHER_ROC, ROC, STAGES, XRAYS, Demo, fill, platform
@@ -32,14 +37,33 @@ SETTLED = """() => new Promise(done => {
 })"""
 
 
-def pages(demo: Demo) -> dict[str, str]:
-    """The address of every page, by the name of its picture."""
+def looked_at(served: Served, folder: Path) -> str:
+    """The id of a raw dataset of volumes with masks, of a table and of a file that is cut off, that was inspected."""
+    for case in items(seed=0)[:2]:
+        case.write(folder)
+    (folder / "mr" / "cut_off.nii.gz").write_bytes((folder / "mr" / "case_01.nii.gz").read_bytes()[:2000])
+    (folder / "mr" / "cases.csv").write_text("case,age,scanner\n1,61,A\n2,48,B\n")
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted((folder / "mr").iterdir())}
+    made = uploaded(served.operator, found, name="atria-of-the-north-site", modality="mr")
+    inspected(served, made, folder, folder / "out", "mr")
+    return made
+
+
+def pages(served: Served, demo: Demo, raw: str) -> dict[str, str]:
+    """The address of every page, by the name of its picture; `raw` is the inspected dataset."""
     model = f"/models/{STAGES[2]}"
+    failed = served.viewer.get("/v1/jobs", params={"state": "failed"}).json()["items"][-1]["id"]
+    case = quote("mr/case_01.nii.gz", safe="")
     return {
         "home": "/", "jobs": "/jobs", "job": f"/jobs/{demo.training}", "job-log": f"/jobs/{demo.training}?tab=log",
         "job-files": f"/jobs/{demo.training}?tab=files", "new-job": "/jobs/new", "pipelines": "/pipelines",
         "pipeline": f"/pipelines/{demo.running}", "pipeline-failed": f"/pipelines/{demo.failed}",
-        "datasets": "/datasets", "dataset": f"/datasets/{XRAYS}", "upload": "/datasets/upload", "models": "/models",
+        "job-attempts": f"/jobs/{demo.training}?tab=attempts", "job-failed": f"/jobs/{failed}?tab=attempts",
+        "new-job-form": "/jobs/new?kind=pretrain", "new-curriculum": "/curricula/new",
+        "datasets": "/datasets", "dataset": f"/datasets/{XRAYS}", "dataset-samples": f"/datasets/{raw}?sample={case}",
+        "dataset-numbers": f"/datasets/{raw}?tab=numbers", "dataset-bad": f"/datasets/{raw}?tab=bad",
+        "dataset-files": f"/datasets/{raw}?tab=files", "dataset-versions": f"/datasets/{XRAYS}?tab=versions",
+        "upload": "/datasets/upload", "models": "/models",
         "model": model, "model-scores": f"/models/{CHEST}?tab=scores", "model-lineage": f"{model}?tab=origins",
         "model-card": f"{model}?tab=card", "model-promote": f"{model}?tab=promote", "model-serve": f"{model}?tab=serve",
         "evaluations": f"/evaluations?id={ROC},{OTHER_ROC}", "evaluation-dice": f"/evaluations?id={DICE}",
@@ -64,14 +88,14 @@ def small(page: Page, path: Path) -> None:
     assert path.stat().st_size < MOST_BYTES, f"{path} is too large"
 
 
-def readme(served: Served, demo: Demo, out: Path) -> None:
+def readme(served: Served, addresses: dict[str, str], out: Path) -> None:
     """The pictures of the README: light, of generated data alone."""
     with browsing() as watched:
         page = watched.page()
         page.set_viewport_size(README_SIZE)
         log_in(page, served.url, KEYS[Role.ADMIN])
         for name in README:
-            page.goto(f"{served.url}/console{pages(demo)[name]}")
+            page.goto(f"{served.url}/console{addresses[name]}")
             page.get_by_role("heading", level=1).wait_for()
             page.evaluate(SETTLED)
             small(page, out / f"{name}.webp")
@@ -92,17 +116,16 @@ def tried(data_dir: Path, model: str, volume: Path, out: Path) -> None:
         small(page, out / "try.webp")
 
 
-def looks(served: Served, demo: Demo, out: Path, only: str, widths: Sequence[tuple[bool, int]]) -> list[str]:
-    """All pages, or those whose name begins with `only`, dark or light, in these widths; the faults that were found."""
+def looks(served: Served, addresses: dict[str, str], out: Path, widths: Sequence[tuple[bool, int]]) -> list[str]:
+    """The pages dark or light in these widths; the faults that were found."""
     found: list[str] = []
-    wanted = {name: path for name, path in pages(demo).items() if name.startswith(only)}
     for dark, width in widths:
         with browsing(dark) as watched:
             page = watched.page()
             page.set_viewport_size({"width": width, "height": 860})
             log_in(page, served.url, KEYS[Role.ADMIN])
             look = f"{'dark' if dark else 'light'}-{width}"
-            for name, path in wanted.items():
+            for name, path in addresses.items():
                 sys.stdout.write(f"{name}-{look}.png\n")
                 told = take(page, f"{served.url}/console{path}", out / f"{name}-{look}.png")
                 found += [f"{name}, {look}: {each}" for each in told]
@@ -130,11 +153,14 @@ def main() -> int:
         return 0
     found: list[str] = []
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder)) as served:
-        demo = fill(served)
+        # what is told here is names of pictures
+        configure_logging("WARNING")
+        addresses = pages(served, fill(served), looked_at(served, Path(folder) / "atria"))
         if given.readme:
-            readme(served, demo, given.out)
+            readme(served, addresses, given.out)
         else:
-            found = looks(served, demo, given.out, given.only, ((False, given.width),) if given.width else LOOKS)
+            wanted = {name: path for name, path in addresses.items() if name.startswith(given.only)}
+            found = looks(served, wanted, given.out, ((False, given.width),) if given.width else LOOKS)
     for thread, _ in ending:
         thread.join(20)
     sys.stderr.writelines(f"{each}\n" for each in found)

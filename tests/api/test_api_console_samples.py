@@ -11,15 +11,13 @@ import SimpleITK as sitk
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from medcoss import inspect_dataset
 from medcoss.data.shards import Sample, ShardWriter
 from medcoss.modalities import Kind
 from medcoss.preprocess.inspection.masks import masks_of
 from medcoss.specs.records import DatasetInfo
-from services.core import attempts
-from services.core.attempts import Artifact
 from services.core.db import Database
-from tests.api.calls import prepared, take, trained, uploaded
+from tests.api.calls import prepared, trained, uploaded
+from tests.api.inspecting import inspected
 from tests.api.serving import KEYS, Role, Served
 from tests.browser import Watched, browser, faults, log_in
 
@@ -61,23 +59,6 @@ def phantom(path: Path) -> None:
     made.SetSpacing((1.0, 1.0, 4.0))
     path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(sitk.DICOMOrient(made, "PIR"), str(path))
-
-
-def inspected(served: Served, dataset_id: str, folder: Path, out: Path, modality: str) -> None:
-    """What an inspection of a folder finds, kept as a worker keeps it."""
-    inspect_dataset(folder, out, quiet=True, modality=modality)
-    answer = served.operator.post("/v1/jobs", json={"kind": "inspect_dataset", "spec": {"dataset": dataset_id}})
-    job_id = answer.json()["id"]
-    claim = take(served.database, job_id)
-    kinds = {".json": "application/json", ".html": "text/html", ".png": "image/png", ".gz": "application/gzip"}
-    kept = []
-    for path in sorted((out / "artifacts").iterdir()):
-        key = f"jobs/{job_id}/artifacts/{path.name}"
-        served.store.put_file(key, path, kinds[path.suffix])
-        kept.append(Artifact(path.name, key, kinds[path.suffix], path.stat().st_size))
-    with served.database.session() as session:
-        attempts.record_rows(session, job_id, claim.fence, artifacts=kept)
-        attempts.succeed(session, job_id, claim.fence, {"metrics": {}})
 
 
 def chosen(page: Page) -> Locator:
