@@ -29,6 +29,7 @@ from medcoss.training.loading import loaded
 from medcoss.training.memory import keep_freed_memory, large_tensors_kept
 from medcoss.training.meter import FlopCount, Meter
 from medcoss.training.precision import Choice, gradient_scaler, number_type, precision
+from medcoss.training.telemetry import Lines
 from medcoss.training.watch import NAMES, NotFinite, Watch
 
 GPU_WORKERS = 4
@@ -131,7 +132,7 @@ class Loop:
         self.context, self.settings, self.ranks, self.device = ranks.context(context), settings, ranks, ranks.device
         self.describe, self.picture_every, self.pictures = describe, picture_every, pictures
         self.held_out, self.follower, self.done, self.inputs = held_out, follower, 0, inputs or {}
-        self.group_of, self.telemetry = group_of, telemetry
+        self.group_of, self.telemetry, self.lines = group_of, telemetry, Lines(total, self.context)
         self.scaler = gradient_scaler(self.device, settings.precision)
         self.watch, self.flops = Watch(), FlopCount(settings.compile)
         sixteen_bits = number_type(self.device, settings.precision) is not torch.float32
@@ -302,6 +303,7 @@ class Loop:
                 self.follower.ended = self.ranks.from_main(self.follower.ended)
         if row:
             self.context.metrics(done, row)
+            self.lines(done, row)
             if events is not None:
                 events.add(done, row)
         if shown and events is not None:

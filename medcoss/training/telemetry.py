@@ -1,5 +1,8 @@
-"""What a stage tells of each modality beside the losses: how many samples it has seen, and whether it still learns."""
+"""What a training tells beside its rows of metrics: lines of its log; of each modality of a stage, how many samples it
+has seen, and whether it still learns.
+"""
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -11,6 +14,26 @@ _WINDOW, _FEWEST = 0.15, 8
 _LEAST = 2e-3
 # the end of a schedule, where nothing learns any more
 _UNTIL = 0.85
+# between two lines of the log, where nothing is measured
+_PACE_S = 60.0
+_TOLD = ("loss/", "val/", "val_loss")
+
+
+class Lines:
+    """Tells rows of metrics in the log: each with numbers of held-out data, and of the others one a minute."""
+
+    def __init__(self, total: int, context: RunContext) -> None:
+        self._total, self._context, self._last = total, context, time.monotonic()
+
+    def __call__(self, done: int, row: dict[str, float]) -> None:
+        """Tell of a row that belongs to the first `done` steps, if it is to be told."""
+        told = {name: value for name, value in row.items() if name == "loss" or name.startswith(_TOLD)}
+        measured = any(name.startswith("val") for name in told)
+        if not told or not (measured or time.monotonic() - self._last >= _PACE_S):
+            return
+        self._last = time.monotonic()
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+        self._context.log(f"step {done:,} of {self._total:,}: {numbers}")
 
 
 class Telemetry:

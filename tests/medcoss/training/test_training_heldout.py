@@ -87,6 +87,9 @@ def test_it_is_told_with_every_picture_and_at_the_end(tmp_path: Path) -> None:
     assert list(found) == [6, 12, 15], "three steps an epoch"
     assert info.metrics == {"val_loss/xray": found[15], "val_samples/xray": 4}
     assert dict(run.history)[15].keys() >= {"loss/xray", "val_loss/xray"}, "one row a step"
+    lines = [line for line in run.lines if line.startswith("info: step ")]
+    assert [line.split(":")[1] for line in lines] == [f" step {step} of 15" for step in found]
+    assert all(f"val_loss/xray {value:.4g}" in line for line, value in zip(lines, found.values(), strict=True))
     (path,) = (run.root / "artifacts" / "tensorboard").iterdir()
     shown = {step: value for (step, name), value in scalars(path).items() if name == "val_loss/xray"}
     assert shown == pytest.approx(found, rel=1e-5)
