@@ -42,17 +42,15 @@ class LocalCache:
         file is not the recorded one.
         """
         target = self.folders / record_id
-        while True:
-            # users share the lock: one that trains for days makes nobody wait
-            with self._lock(record_id, fcntl.LOCK_SH):
-                if target.is_dir():
-                    os.utime(target)
-                    yield target
-                    return
-            with self._lock(record_id, fcntl.LOCK_EX):
-                if not target.is_dir():
-                    self._download(record_id, prefix, files, should_stop)
-            # between the two locks it may be removed again to make room for another
+        # users share the lock, for what is used is not removed: one that trains for days makes nobody wait
+        with self._lock(record_id, fcntl.LOCK_SH):
+            if not target.is_dir():
+                # of a lock of its own: no user waits for the others, who may wait for that one in turn
+                with self._lock(f"{record_id}.download", fcntl.LOCK_EX):
+                    if not target.is_dir():
+                        self._download(record_id, prefix, files, should_stop)
+            os.utime(target)
+            yield target
 
     @contextmanager
     def outline(self, record_id: str, attempt: str, prefix: str, files: list[FileEntry],

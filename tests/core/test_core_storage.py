@@ -202,6 +202,21 @@ def test_a_folder_in_use_makes_nobody_wait(cache: LocalCache, files: list[FileEn
     thread.join()
 
 
+def test_who_waited_for_a_download_does_not_wait_for_its_user(cache: LocalCache, files: list[FileEntry]) -> None:
+    """Processes that train together fetch the same dataset, and each of them waits for all others."""
+    for turn in range(10):
+        together = threading.Barrier(3)
+
+        def use(record: str, together: threading.Barrier = together) -> dict[str, bytes]:
+            together.wait(20)
+            with cache.fetch(record, "d", files) as folder:
+                together.wait(20)
+                return content(folder)
+
+        with ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(use, [f"ds_{turn}"] * 3)) == [CONTENT] * 3
+
+
 def test_a_damaged_record_leaves_nothing_in_the_cache(
     cache: LocalCache, files: list[FileEntry], store: ObjectStore
 ) -> None:
