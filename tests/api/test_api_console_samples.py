@@ -222,3 +222,61 @@ def test_a_dataset_or_a_model_that_is_deleted_while_its_page_is_open_says_so(
         assert not faults(page)
     gone.get_by_role("link", name="All datasets").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Datasets")
+
+
+def nifti(path: Path, image: sitk.Image, codes: bytes | None = None) -> bytes:
+    """The bytes of a NIfTI file; `codes` stands for those that say how it lies."""
+    sitk.WriteImage(image, str(path))
+    content = bytearray(path.read_bytes())
+    if codes is not None:
+        content[252:256] = codes
+    return bytes(content)
+
+
+def test_a_volume_is_shown_with_what_it_does_not_tell(served: Served, browser: Watched, tmp_path: Path) -> None:
+    array = np.arange(10 * 12 * 14, dtype=np.float32).reshape(10, 12, 14)
+    volume, turned = sitk.GetImageFromArray(array), sitk.GetImageFromArray(array)
+    cosine, sine = np.cos(np.pi / 9), np.sin(np.pi / 9)
+    turned.SetDirection((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1))
+    # as FreeSurfer numbers regions
+    marked = sitk.GetImageFromArray((array > 800).astype(np.uint16) * 1001)
+    marked.CopyInformation(turned)
+    array[0, 0, :5] = np.nan
+    files = {
+        "unplaced.nii": nifti(tmp_path / "a.nii", volume, codes=bytes(4)),
+        "series.nii": nifti(tmp_path / "b.nii", sitk.JoinSeries([sitk.GetImageFromArray(array), volume, volume])),
+        "turned.nii": nifti(tmp_path / "c.nii", turned), "turned_label.nii": nifti(tmp_path / "d.nii", marked),
+    }  # fmt: skip
+    dataset_id = uploaded(served.operator, files, modality="mr")
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.VIEWER], f"/datasets/{dataset_id}?sample=unplaced.nii")
+    shown = page.get_by_role("region", name="The chosen sample")
+    expect(shown.get_by_role("note")).to_contain_text("which side is which is not known")
+    expect(shown.get_by_role("img", name=re.compile("^axial slice .*, sides not known$"))).to_be_visible()
+    expect(shown.locator(".side")).to_have_count(0)
+    page.goto(f"{served.url}/console/datasets/{dataset_id}?sample=series.nii")
+    expect(shown.get_by_role("note")).to_have_text(
+        ["This is volume 1 of 3 in the file.", "5 voxels are infinite or no number; they are black."]
+    )
+    expect(shown.locator(".side").first).to_be_visible()
+    page.goto(f"{served.url}/console/datasets/{dataset_id}?sample=turned.nii")
+    expect(shown.get_by_role("note")).to_contain_text("turned by 20° against the patient's axes")
+    expect(shown.get_by_role("checkbox", name="label 1001")).to_be_checked()
+    expect(shown.get_by_role("status", name="Under the crosshair")).to_contain_text("label 1001")
+    assert not faults(page) and not browser.errors
+
+
+def test_an_address_that_somebody_has_mistyped_opens_an_empty_form(served: Served, browser: Watched) -> None:
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.OPERATOR], "/map/new?form=null")
+    wrong = quote('{"name": 5, "datasets": "x", "spec": 3, "stages": 7}')
+    for form in ("null", "[1]", wrong, "%7B"):
+        for path, name in (
+            ("map/new?", "New index"),
+            ("jobs/new?kind=pretrain&", "New job"),
+            ("curricula/new?", "New curriculum"),
+        ):
+            page.goto(f"{served.url}/console/{path}form={form}")
+            expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
+            expect(page.get_by_role("heading", name="The same by hand")).to_be_visible()
+    assert not browser.errors

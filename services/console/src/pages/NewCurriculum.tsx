@@ -12,6 +12,7 @@ import { Failure } from "../components/Failure";
 import { MayNot } from "../components/MayNot";
 import type { Form } from "../forms/Field";
 import { curriculumLines, Lines } from "../forms/Lines";
+import { isObject, parsed } from "../forms/parsed";
 import { messages, type PipelineBody, type PipelinePreflight, pipelinePreflightQuery, schemaQuery } from "../forms/preflight";
 import { Reference } from "../forms/Reference";
 import type { Values } from "../forms/schema";
@@ -44,12 +45,11 @@ interface Draft {
 
 function read(text: string | undefined): Draft {
   const empty: Draft = { stages: [newStage(), newStage()], training: {}, buffer: {} };
-  try {
-    const found = { ...empty, ...(JSON.parse(text ?? "{}") as Partial<Draft>) };
-    return { ...found, stages: found.stages.map((each) => newStage(each)) };
-  } catch {
-    return empty;
-  }
+  const { stages, training, buffer, ...rest } = parsed(text) ?? {};
+  return {
+    ...empty, ...rest, ...(isObject(training) ? { training } : {}), ...(isObject(buffer) ? { buffer } : {}),
+    ...(Array.isArray(stages) ? { stages: stages.filter(isObject).map((each) => newStage(each)) } : {}),
+  };
 }
 
 function bodyOf({ name, stages, training, buffer, ...rest }: Draft, project: string | undefined): PipelineBody {

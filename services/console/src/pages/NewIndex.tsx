@@ -15,17 +15,19 @@ import { MayNot } from "../components/MayNot";
 import { indexLines, Lines } from "../forms/Lines";
 import { messages } from "../forms/preflight";
 import type { Values } from "../forms/schema";
+import { parsed } from "../forms/parsed";
 import { SchemaForm } from "../forms/SchemaForm";
 import { Heading } from "../Shell";
 
+const NUMBERS = ["projection", "batch_size"];
 const FIRST = ["name", "encoder", "datasets", "description", "projection"];
 
+/** What the address holds, without what an index does not take. */
 function read(text: string | undefined): Values {
-  try {
-    return JSON.parse(text ?? "{}") as Values;
-  } catch {
-    return {};
-  }
+  const given = parsed(text);
+  const fits = (name: string, value: unknown) =>
+    name === "datasets" ? Array.isArray(value) && value.every((each) => typeof each === "string") : typeof value === (NUMBERS.includes(name) ? "number" : "string");
+  return Object.fromEntries(Object.entries(given ?? {}).filter(([name, value]) => fits(name, value)));
 }
 
 export default function NewIndex() {

@@ -13,6 +13,7 @@ import { MayNot } from "../components/MayNot";
 import type { Form } from "../forms/Field";
 import { jobLines, Lines } from "../forms/Lines";
 import { type JobBody, messages, preflightQuery, schemaQuery } from "../forms/preflight";
+import { isObject, parsed } from "../forms/parsed";
 import { PreflightPanel } from "../forms/PreflightPanel";
 import { type Run, RunFields } from "../forms/RunFields";
 import { givenOf, type Schema, type Values } from "../forms/schema";
@@ -32,13 +33,10 @@ interface Draft {
 }
 
 function read(text: string | undefined): Draft | null {
-  if (!text) return null;
-  try {
-    const { spec, ...run } = JSON.parse(text) as Values;
-    return { spec: (spec as Values | undefined) ?? {}, run: run as Run };
-  } catch {
-    return null;
-  }
+  const found = parsed(text);
+  if (!found) return null;
+  const { spec, ...run } = found;
+  return { spec: isObject(spec) ? spec : {}, run: run as Run };
 }
 
 /** A job as a draft: what it was asked for beyond the defaults. */

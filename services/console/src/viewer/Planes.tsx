@@ -16,6 +16,8 @@ interface Props {
 }
 
 const HIGH_PX = 420;
+/** A smaller turn is that of a head on its rest. */
+const TILTED = 5;
 const HIGH_FLAT_PX = 620;
 
 type Place = [number, number, number];
@@ -34,6 +36,7 @@ export default function Planes({ volume, mask, hidden, opacity, first }: Props) 
   const index = at[0] + volume.size[0] * (at[1] + volume.size[1] * at[2]);
   return (
     <Stack gap="sm">
+      {notes(volume).map((each) => <Text key={each} size="sm" role="note">{each}</Text>)}
       <SimpleGrid cols={volume.isFlat ? 1 : { base: 1, sm: 2, xl: 3 }}>
         {(volume.isFlat ? (["axial"] as const) : PLANES).map((plane) => (
           <Picture key={plane} plane={plane} volume={volume} mask={mask} hidden={hidden} opacity={opacity} window={window}
@@ -43,7 +46,7 @@ export default function Planes({ volume, mask, hidden, opacity, first }: Props) 
       {!volume.isFlat && (
         <Group gap="md" justify="space-between">
           <Text size="sm" role="status" aria-label="Under the crosshair">
-            Voxel {at.map((each) => each + 1).join(", ")} from the left, back and feet: value {number(volume.data[index])}
+            Voxel {at.map((each) => each + 1).join(", ")} {volume.isUnplaced ? "along the axes of the file" : "from the left, back and feet"}: value {number(volume.data[index])}
             {mask && `, label ${mask.data[index] ?? 0}`}
           </Text>
           <Switch size="sm" label="Crosshair" checked={isCrossed} onChange={(event) => setCrossed(event.currentTarget.checked)} />
@@ -56,6 +59,16 @@ export default function Planes({ volume, mask, hidden, opacity, first }: Props) 
       </Group>
     </Stack>
   );
+}
+
+/** What has to be known of a volume before it is looked at. */
+function notes({ isUnplaced, tilt = 0, of = 1, notFinite = 0 }: Volume): string[] {
+  return [
+    isUnplaced ? "The file does not say how it lies in the patient: which side is which is not known, and the planes are those of the file." : "",
+    !isUnplaced && tilt > TILTED ? `It is turned by ${Math.round(tilt)}° against the patient's axes and shown along its own: each letter is the nearest side.` : "",
+    of > 1 ? `This is volume 1 of ${number(of)} in the file.` : "",
+    notFinite ? `${number(notFinite)} voxels are infinite or no number; they are black.` : "",
+  ].filter(Boolean);
 }
 
 interface PictureProps extends Props {
@@ -92,7 +105,8 @@ function Picture({ plane, volume, mask, hidden, opacity, window, at, go: goTo, i
     return () => element?.removeEventListener("wheel", turned);
   }, []);
   const [left, right, top, bottom] = SIDES[plane];
-  const words = volume.isFlat ? "the image, as it is in the file" : `${plane} slice ${slice + 1} of ${last + 1}, ${left} at the left, ${top} at the top`;
+  const hasSides = !volume.isFlat && !volume.isUnplaced;
+  const words = volume.isFlat ? "the image, as it is in the file" : `${plane} slice ${slice + 1} of ${last + 1}${hasSides ? `, ${left} at the left, ${top} at the top` : ", sides not known"}`;
   const pointed = (event: React.PointerEvent<HTMLCanvasElement>) => {
     if (volume.isFlat || !event.buttons) return;
     const box = event.currentTarget.getBoundingClientRect();
@@ -115,7 +129,7 @@ function Picture({ plane, volume, mask, hidden, opacity, window, at, go: goTo, i
             </>
           )}
         </div>
-        {!volume.isFlat && (
+        {hasSides && (
           <>
             <span className="side left">{left}</span><span className="side right">{right}</span>
             <span className="side top">{top}</span><span className="side bottom">{bottom}</span>

@@ -8,15 +8,28 @@ export interface Volume {
   /** Distances of voxels in mm. */
   spacing: [number, number, number];
   /** x runs fastest, then y, then z. */
-  data: Float32Array | Uint8Array;
+  data: Float32Array | Uint8Array | Uint16Array;
   /** An image: nobody knows what lies at its sides. */
   isFlat?: boolean;
+  /** The file does not say how it lies in the patient: sides are not known, and the planes are those of the file. */
+  isUnplaced?: boolean;
+  /** By how many degrees its axes are turned away from those of the patient. */
+  tilt?: number;
+  /** How many volumes the file holds, of which this is the first. */
+  of?: number;
+  /** Voxels that are infinite or no number. */
+  notFinite?: number;
 }
 
 export class Unreadable extends Error {}
 
 type Row = [number, number, number];
 const HEADER = 348;
+const HEADER_2 = 540;
+/** What a label may be at most: FreeSurfer's go beyond 255. */
+const MOST_LABEL = 65_535;
+/** How far a label may be from a whole number, as it is scaled. */
+const ROUNDED = 1e-3;
 
 async function unpacked(bytes: ArrayBuffer): Promise<ArrayBuffer> {
   const head = new Uint8Array(bytes, 0, 2);
@@ -28,13 +41,16 @@ export function isNifti(name: string): boolean {
   return /\.nii(\.gz)?$/i.test(name);
 }
 
-/** Read a volume; `labels` keeps whole numbers as bytes. Raises Unreadable with the reason. */
+/** Read the first volume of a file; with `labels` its values have to be labels. Raises Unreadable with the reason. */
 export async function readNifti(bytes: ArrayBuffer, labels = false): Promise<Volume> {
   const content = await unpacked(bytes).catch(() => { throw new Unreadable("the file is damaged: it cannot be unpacked"); });
-  if (content.byteLength < HEADER) throw new Unreadable("the file is shorter than a NIfTI header");
+  if (content.byteLength < HEADER) throw new Unreadable("it is no NIfTI file: it is shorter than a NIfTI header");
   const view = new DataView(content);
   const little = view.getInt32(0, true) === HEADER;
-  if (!little && view.getInt32(0, false) !== HEADER) throw new Unreadable("the viewer reads NIfTI-1");
+  if (!little && view.getInt32(0, false) !== HEADER) {
+    const isSecond = [true, false].some((order) => view.getInt32(0, order) === HEADER_2);
+    throw new Unreadable(isSecond ? "it is a NIfTI-2 file; the viewer reads NIfTI-1" : "it is no NIfTI-1 file");
+  }
   const short = (at: number) => view.getInt16(at, little);
   const float = (at: number) => view.getFloat32(at, little);
   const dims: Row = [short(42), Math.max(1, short(44)), Math.max(1, short(46))];
@@ -45,21 +61,41 @@ export async function readNifti(bytes: ArrayBuffer, labels = false): Promise<Vol
   if (start + count * read.bytes > content.byteLength) throw new Unreadable("the file ends before its last voxel");
   const slope = float(112) || 1;
   const offset = Number.isFinite(float(116)) ? float(116) : 0;
-  const { axes, flips, spacing } = orientation(view, little);
+  const { axes, flips, spacing, tilt } = orientation(view, little);
+  const isUnplaced = short(252) <= 0 && short(254) <= 0;
+  const of = [48, 50, 52, 54].slice(0, Math.max(0, short(40) - 3)).reduce((product, at) => product * Math.max(1, short(at)), 1);
   const size = axes.map((axis) => dims[axis]) as Row;
   const strides = [1, dims[0], dims[0] * dims[1]] as Row;
-  const data = labels ? new Uint8Array(count) : new Float32Array(count);
+  const data = labels ? new Uint16Array(count) : new Float32Array(count);
+  let notFinite = 0;
   const step = axes.map((axis, at) => (flips[at] ? -1 : 1) * (strides[axis] ?? 0)) as Row;
   const first = axes.reduce<number>((sum, axis, at) => sum + (flips[at] ? ((dims[axis] ?? 1) - 1) * (strides[axis] ?? 0) : 0), 0);
   let to = 0;
   for (let z = 0; z < size[2]; z += 1) {
     for (let y = 0; y < size[1]; y += 1) {
       let from = first + z * step[2] + y * step[1];
-      for (let x = 0; x < size[0]; x += 1, from += step[0]) data[to++] = read.at(start + from * read.bytes) * slope + offset;
+      for (let x = 0; x < size[0]; x += 1, from += step[0]) {
+        const value = read.at(start + from * read.bytes) * slope + offset;
+        if (labels) data[to++] = label(value);
+        else {
+          if (!Number.isFinite(value)) notFinite += 1;
+          data[to++] = value;
+        }
+      }
     }
   }
-  return { size, spacing, data };
+  return { size, spacing, data, isUnplaced, tilt, of, notFinite };
 }
+
+function label(value: number): number {
+  const whole = Math.round(value);
+  if (!(Math.abs(value - whole) <= ROUNDED) || whole < 0 || whole > MOST_LABEL) throw new Unreadable("it holds fractions, negative numbers or labels above 65,535");
+  return whole;
+}
+
+const OTHER_TYPES: Record<number, string> = {
+  1: "single bits", 32: "complex numbers", 128: "colours (RGB)", 1536: "fractions of 128 bits", 1792: "complex numbers", 2048: "complex numbers", 2304: "colours (RGBA)",
+};
 
 function reader(view: DataView, type: number, little: boolean): { bytes: number; at: (offset: number) => number } {
   switch (type) {
@@ -71,12 +107,14 @@ function reader(view: DataView, type: number, little: boolean): { bytes: number;
     case 256: return { bytes: 1, at: (offset) => view.getInt8(offset) };
     case 512: return { bytes: 2, at: (offset) => view.getUint16(offset, little) };
     case 768: return { bytes: 4, at: (offset) => view.getUint32(offset, little) };
-    default: throw new Unreadable(`the viewer does not know voxels of the NIfTI type ${type}`);
+    case 1024: return { bytes: 8, at: (offset) => Number(view.getBigInt64(offset, little)) };
+    case 1280: return { bytes: 8, at: (offset) => Number(view.getBigUint64(offset, little)) };
+    default: throw new Unreadable(`the viewer reads whole numbers and fractions, and the voxels of this file are ${OTHER_TYPES[type] ?? `of the NIfTI type ${type}`}`);
   }
 }
 
 /** Which axis of the file is nearest to right, anterior and superior, and which of them run the other way. */
-function orientation(view: DataView, little: boolean): { axes: Row; flips: [boolean, boolean, boolean]; spacing: Row } {
+function orientation(view: DataView, little: boolean): { axes: Row; flips: [boolean, boolean, boolean]; spacing: Row; tilt: number } {
   const rows = affine(view, little);
   const best = { axes: [0, 1, 2] as Row, score: -1 };
   for (const axes of [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] as Row[]) {
@@ -85,7 +123,8 @@ function orientation(view: DataView, little: boolean): { axes: Row; flips: [bool
     if (score > best.score) Object.assign(best, { axes, score });
   }
   const flips = best.axes.map((axis, world) => (rows[world]?.[axis] ?? 0) < 0) as [boolean, boolean, boolean];
-  return { axes: best.axes, flips, spacing: best.axes.map((axis) => length(rows, axis)) as Row };
+  const turned = best.axes.map((axis, world) => Math.acos(Math.min(1, Math.abs(rows[world]?.[axis] ?? 0) / length(rows, axis))));
+  return { axes: best.axes, flips, spacing: best.axes.map((axis) => length(rows, axis)) as Row, tilt: (Math.max(...turned) * 180) / Math.PI };
 }
 
 const length = (rows: readonly Row[], axis: number) => Math.hypot(...rows.map((row) => row[axis] ?? 0)) || 1;

@@ -1,4 +1,4 @@
-import { Button, Group, Select, Text } from "@mantine/core";
+import { Alert, Button, Group, Select, Text } from "@mantine/core";
 import { IconChevronLeft, IconChevronRight } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
@@ -15,17 +15,19 @@ const SMALL = 2 * 2 ** 20;
 const PAGE_ROWS = 8;
 const NO_CLASS = "(no class)";
 /** Where arrow keys mean something else. */
-const OWN_KEYS = "input, textarea, select, [role=slider], [role=tab], [role=radio], [role=option], [contenteditable]";
+const OWN_KEYS = "input, textarea, select, [role=slider], [role=tab], [role=radio], [role=option], [role=region], [role=dialog], [contenteditable]";
 
 interface Props {
   dataset: string;
   samples: readonly Sample[];
   /** The drawn twin of a file that a browser cannot open. */
   instead?: ReadonlyMap<string, Sample>;
+  /** Why files cannot be used, as an inspection has found. */
+  verdicts?: ReadonlyMap<string, string>;
 }
 
 /** Samples one by one: a list to choose from, and the chosen one beside it; choice and filters are in the address. */
-export function Browser({ dataset, samples, instead }: Props) {
+export function Browser({ dataset, samples, instead, verdicts }: Props) {
   const { split, label, sample: wanted } = useSearch({ from: "/datasets/$id" });
   const navigate = useNavigate({ from: "/datasets/$id" });
   const found = useMemo(
@@ -52,13 +54,14 @@ export function Browser({ dataset, samples, instead }: Props) {
         </Button.Group>
         <Text size="sm" role="status" aria-label="Place among the samples">{found.length ? `${number(at + 1)} of ${number(found.length)}` : "none is like that"}</Text>
       </Group>
-      {isMissing && <Text size="sm" mb="xs" role="alert">There is no sample {wanted}; the first one is shown.</Text>}
+      {isMissing && chosen && <Text size="sm" mb="xs" role="alert">There is no sample {wanted}; the first one is shown.</Text>}
       {chosen && shown && (
         <div className="browser">
-          <List dataset={dataset} samples={found} at={at} go={go} />
+          <List dataset={dataset} samples={found} at={at} go={go} verdicts={verdicts} />
           <section aria-label="The chosen sample">
             <Text fw={600} className="whole-name">{chosen.key}</Text>
             <Text size="sm" c="dimmed" mb="sm">{facts(shown)}{shown !== chosen && " · as the inspection has kept it"}</Text>
+            {verdicts?.has(chosen.key) && <Alert color="orange" variant="light" mb="sm" title="It cannot be used for training">{verdicts.get(chosen.key)}</Alert>}
             <OneSample key={chosen.key} dataset={dataset} sample={shown} />
           </section>
         </div>
@@ -98,7 +101,7 @@ function Filter({ name, value, values, set }: { name: string; value: string | un
 }
 
 /** The samples as rows; only those in view are drawn. Arrow keys, Home, End and the page keys choose. */
-function List({ dataset, samples, at, go }: { dataset: string; samples: readonly Sample[]; at: number; go: (to: number) => void }) {
+function List({ dataset, samples, at, go, verdicts }: Pick<Props, "dataset" | "samples" | "verdicts"> & { at: number; go: (to: number) => void }) {
   const scroller = useRef<HTMLDivElement>(null);
   const rows = useVirtualizer({ count: samples.length, getScrollElement: () => scroller.current, estimateSize: () => ROW_PX, overscan: 6 });
   useEffect(() => rows.scrollToIndex(at), [rows, at]);
@@ -122,7 +125,7 @@ function List({ dataset, samples, at, go }: { dataset: string; samples: readonly
               <Small dataset={dataset} sample={sample} />
               <span className="names">
                 <span>{sample.key}</span>
-                <small>{[sample.split, sample.label, sample.mask ? "mask" : "", sample.problem && !sample.image ? "cannot be shown" : ""].filter(Boolean).join(" · ")}</small>
+                <small>{[sample.split, sample.label, sample.mask ? "mask" : "", sample.problem && !sample.image ? "cannot be shown" : "", verdicts?.has(sample.key) ? "cannot be used" : ""].filter(Boolean).join(" · ")}</small>
               </span>
             </div>
           );

@@ -6,7 +6,7 @@ import { addressQuery, fetched, type Place, type Sample } from "../../api/sample
 import { Failure } from "../../components/Failure";
 import { bytes, number } from "../../format";
 import { rowsOf } from "../../samples/table";
-import { readNifti, type Volume } from "../../viewer/nifti";
+import { readNifti, Unreadable, type Volume } from "../../viewer/nifti";
 import { labelsOf, type Labels, pictureOf } from "../../viewer/picture";
 import { colourOf } from "../../viewer/planes";
 import { flatDeep, HEAD, isDeep, labelsOfDeep, readDeep } from "../../viewer/png";
@@ -19,6 +19,8 @@ const LARGE = 200 * 2 ** 20;
 const LETTERS = 200_000;
 const ROWS = 200;
 const HEAD_ROWS = 1;
+/** More labels are shown and hidden together. */
+const FEW = 4;
 
 type Seen =
   | { kind: "volume"; volume: Volume; mask: Volume | null; problem: string }
@@ -31,7 +33,8 @@ export function OneSample({ dataset, sample }: { dataset: string; sample: Sample
   const queries = useQueryClient();
   const isText = sample.kind === "text" || sample.kind === "table";
   const size = isText ? 0 : (sample.image?.size ?? 0) + (sample.mask?.size ?? 0);
-  const mayCome = size <= LARGE || isWanted;
+  const isEmpty = sample.image?.size === 0;
+  const mayCome = !isEmpty && (size <= LARGE || isWanted);
   const view = useQuery({
     queryKey: ["seen-sample", dataset, sample.key, sample.image?.url ?? ""],
     queryFn: ({ signal }) => seen(queries, dataset, sample, signal),
@@ -43,7 +46,8 @@ export function OneSample({ dataset, sample }: { dataset: string; sample: Sample
   return (
     <Stack gap="sm">
       {sample.problem && <Alert color="orange" variant="light" title={sample.image ? "A part of it is not shown" : "Not the whole of it is shown"}>{sample.problem}</Alert>}
-      {!mayCome && (
+      {isEmpty && <Alert color="orange" variant="light" title="The file is empty">It has 0 bytes.</Alert>}
+      {!mayCome && !isEmpty && (
         <Alert color="blue" variant="light" title="This is a large file">
           <Text size="sm" mb="xs">{bytes(size)} are fetched and unpacked in this browser, which may take a while and several times the memory.</Text>
           <Button size="xs" onClick={() => setWanted(true)}>Fetch {bytes(size)}</Button>
@@ -51,7 +55,8 @@ export function OneSample({ dataset, sample }: { dataset: string; sample: Sample
       )}
       {sample.image === null && sample.text === null && !sample.problem && <Text size="sm">A browser cannot open this kind of file; an inspection that draws it can show it.</Text>}
       {view.isFetching && <Group gap="xs" role="status"><Loader size="sm" /><Text size="sm">Fetching {size ? bytes(size) : ""} …</Text></Group>}
-      {view.error && <Failure error={view.error} retry={() => void view.refetch()} />}
+      {view.error instanceof Unreadable && <Alert color="orange" variant="light" title="This browser cannot show it" role="alert">{view.error.message}. An inspection of the dataset tells whether it can be used.</Alert>}
+      {view.error && !(view.error instanceof Unreadable) && <Failure error={view.error} retry={() => void view.refetch()} />}
       {view.data && <View sample={sample} seen={view.data} />}
     </Stack>
   );
@@ -66,7 +71,7 @@ async function seen(queries: QueryClient, dataset: string, sample: Sample, signa
     const text = await (await fetched(url, image.name, signal, image.size > LETTERS ? LETTERS : undefined)).text();
     return { kind: sample.kind, text, isCut: image.size > LETTERS };
   }
-  const maskFile = sample.mask && (await fetched(await address(sample.mask), sample.mask.name, signal));
+  const maskFile = sample.mask && sample.mask.size > 0 && (await fetched(await address(sample.mask), sample.mask.name, signal));
   if (sample.kind === "image") {
     const mask = maskFile ? await labelled(await maskFile.blob()) : null;
     if (!/\.png$/i.test(image.name) || !isDeep(await (await fetched(url, image.name, signal, HEAD)).arrayBuffer())) return { kind: "image", url, mask, problem: "" };
@@ -74,8 +79,13 @@ async function seen(queries: QueryClient, dataset: string, sample: Sample, signa
     return fitted(volume, mask && { size: [mask.width, mask.height, 1], spacing: [1, 1, 1], data: mask.data.slice().reverse(), isFlat: true });
   }
   const volume = await readNifti(await (await fetched(url, image.name, signal)).arrayBuffer());
-  const mask = maskFile && (await readNifti(await maskFile.arrayBuffer(), true));
-  return fitted(volume, mask);
+  if (!maskFile) return { kind: "volume", volume, mask: null, problem: sample.mask ? "Its mask is not shown: that file is empty." : "" };
+  try {
+    return fitted(volume, await readNifti(await maskFile.arrayBuffer(), true));
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    return { kind: "volume", volume, mask: null, problem: `Its mask is not shown: ${error.message}.` };
+  }
 }
 
 function fitted(volume: Volume, mask: Volume | null): Seen {
@@ -92,7 +102,7 @@ function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
   const [opacity, setOpacity] = useState(0.5);
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
   const mask = "mask" in found ? found.mask : null;
-  const labels = useMemo(() => (mask ? [...new Set(mask.data as Uint8Array)].filter(Boolean).sort((a, b) => a - b) : []), [mask]);
+  const labels = useMemo(() => (mask ? [...new Set<number>(mask.data)].filter(Boolean).sort((a, b) => a - b) : []), [mask]);
   const toggle = (label: number) => setHidden((old) => (old.has(label) ? new Set([...old].filter((each) => each !== label)) : new Set([...old, label])));
   if ("text" in found) return found.kind === "table" ? <Table {...found} name={sample.key} /> : <Words {...found} name={sample.key} />;
   return (
@@ -109,6 +119,9 @@ function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
             <Checkbox key={label} size="sm" checked={!hidden.has(label)} onChange={() => toggle(label)}
               label={<><span className="swatch" aria-hidden style={{ background: `rgb(${colourOf(label).join()})` }} />{sample.labels[label] ?? `label ${label}`}</>} />
           ))}
+          {labels.length > FEW && (
+            <Button size="compact-xs" variant="default" onClick={() => setHidden(hidden.size ? new Set() : new Set(labels))}>{hidden.size ? "Show all" : "Hide all"}</Button>
+          )}
           {labels.length === 0 && <Text size="sm" c="dimmed">It marks nothing here.</Text>}
         </Group>
       )}
@@ -117,7 +130,7 @@ function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
           <>
             <Planes volume={found.volume} mask={found.mask} hidden={hidden} opacity={opacity} first={sample.window} />
             <Text size="xs" c="dimmed">
-              {found.volume.isFlat ? `${found.volume.size.slice(0, 2).join(" × ")} pixels of 16 bits` : <>{found.volume.size.join(" × ")} voxels of {found.volume.spacing.map((each) => number(each)).join(" × ")} mm are shown, from left to right, back to front, feet to head.</>}
+              {found.volume.isFlat ? `${found.volume.size.slice(0, 2).join(" × ")} pixels of 16 bits` : <>{found.volume.size.join(" × ")} voxels of {found.volume.spacing.map((each) => number(each)).join(" × ")} mm are shown{found.volume.isUnplaced ? "" : ", from left to right, back to front, feet to head"}.</>}
             </Text>
           </>
         ) : <Overlay url={found.url} alt={sample.key} mask={found.mask} hidden={hidden} opacity={opacity} />}
@@ -147,6 +160,7 @@ function Table({ text, isCut, name }: { text: string; isCut: boolean; name: stri
         </table>
       </div>
       {(isCut || rows.length > ROWS + HEAD_ROWS) && <Text size="xs" c="dimmed">Its first {number(body.length)} rows.</Text>}
+      {body.length === 0 && <Text size="xs" c="dimmed">It has no rows.</Text>}
     </>
   );
 }

@@ -86,6 +86,8 @@ function Raw({ dataset }: { dataset: Dataset }) {
   const inspection = useQuery(inspectionQuery(dataset.id));
   const drawn = useQuery(drawnQuery(inspection.data));
   const instead = useMemo(() => new Map<string, Sample>(drawn.data?.samples.map((each) => [each.source || each.key, each])), [drawn.data]);
+  const report = inspection.data?.report;
+  const verdicts = useMemo(() => new Map([...(report?.unreadable ?? []), ...(report?.left_out ?? [])].map((each) => [each.path, each.reason])), [report]);
   if (listed.error) return <Failure error={listed.error} retry={() => void listed.refetch()} />;
   if (!listed.data) return <Text c="dimmed">Looking through {number(dataset.file_count)} files …</Text>;
   const { samples } = listed.data;
@@ -100,7 +102,7 @@ function Raw({ dataset }: { dataset: Dataset }) {
           data={[{ value: "files", label: `Files (${number(samples.length)})` }, { value: "inspection", label: `Drawn by the inspection (${number(shown.drawn.samples.length)})` }]} />
       )}
       {isDrawn ? <Whence drawn={shown.drawn} inspection={shown.inspection} /> : <Text size="sm" c="dimmed" mb="sm">{whence(listed.data)}</Text>}
-      {isDrawn ? <Browser key="drawn" dataset={dataset.id} samples={shown.drawn.samples} /> : samples.length > 0 && <Browser key="files" dataset={dataset.id} samples={samples} instead={instead} />}
+      {isDrawn ? <Browser key="drawn" dataset={dataset.id} samples={shown.drawn.samples} /> : samples.length > 0 && <Browser key="files" dataset={dataset.id} samples={samples} instead={instead} verdicts={verdicts} />}
     </section>
   );
 }
