@@ -94,7 +94,8 @@ def _data(served: Served) -> None:
     with database.session() as session:
         for row, name in named.items():
             session.get_one(Dataset, row).name = name
-        session.get_one(Dataset, EARLIER).created_at = datetime(2025, 11, 3, 9, tzinfo=UTC)
+        earlier = session.get_one(Dataset, EARLIER)
+        earlier.created_at, earlier.parents = datetime(2025, 11, 3, 9, tzinfo=UTC), [raw]
 
 
 def _model(served: Served, model_id: str, name: str, parents: list[str], dataset: str, **about: Any) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -195,7 +196,16 @@ def test_studies_are_drawn_around_on_the_map(page: Page, shown: tuple[Served, De
     assert 50 < number < 250, "half of the map"
     page.get_by_label("Only label").first.click()
     page.get_by_role("option", name="normal").click()
-    expect(page.get_by_role("region", name="Studies").get_by_role("cell", name="covid", exact=True)).to_have_count(0)
+    studies = page.get_by_role("region", name="Studies")
+    expect(studies.get_by_role("cell", name="covid", exact=True)).to_have_count(0)
+    # a study leads to where it can be looked at
+    expect(studies.get_by_role("link", name="chest films", exact=True).first).to_be_visible()
+    earlier = studies.get_by_role("row").filter(has_text="chest films, 2025").first.get_by_role("link").first
+    name = earlier.inner_text()
+    page.goto(f"{shown[0].url}{earlier.get_attribute('href')}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("films-of-the-north-site")
+    page.wait_for_url(re.compile(rf"sample={quote(name, safe='')}"))
+    page.go_back()
     page.get_by_role("combobox", name="Coloured by").click()
     page.get_by_role("option", name="time").click()
     expect(page.get_by_role("img", name=re.compile("coloured by time"))).to_be_visible()
@@ -290,14 +300,18 @@ def test_the_whole_log_is_searched_and_read_backwards(page: Page, shown: tuple[S
     # what the page has not is found all the same, and what comes meanwhile is counted
     search = page.get_by_role("textbox", name="Search the log")
     search.fill("LINE 7 of")
-    expect(told).to_have_text("1 line of the whole log is so")
+    expect(told).to_have_text("1 line found in the whole log")
     expect(log).to_have_text(re.compile(r"line 7 of many$"))
+    page.wait_for_url(re.compile("q=LINE"))
+    page.reload()
+    expect(search).to_have_value("LINE 7 of")
+    expect(told).to_have_text("1 line found in the whole log")
     search.fill("")
     page.get_by_role("combobox", name="Level").click()
     page.get_by_role("option", name="warning and above").click()
-    expect(told).to_have_text("12 lines of the whole log are so")
+    expect(told).to_have_text("12 lines found in the whole log")
     written(1201, 1300)
-    expect(told).to_have_text("13 lines of the whole log are so")
+    expect(told).to_have_text("13 lines found in the whole log")
     expect(log.locator("div").last).to_contain_text("warning: line 1300 of many")
 
     page.get_by_role("combobox", name="Level").click()

@@ -3,7 +3,7 @@ import { createRootRoute, createRoute, createRouter, lazyRouteComponent, retainS
 
 import { OUTCOMES } from "./api/admin";
 import { STATES } from "./api/live";
-import type { JobFilters } from "./api/queries";
+import { type JobFilters, type Level, LEVELS } from "./api/queries";
 import { Failure } from "./components/Failure";
 import { NotThere } from "./components/NotThere";
 import { Shell } from "./Shell";
@@ -91,6 +91,9 @@ export interface JobSearch {
   with?: string[] | undefined;
   curves?: string[] | undefined;
   tab?: "curves" | "log" | "attempts" | "spec" | "files" | undefined;
+  /** What the log is searched for, and the least level of its lines. */
+  q?: string | undefined;
+  level?: Level | undefined;
 }
 const job = createRoute({
   getParentRoute: () => root,
@@ -100,6 +103,7 @@ const job = createRoute({
     with: words(given.with)?.slice(0, 7),
     curves: words(given.curves),
     tab: among(given.tab, ["curves", "log", "attempts", "spec", "files"] as const)?.[0],
+    q: text(given.q), level: among(given.level, LEVELS)?.[0],
   }),
 });
 

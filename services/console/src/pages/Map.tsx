@@ -5,6 +5,7 @@ import { useMemo, useState } from "react";
 
 import { indexesQuery, indexOf, isBuilding, namesOf } from "../api/indexes";
 import { meQuery } from "../api/queries";
+import { HomeLink, Study } from "../components/Study";
 import { Failure } from "../components/Failure";
 import { number } from "../format";
 import { COLUMNS, type MapSearch } from "../router";
@@ -105,8 +106,8 @@ function Drawn({ points, by }: { points: Points; by: Column }) {
             <tbody>
               {shown.slice(0, LISTED).map((at) => (
                 <tr key={at}>
-                  <td className="one" title={points.sample[at]}>{points.source[at] || points.sample[at]}</td><td>{points.label[at] || "–"}</td>
-                  <td>{points.split[at]}</td><td>{points.modality[at]}</td><td className="one">{points.dataset[at]}</td>
+                  <td className="one" title={points.sample[at]}><Study home={points.homes[at]} source={points.source[at] ?? ""} sample={points.sample[at] ?? ""} /></td><td>{points.label[at] || "–"}</td>
+                  <td>{points.split[at]}</td><td>{points.modality[at]}</td><td className="one"><HomeLink home={points.homes[at]} id={points.dataset[at] ?? ""} /></td>
                 </tr>
               ))}
             </tbody>

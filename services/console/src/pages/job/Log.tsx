@@ -2,6 +2,7 @@ import { Checkbox, Group, Select, Text, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
 import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef, useState } from "react";
 
 import type { Reports } from "../../api/live";
@@ -43,10 +44,16 @@ function useLines(id: string, reports: Reports, wanted: string, level: Level) {
 
 /** The log of a job as it comes, and the search in all of it. */
 export function Log({ id, reports, over }: { id: string; reports: Reports; over: boolean }) {
-  const [typed, setTyped] = useState("");
-  const [level, setLevel] = useState<Level>("debug");
+  const search = useSearch({ from: "/jobs/$id" });
+  const navigate = useNavigate({ from: "/jobs/$id" });
+  const [typed, setTyped] = useState(search.q ?? "");
+  const level = search.level ?? "debug";
   const [follow, setFollow] = useState(true);
   const [wanted] = useDebouncedValue(typed.trim(), 250);
+  // a colleague, or a reload, sees the same lines
+  useEffect(() => {
+    void navigate({ search: (old) => ({ ...old, q: wanted || undefined }), replace: true, resetScroll: false });
+  }, [navigate, wanted]);
   const box = useRef<HTMLPreElement>(null);
   const { found, lines, matches } = useLines(id, reports, wanted, level);
   const last = lines.at(-1)?.seq;
@@ -61,10 +68,10 @@ export function Log({ id, reports, over }: { id: string; reports: Reports; over:
         <TextInput label="Search the log" placeholder="in all of its lines" value={typed} onChange={(event) => setTyped(event.currentTarget.value)} w={280} maxLength={200}
           leftSection={<IconSearch size={16} aria-hidden />} />
         <Select label="Level" data={LEVELS.map((each) => ({ value: each, label: each === "debug" ? "all" : `${each} and above` }))}
-          value={level} allowDeselect={false} onChange={(to) => setLevel(to ?? "debug")} w={180} />
+          value={level} allowDeselect={false} onChange={(to) => void navigate({ search: (old) => ({ ...old, level: to && to !== "debug" ? to : undefined }), replace: true, resetScroll: false })} w={180} />
         <Checkbox label="Follow the end" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} mb={8} />
         <Text size="sm" c="dimmed" mb={8} role="status">
-          {matches === undefined ? "searching …" : `${number(matches)} ${matches === 1 ? "line" : "lines"}${isAll ? "" : matches === 1 ? " of the whole log is so" : " of the whole log are so"}${older > 0 ? `, the last ${number(lines.length)} shown` : ""}`}
+          {matches === undefined ? "searching …" : `${number(matches)} ${matches === 1 ? "line" : "lines"}${isAll ? "" : " found in the whole log"}${older > 0 ? `, the last ${number(lines.length)} shown` : ""}`}
         </Text>
         <Text size="sm" c="dimmed" mb={8} ml="auto">times in {zone()}</Text>
       </Group>

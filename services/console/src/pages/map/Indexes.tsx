@@ -4,7 +4,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
 import { deleteIndex, type Index, isBuilding, MOST, rebuildIndex } from "../../api/indexes";
-import { meQuery } from "../../api/queries";
+import { jobQueryOf, meQuery } from "../../api/queries";
 import { Confirm } from "../../components/Confirm";
 import { Failure } from "../../components/Failure";
 import { Output } from "../../components/Output";
@@ -14,6 +14,9 @@ import { ago, bytes, moment, number } from "../../format";
 /** How far the newest build of an index is, with a way to its job. */
 export function Building({ index, wide = false }: { index: Index; wide?: boolean }) {
   const { build } = index;
+  const isWaiting = isBuilding(index) && (build?.state === "queued" || build?.state === "waiting");
+  // why it waits, as its own page says
+  const job = useQuery({ ...jobQueryOf(build?.job_id ?? ""), enabled: isWaiting, refetchInterval: 5000 });
   if (!build || !isBuilding(index)) return null;
   const { fraction, eta_s, state, job_id } = build;
   return (
@@ -21,7 +24,7 @@ export function Building({ index, wide = false }: { index: Index; wide?: boolean
       {fraction != null && (
         <JobProgress wide={wide} job={{ name: `the index ${index.name}`, state: "running", progress: { fraction, eta_s, done: 0, total: 0, message: null } }} />
       )}
-      <Text size="xs" className="whole"><Output id={job_id}>its job</Output>{fraction == null || state !== "running" ? `, ${state}` : ""}</Text>
+      <Text size="xs" className="whole"><Output id={job_id}>its job</Output>{fraction == null || state !== "running" ? `, ${state}` : ""}{isWaiting && job.data?.reason ? `: ${job.data.reason}` : ""}</Text>
     </Group>
   );
 }

@@ -3,6 +3,7 @@ import { queryOptions } from "@tanstack/react-query";
 import { api, pageOf, Refused } from "../../api/client";
 import type { COLUMNS } from "../../router";
 import type { Index } from "../../api/indexes";
+import { type Home, homesOf } from "../../api/homes";
 import { fetched, type StoredFile } from "../../api/models";
 import { colorOf, orderedColorOf } from "../../plots/colors";
 
@@ -12,7 +13,9 @@ export type Column = (typeof COLUMNS)[number];
 export interface Points {
   x: number[];
   y: number[];
+  /** What their datasets are called; the id of one that is gone. */
   dataset: string[];
+  homes: (Home | undefined)[];
   sample: string[];
   source: string[];
   split: string[];
@@ -35,23 +38,12 @@ export const pointsQuery = (index: Index | undefined) =>
       if (!file) {
         throw new Refused(404, "The index has no map", "An index of fewer than 8 studies has none, nor has one that was made without a projection.", null);
       }
-      const found = await fetched<Omit<Points, "made">>(file.url, "The map", signal);
-      const days = await daysOf([...new Set(found.dataset)], signal);
-      return { ...found, made: found.dataset.map((each) => days.get(each) ?? "") };
+      const found = await fetched<Omit<Points, "made" | "homes">>(file.url, "The map", signal);
+      const known = await homesOf([...new Set(found.dataset)], signal);
+      const homes = found.dataset.map((each) => known.get(each));
+      return { ...found, homes, dataset: found.dataset.map((each, at) => homes[at]?.label ?? each), made: homes.map((each) => each?.day ?? "") };
     },
   });
-
-/** The day on which each dataset was made, as 2026-03-02; those that are gone, or not seen, are left out. */
-async function daysOf(datasets: readonly string[], signal: AbortSignal): Promise<Map<string, string>> {
-  const days = await Promise.all(datasets.map(async (dataset_id): Promise<[string, string][]> => {
-    const found = await api.GET("/v1/datasets/{dataset_id}", { params: { path: { dataset_id } }, signal }).catch((error: unknown) => {
-      if (error instanceof Refused && error.status === 404) return null;
-      throw error;
-    });
-    return found?.data ? [[dataset_id, found.data.created_at.slice(0, 10)]] : [];
-  }));
-  return new Map(days.flat());
-}
 
 /** A column in words. */
 export const wordsOf = (column: Column) => (column === "made" ? "time" : column);
