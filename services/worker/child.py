@@ -23,7 +23,7 @@ from medcoss.run import BadInput, RanksLost, Stopped
 from services.core import tracing
 from services.core.cache import NoRoom
 from services.core.metrics import tell_s3_to
-from services.core.parent import be_called, end_with_parent
+from services.core.parent import be_called, end_for_want_of_parent, end_with_parent
 from services.core.settings import get_settings
 from services.core.storage import DamagedFile
 from services.worker.context import WorkerRun
@@ -79,6 +79,7 @@ def main() -> int:
     end_with_parent()
     be_called(NAME)
     stop = threading.Event()
+    end_for_want_of_parent(stop, get_settings().stop_grace_s)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C in a terminal is the platform's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,7 @@
 """What a child tells of its errors, and what becomes of it when its supervisor is gone."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -123,3 +124,33 @@ time.sleep(60)
     until(lambda: not psutil.pid_exists(int(line.removeprefix("pid "))), 10, "the end of the child")
     assert (tmp_path / "told").read_text().endswith("True"), "its folder was still there"
     assert row(database, job_id).state == "running", "its lease is not over yet"
+
+
+def test_a_job_that_waits_for_ever_ends_when_its_supervisor_was_killed(
+    quick: Settings, database: Database, tmp_path: Path
+) -> None:
+    """As one of several processes that train together may, in a library that looks at no signal."""
+    held = (
+        "import fcntl, threading\nfrom services.core.parent import end_for_want_of_parent, end_with_parent\n"
+        "end_with_parent()\nasked = threading.Event()\nend_for_want_of_parent(asked, 0.2)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: asked.set())\n"
+    )
+    child = (
+        PRELUDE
+        + held
+        + f"""
+send("log", level="info", message=f"pid {{os.getpid()}}")
+fcntl.flock(open({str(tmp_path / "taken")!r}, "w"), fcntl.LOCK_EX)
+"""
+    )
+    job_id = scripted(database)
+    with (tmp_path / "taken").open("w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        worker = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISE, child],
+            env=environment(quick) | {"MEDCOSS_DATABASE_URL": quick.database_url},
+        )
+        (line,) = until(lambda: [m for m in logs(database, job_id) if m.startswith("pid")])
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        until(lambda: not psutil.pid_exists(int(line.removeprefix("pid "))), 10, "the end of the child")
