@@ -29,7 +29,7 @@ from services.core.settings import Settings
 from services.core.storage import ObjectStore
 from services.core.tables import DEFAULT_PROJECT, SearchIndex
 from services.inference.app import create_app
-from tests.api.calls import pointers, problem
+from tests.api.calls import pointers, prepared, problem
 from tests.browser import Watched, browser, faults, log_in, needs_browser
 from tests.inference.conftest import KEY, OTHERS_KEY, Exported, Repository, console_of, register, serving
 from tests.medcoss.export.small_models import RECIPES
@@ -257,6 +257,7 @@ def test_client_and_command_line(
 @needs_browser
 def test_the_console_shows_the_nearest_studies_of_a_file(place: Place, browser: Watched) -> None:
     known = sorted((place.folder / "raw" / VOLUMES).glob("*.nii.gz"))[2]
+    prepared(place.database, VOLUMES, modality="mr", kind="volume3d", sample_shape=[1, 8, 16, 16])
     with console_of(place.settings) as origin:
         page = browser.page()
         log_in(page, origin, KEY, "/try?model=volumes")
@@ -269,6 +270,7 @@ def test_the_console_shows_the_nearest_studies_of_a_file(place: Place, browser: 
         # the study itself before the others
         expect(rows).to_have_count(4)
         expect(rows.first).to_contain_text(re.compile(rf"^1\s*{re.escape(known.name)}"))
+        expect(rows.first.get_by_role("link", name="prepared")).to_be_visible()
         assert not faults(page) and not browser.errors
 
 
