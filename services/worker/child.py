@@ -76,11 +76,12 @@ def place_of(error: Exception) -> str:
 
 def main() -> int:
     """Run the job of standard input; returns the exit code."""
-    end_with_parent()
-    be_called(NAME)
     stop = threading.Event()
-    end_for_want_of_parent(stop, get_settings().stop_grace_s)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    end_with_parent()
+    end_for_want_of_parent(stop, get_settings().stop_grace_s)
+    # from here on it can be asked to stop
+    be_called(NAME)
     # Ctrl-C in a terminal is the platform's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # what pydicom warns of can hold header values of patients
