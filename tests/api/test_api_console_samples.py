@@ -164,6 +164,35 @@ def test_files_are_gone_through_one_by_one(served: Served, browser: Watched, rea
     assert not faults(page) and not browser.errors
 
 
+def test_a_part_of_a_name_finds_samples_and_masks_are_told_apart(served: Served, browser: Watched) -> None:
+    square, odd = np.full((40, 60), 90, np.uint8), np.full((10, 10), 1, np.uint8)
+    many = (np.arange(60) // 3)[None].repeat(40, 0).astype(np.uint8)
+    files = {f"films/{number:02d}.png": png(square) for number in range(9)}
+    files |= {"Odd.png": png(square), "Odd_mask.png": png(odd), "organs.png": png(square), "organs_mask.png": png(many)}
+    dataset_id = uploaded(served.operator, files, modality="xray")
+    page = browser.page()
+    log_in(page, served.url, KEYS[Role.VIEWER], f"/datasets/{dataset_id}")
+    shown = page.get_by_role("region", name="The chosen sample")
+    place = page.get_by_role("status", name="Place among the samples")
+    expect(place).to_have_text("1 of 11")
+    page.get_by_role("textbox", name="Name").fill("odd")
+    expect(place).to_have_text("1 of 1")
+    # a mask of another size is not laid over the image, and there is nothing to set of it
+    expect(shown.get_by_role("alert")).to_contain_text("10 × 10 pixels, the image 60 × 40")
+    expect(shown.get_by_role("slider", name="Opacity of the mask")).to_have_count(0)
+    # a colleague sees the same
+    page.reload()
+    expect(place).to_have_text("1 of 1")
+    expect(page.get_by_role("textbox", name="Name")).to_have_value("odd")
+    page.get_by_role("textbox", name="Name").fill("nothing")
+    expect(place).to_have_text("none is like that")
+    page.get_by_role("textbox", name="Name").fill("organs")
+    expect(shown.get_by_role("checkbox", name="label 19")).to_be_checked()
+    swatches = shown.locator(".swatch")
+    assert len({each.evaluate("it => it.style.background") for each in swatches.all()}) == 19
+    assert not faults(page) and not browser.errors
+
+
 def test_prepared_reports_are_read_and_an_inspection_is_offered(
     served: Served, browser: Watched, tmp_path: Path
 ) -> None:

@@ -132,6 +132,8 @@ export interface DatasetSearch {
   sample?: string | undefined;
   split?: string | undefined;
   label?: string | undefined;
+  /** Part of the names of samples. */
+  q?: string | undefined;
 }
 const dataset = createRoute({
   getParentRoute: () => root,
@@ -139,7 +141,7 @@ const dataset = createRoute({
   component: lazyRouteComponent(patient(() => import("./pages/Dataset"))),
   validateSearch: (given: Raw): DatasetSearch => ({
     tab: among(given.tab, DATASET_TABS)?.[0], from: among(given.from, ["inspection"] as const)?.[0], sample: text(given.sample),
-    split: text(given.split), label: text(given.label),
+    split: text(given.split), label: text(given.label), q: text(given.q),
   }),
 });
 

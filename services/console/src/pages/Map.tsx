@@ -3,7 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
-import { indexesQuery, indexOf, isBuilding, namesOf } from "../api/indexes";
+import { type Index, indexesQuery, indexOf, isBuilding, namesOf } from "../api/indexes";
+import { deploymentsQuery } from "../api/models";
 import { meQuery } from "../api/queries";
 import { HomeLink, Study } from "../components/Study";
 import { Failure } from "../components/Failure";
@@ -42,7 +43,7 @@ export default function EmbeddingMap() {
             <>
               <Select label="Coloured by" w={180} allowDeselect={false} value={by} data={COLUMNS.map((each) => ({ value: each, label: wordsOf(each) }))} onChange={(to) => set({ by: to as Column })} />
               <Text size="sm" c="dimmed" mb={8}>{number(index.vectors)} {index.level === "sample" ? "samples" : "studies"}, version {index.version}, encoder {index.encoder}</Text>
-              <Text size="sm" mb={8}><Link className="link" to="/try" search={{ index: index.id }}>find the nearest to a file</Link></Text>
+              <Nearest index={index} />
             </>
           )}
         </Group>
@@ -58,6 +59,20 @@ export default function EmbeddingMap() {
       {points.data && <Drawn key={`${index?.id} ${by}`} points={points.data} by={by} />}
       {indexes.length > 0 && <Indexes indexes={indexes} isCut={found.data?.next != null} />}
     </>
+  );
+}
+
+/** Where the studies nearest to a file are found; what is missing where they cannot be. */
+function Nearest({ index }: { index: Index }) {
+  const model = index.model_id ?? "";
+  const served = useQuery({ ...deploymentsQuery(model), enabled: Boolean(model) });
+  if (!served.data || served.data.some((each) => each.state === "ready")) {
+    return <Text size="sm" mb={8}><Link className="link" to="/try" search={{ index: index.id }}>find the nearest to a file</Link></Text>;
+  }
+  return (
+    <Text size="sm" mb={8}>
+      To find the nearest to a file, <Link className="link" to="/models/$modelId" params={{ modelId: model }} search={{ tab: "serve" }}>serve its encoder</Link>.
+    </Text>
   );
 }
 

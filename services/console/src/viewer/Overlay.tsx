@@ -10,18 +10,21 @@ interface Props {
   mask: Labels | null;
   hidden: ReadonlySet<number>;
   opacity: number;
+  /** Told whether the mask is as large as the image, once that is known. */
+  fitting: (fits: boolean) => void;
 }
 
 const HIGH = "68vh";
 
 /** An image in its own colours with its mask over it; the whole of it, or pixel by pixel. */
-export default function Overlay({ url, alt, mask, hidden, opacity }: Props) {
+export default function Overlay({ url, alt, mask, hidden, opacity, fitting }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [size, setSize] = useState<"fit" | "full">("fit");
   const [brightness, setBrightness] = useState(1);
   const [pixels, setPixels] = useState<readonly [number, number] | null>(null);
   const [isBroken, setBroken] = useState(false);
   const fits = !mask || !pixels || (mask.width === pixels[0] && mask.height === pixels[1]);
+  useEffect(() => fitting(fits), [fitting, fits]);
   useEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (mask) context?.putImageData(coloured(mask, hidden), 0, 0);

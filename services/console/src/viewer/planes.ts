@@ -9,11 +9,24 @@ export const SIDES: Record<Plane, [left: string, right: string, top: string, bot
   axial: ["R", "L", "A", "P"], coronal: ["R", "L", "S", "I"], sagittal: ["A", "P", "S", "I"],
 };
 
-/** Colours of labels 1, 2, ... (Okabe and Ito), as in the pictures of evaluations. */
-export const COLOURS: [number, number, number][] = [
+export type Colour = readonly [red: number, green: number, blue: number];
+/** Colours of labels 1, 2, ... (Okabe and Ito), as in the pictures of evaluations; those after them are turned on by the golden angle. */
+const COLOURS: Colour[] = [
   [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167],
 ];
-export const colourOf = (label: number) => COLOURS[(label - 1) % COLOURS.length] ?? [230, 159, 0];
+const GOLDEN_ANGLE = 137.508;
+
+export const colourOf = (label: number): Colour => (COLOURS[label - 1] ??= turned(label));
+
+function turned(label: number): Colour {
+  const [hue, saturation, lightness] = [(label * GOLDEN_ANGLE) % 360, 0.75, [0.4, 0.55, 0.7][label % 3] as number];
+  const amount = saturation * Math.min(lightness, 1 - lightness);
+  const channel = (from: number) => {
+    const turn = (from + hue / 30) % 12;
+    return Math.round(255 * (lightness - amount * Math.max(-1, Math.min(turn - 3, 9 - turn, 1))));
+  };
+  return [channel(0), channel(8), channel(4)];
+}
 
 export interface Slice {
   width: number;
@@ -85,8 +98,8 @@ export function painted(
       const grey = Math.max(0, Math.min(255, ((volume.data[at] ?? 0) - window[0]) * scale));
       const label = mask?.data[at] ?? 0;
       const over = label && !hidden.has(label) ? opacity : 0;
-      const colour = over ? colourOf(label) : COLOURS[0]!;
-      for (let channel = 0; channel < 3; channel += 1) image.data[to + channel] = grey * (1 - over) + (colour[channel] ?? 0) * over;
+      const colour = colourOf(over ? label : 1);
+      for (let channel = 0; channel < 3; channel += 1) image.data[to + channel] = grey * (1 - over) + (colour[channel] as number) * over;
       image.data[to + 3] = 255;
     }
   }

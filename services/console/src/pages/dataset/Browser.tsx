@@ -7,12 +7,16 @@ import { useCallback, useEffect, useMemo, useRef } from "react";
 
 import { addressQuery, type Sample } from "../../api/samples";
 import { number } from "../../format";
+import { Words } from "../Jobs";
+import type { DatasetSearch } from "../../router";
 import { OneSample } from "./OneSample";
 
 const ROW_PX = 52;
 /** Images above it have no small picture: there is none to fetch but the whole. */
 const SMALL = 2 * 2 ** 20;
 const PAGE_ROWS = 8;
+/** So many names are seen at once. */
+const FEW = 8;
 const NO_CLASS = "(no class)";
 /** Where arrow keys mean something else. */
 const OWN_KEYS = "input, textarea, select, [role=slider], [role=tab], [role=radio], [role=option], [role=region], [role=dialog], [contenteditable]";
@@ -28,12 +32,13 @@ interface Props {
 
 /** Samples one by one: a list to choose from, and the chosen one beside it; choice and filters are in the address. */
 export function Browser({ dataset, samples, instead, verdicts }: Props) {
-  const { split, label, sample: wanted } = useSearch({ from: "/datasets/$id" });
+  const { split, label, q, sample: wanted } = useSearch({ from: "/datasets/$id" });
   const navigate = useNavigate({ from: "/datasets/$id" });
-  const found = useMemo(
-    () => samples.filter((each) => (!split || each.split === split) && (!label || (each.label ?? NO_CLASS) === label)),
-    [samples, split, label],
-  );
+  const found = useMemo(() => {
+    const part = q?.toLowerCase() ?? "";
+    return samples.filter((each) => (!split || each.split === split) && (!label || (each.label ?? NO_CLASS) === label) && each.key.toLowerCase().includes(part));
+  }, [samples, split, label, q]);
+  const narrow = (to: Partial<DatasetSearch>) => void navigate({ search: (old) => ({ ...old, ...to, sample: undefined }), replace: true, resetScroll: false });
   const at = Math.max(0, found.findIndex((each) => each.key === wanted));
   const chosen = found[at];
   const shown = chosen && !chosen.image && chosen.text === null ? (instead?.get(chosen.key) ?? chosen) : chosen;
@@ -46,8 +51,9 @@ export function Browser({ dataset, samples, instead, verdicts }: Props) {
   return (
     <div>
       <Group mb="sm" gap="sm" align="flex-end">
-        <Filter name="Split" value={split} values={samples.map((each) => each.split)} set={(to) => void navigate({ search: (old) => ({ ...old, split: to, sample: undefined }), replace: true, resetScroll: false })} />
-        <Filter name="Class" value={label} values={samples.map((each) => each.label ?? NO_CLASS)} set={(to) => void navigate({ search: (old) => ({ ...old, label: to, sample: undefined }), replace: true, resetScroll: false })} />
+        <Filter name="Split" value={split} values={samples.map((each) => each.split)} set={(to) => narrow({ split: to })} />
+        <Filter name="Class" value={label} values={samples.map((each) => each.label ?? NO_CLASS)} set={(to) => narrow({ label: to })} />
+        {(samples.length > FEW || q) && <Words label="Name" hint="contains" value={q} set={(to) => narrow({ q: to })} />}
         <Button.Group>
           <Button variant="default" leftSection={<IconChevronLeft size={16} aria-hidden />} disabled={at === 0} onClick={() => go(at - 1)}>Previous</Button>
           <Button variant="default" rightSection={<IconChevronRight size={16} aria-hidden />} disabled={at >= found.length - 1} onClick={() => go(at + 1)}>Next</Button>

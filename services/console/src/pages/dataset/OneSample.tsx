@@ -7,7 +7,7 @@ import { Failure } from "../../components/Failure";
 import { bytes, number } from "../../format";
 import { rowsOf } from "../../samples/table";
 import { readNifti, Unreadable, type Volume } from "../../viewer/nifti";
-import { labelsOf, type Labels, pictureOf } from "../../viewer/picture";
+import { isJpeg, labelsOf, type Labels, pictureOf } from "../../viewer/picture";
 import { colourOf } from "../../viewer/planes";
 import { flatDeep, HEAD, isDeep, labelsOfDeep, readDeep } from "../../viewer/png";
 
@@ -94,14 +94,16 @@ function fitted(volume: Volume, mask: Volume | null): Seen {
 }
 
 async function labelled(file: Blob): Promise<Labels> {
-  if (isDeep(await file.slice(0, HEAD).arrayBuffer())) return labelsOfDeep(await readDeep(await file.arrayBuffer()));
-  return labelsOf(await pictureOf(file));
+  const head = await file.slice(0, HEAD).arrayBuffer();
+  if (isDeep(head)) return labelsOfDeep(await readDeep(await file.arrayBuffer()));
+  return labelsOf(await pictureOf(file), isJpeg(head));
 }
 
 function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
   const [opacity, setOpacity] = useState(0.5);
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
-  const mask = "mask" in found ? found.mask : null;
+  const [fits, setFits] = useState(true);
+  const mask = "mask" in found && fits ? found.mask : null;
   const labels = useMemo(() => (mask ? [...new Set<number>(mask.data)].filter(Boolean).sort((a, b) => a - b) : []), [mask]);
   const toggle = (label: number) => setHidden((old) => (old.has(label) ? new Set([...old].filter((each) => each !== label)) : new Set([...old, label])));
   if ("text" in found) return found.kind === "table" ? <Table {...found} name={sample.key} /> : <Words {...found} name={sample.key} />;
@@ -133,7 +135,7 @@ function View({ sample, seen: found }: { sample: Sample; seen: Seen }) {
               {found.volume.isFlat ? `${found.volume.size.slice(0, 2).join(" × ")} pixels of 16 bits` : <>{found.volume.size.join(" × ")} voxels of {found.volume.spacing.map((each) => number(each)).join(" × ")} mm are shown{found.volume.isUnplaced ? "" : ", from left to right, back to front, feet to head"}.</>}
             </Text>
           </>
-        ) : <Overlay url={found.url} alt={sample.key} mask={found.mask} hidden={hidden} opacity={opacity} />}
+        ) : <Overlay url={found.url} alt={sample.key} mask={found.mask} hidden={hidden} opacity={opacity} fitting={setFits} />}
       </Suspense>
     </>
   );

@@ -98,7 +98,7 @@ function Raw({ dataset }: { dataset: Dataset }) {
       <Title order={2} size="h4" id="raw" mb="xs">Samples</Title>
       {shown && samples.length > 0 && (
         <SegmentedControl mb="xs" aria-label="Where the samples come from" value={isDrawn ? "inspection" : "files"}
-          onChange={(to) => void navigate({ search: (old) => ({ ...old, from: to === "inspection" ? to : undefined, sample: undefined, split: undefined, label: undefined }), replace: true, resetScroll: false })}
+          onChange={(to) => void navigate({ search: (old) => ({ ...old, from: to === "inspection" ? to : undefined, sample: undefined, split: undefined, label: undefined, q: undefined }), replace: true, resetScroll: false })}
           data={[{ value: "files", label: `Files (${number(samples.length)})` }, { value: "inspection", label: `Drawn by the inspection (${number(shown.drawn.samples.length)})` }]} />
       )}
       {isDrawn ? <Whence drawn={shown.drawn} inspection={shown.inspection} /> : <Text size="sm" c="dimmed" mb="sm">{whence(listed.data)}</Text>}
