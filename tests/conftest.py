@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# before numpy or torch are imported: two cores, several processes
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# before numpy or torch are imported: two processes of tests, and their trainings, share the cores
+os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 2) // 2, 1)))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
