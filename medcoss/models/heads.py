@@ -139,6 +139,13 @@ class Segmenter(nn.Module):
         first, second, third, last = (
             outputs[tap].transpose(1, 2).reshape(len(x), -1, *grid) for tap in self.encoder.config.taps
         )
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # of small volumes, torch 2.13 gives wrong and varying weight gradients of convolutions in bf16 on CPUs
+            with torch.autocast("cpu", enabled=False):
+                return self._decoded(x.float(), first.float(), second.float(), third.float(), last.float())
+        return self._decoded(x, first, second, third, last)
+
+    def _decoded(self, x: Tensor, first: Tensor, second: Tensor, third: Tensor, last: Tensor) -> Tensor:
         up = self.decoder5(last, self.encoder4(third))
         up = self.decoder4(up, self.encoder3(second))
         up = self.decoder3(up, self.encoder2(first))

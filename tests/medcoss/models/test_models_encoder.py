@@ -15,6 +15,7 @@ from medcoss.models.heads import Classifier, HeadShape, Segmenter
 from medcoss.models.pretext import LanguageHead, MaskedImageDecoder, PretrainingModel, image_kind
 from medcoss.models.registry import count_parameters
 from medcoss.specs.encoder import SIZES, EncoderConfig
+from medcoss.training.losses import segmentation_loss
 from tests.medcoss.export.small_models import CONFIG
 
 IMAGES = [(3, 224, 224), (3, 64, 96), (3, 16, 32), (3, 256, 256)]
@@ -259,6 +260,26 @@ def test_segmenter_answers_on_the_grid_of_its_input(shape: tuple[int, ...]) -> N
     kind = Kind.IMAGE2D if len(shape) == 3 else Kind.VOLUME3D
     module = Segmenter(Encoder(CONFIG), kind, 2)
     assert module(torch.rand(2, *shape)).shape == (2, 2, *shape[1:])
+
+
+def test_a_segmenter_of_small_volumes_has_the_gradients_of_float32_in_bf16() -> None:
+    torch.manual_seed(0)
+    module = Segmenter(Encoder(SIZES["tiny"]), Kind.VOLUME3D, 1)
+    volumes, target = torch.randn(4, 1, 16, 64, 64), (torch.rand(4, 1, 16, 64, 64) > 0.7).float()
+    weights = [module.decoder5.conv_block.conv1.conv.weight, module.decoder5.conv_block.conv2.conv.weight]
+
+    def gradients(is_mixed: bool) -> list[torch.Tensor]:
+        module.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+            logits = module(volumes)
+        segmentation_loss(logits.float(), target).backward()
+        return [weight.grad.clone() for weight in weights if weight.grad is not None]
+
+    expected = gradients(is_mixed=False)
+    # what torch does by itself is wrong most times, and differs from one to the next
+    for _ in range(3):
+        for found, right in zip(gradients(is_mixed=True), expected, strict=True):
+            assert (found - right).norm() < 0.5 * right.norm()
 
 
 def test_segmenter_starts_at_the_share_of_each_channel() -> None:
